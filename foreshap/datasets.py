@@ -1,0 +1,108 @@
+"""The datasets that data/datasets.toml declares, and the folder of each in the waveform layout."""
+
+import json
+import os
+import shutil
+import tomllib
+from pathlib import Path
+
+from .demo import MAINSHOCK, simulate_sequence
+from .files import ForeshapError
+from .sources import from_continuous, utc
+from .waveforms import PERIODS, stations
+
+SOURCES = {  # what a dataset's declaration must hold
+    "simulated": (),
+    "continuous": ("waveforms", "picks", "mainshock"),
+    "layout": ("waveforms", "mainshock"),
+}
+RECIPE_FILE = "recipe.json"
+
+
+def datasets(data="data"):
+    """The datasets that a folder declares.
+
+    data: str or Path, folder of datasets.toml
+
+    returns: dict, name -> dict as declared
+    raises: ForeshapError where the file is missing or no TOML
+    """
+    path = Path(data) / "datasets.toml"
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except (OSError, ValueError) as error:
+        raise ForeshapError(f"{path} can't be read ({error}): it declares the datasets.") from error
+
+
+def _declared(name, data):
+    """One dataset's declaration, complete."""
+    known, path = datasets(data), Path(data) / "datasets.toml"
+    if name not in known:
+        raise ForeshapError(f"There is no dataset {name}: {path} declares {', '.join(known)}.")
+    source = known[name].get("source")
+    if source not in SOURCES:
+        raise ForeshapError(f"Dataset {name} in {path} has the source {source}: choose from {', '.join(SOURCES)}.")
+    if missing := set(SOURCES[source]) - set(known[name]):
+        raise ForeshapError(f"Dataset {name} in {path} lacks {', '.join(sorted(missing))}: write it there.")
+    return known[name]
+
+
+def mainshock_time(name, data="data"):
+    """Time of a dataset's mainshock.
+
+    name: str, as declared in datasets.toml
+    data: str or Path, folder of datasets.toml
+
+    returns: pandas.Timestamp [UTC]
+    raises: ForeshapError for an unknown dataset
+    """
+    declared = _declared(name, data)
+    return utc(MAINSHOCK if declared["source"] == "simulated" else declared["mainshock"])
+
+
+def waveform_folder(name, data="data", **simulation):
+    """Folder of a dataset in the waveform layout, built when it isn't there yet.
+
+    name: str, as declared in datasets.toml
+    data: str or Path, folder of datasets.toml; what is built goes to <data>/<name>/waveforms
+    simulation: n_events, seed, effects of simulate_sequence, instead of those declared; other datasets
+        pass over them
+
+    returns: Path
+    raises: ForeshapError for an unknown dataset, or where its files are missing
+    """
+    declared, data = _declared(name, data), Path(data)
+    folder = data / name / "waveforms"
+    if declared["source"] == "simulated":
+        recipe = {key: declared[key] for key in ("n_events", "seed", "effects") if key in declared} | simulation
+        return _built(folder, recipe, lambda output: simulate_sequence(output, **recipe))
+    source = data / declared["waveforms"]
+    if declared["source"] == "continuous":
+        build = lambda output: from_continuous(source, data / declared["picks"], output, declared["mainshock"])
+        return _built(folder, {key: declared[key] for key in SOURCES["continuous"]}, build)
+    try:
+        stations(source)
+    except ForeshapError as error:
+        files = " and ".join(f"<STATION>_{period}.hdf5 with <STATION>_{period}_attributes.csv" for period in PERIODS)
+        raise ForeshapError(f"Dataset {name} is not complete: put {files} into {source} ({error})") from error
+    return source
+
+
+def _built(folder, recipe, build):
+    """The folder, built aside and renamed when whole, unless it was built by the same recipe before."""
+    text = json.dumps(recipe, default=str, indent=1, sort_keys=True)
+    mark = folder / RECIPE_FILE
+    if mark.exists() and mark.read_text() == text:
+        return folder
+    if folder.exists() and not mark.exists():
+        raise ForeshapError(f"{folder} was not built from datasets.toml: move it away, then run again.")
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        build(aside)
+        (aside / RECIPE_FILE).write_text(text)
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return folder

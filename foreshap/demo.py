@@ -1,0 +1,214 @@
+"""A simulated sequence with a known difference between foreshocks and aftershocks.
+
+Close station in a normal-faulting sequence: Brune sources, travel-time attenuation, coda, coloured
+noise. Every event is simulated twice with the same random numbers, as a foreshock and as an
+aftershock; what it was not stands in the folder truth/, so what an effect does to each spectrogram
+is known exactly.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import fft
+from tqdm.auto import tqdm
+
+from .files import ForeshapError
+from .waveforms import CLASSES, COLUMNS, PERIODS, SAMPLING_RATE, SECONDS_BEFORE_P, write_waveforms
+
+MAINSHOCK = "2016-10-30T06:40:17"
+EFFECTS = {  # name: what aftershocks have more of (the two last: share of the events of both classes)
+    "path": "t* of S at the median S-P [s]; P gets 0.6 of it; proportional to S-P",
+    "kappa": "site kappa [s]",
+    "stress_drop": "log10 of the stress drop",
+    "coda_q": "log10 of coda Q",
+    "noise_band": "noise between 17 and 19 Hz, in multiples of the noise there",
+    "site_peak": "frequency of the site's resonance [Hz]",
+    "noise_level": "log10 of the noise amplitude",
+    "magnitude": "magnitude",
+    "s_p": "log10 of S-P",
+    "second_event": "share of windows that hold a second event",
+    "missing_component": "share of traces with two components",
+}
+DEFAULT_EFFECTS = {"path": 0.010}
+
+STATION, NETWORK, LATITUDE, LONGITUDE = "DEMO", "XX", 42.83, 13.11
+VP, VS, DENSITY = 5.6e3, 3.1e3, 2.7e3  # m/s, m/s, kg/m^3
+KM_PER_S_P = 1e-3 / (1 / VS - 1 / VP)  # hypocentral distance [km] a second of S-P
+MEDIAN_S_P, STRESS_DROP, KAPPA, Q_S, CODA_Q = 1.2, 2.1e6, 0.03, 200.0, 60.0
+GAIN = 6e8  # counts per m/s
+SAMPLES, PADDED = 2500, 3000  # of a trace; the rest takes what would wrap around
+FREQUENCIES = fft.rfftfreq(PADDED, 1 / SAMPLING_RATE)
+BATCH = 50  # events simulated together
+
+
+def simulate_sequence(output, n_events, seed, effects=None):
+    """Write a simulated sequence in the waveform layout and its truth beside it.
+
+    output: str or Path, folder for DEMO_{pre,post}.hdf5 and their tables; its subfolder truth/ gets
+        the same events in the same layout, each as if it had happened in the other period
+    n_events: int, half of them foreshocks
+    seed: int
+    effects: dict, name (see EFFECTS) -> size; DEFAULT_EFFECTS when left out, {} switches all off
+
+    returns: Path of the folder
+    raises: ForeshapError for an unknown effect or fewer than two events
+    """
+    effects = dict(DEFAULT_EFFECTS if effects is None else effects)
+    if unknown := set(effects) - set(EFFECTS):
+        raise ForeshapError(f"No effect {', '.join(sorted(unknown))} can be simulated: choose from {', '.join(EFFECTS)}.")
+    if n_events < 2:
+        raise ForeshapError(f"{n_events} events were asked for: a sequence needs one foreshock and one aftershock at least.")
+    attributes = {"simulated": "yes: no real earthquakes", "effects": json.dumps(effects), "seed": seed}
+    truth = attributes | {"truth": "each event as it would have been in the other period"}
+    progress = tqdm(total=2 * n_events, desc="simulating", unit="trace")
+    for label, count in enumerate((n_events // 2, n_events - n_events // 2)):
+        _write(output, label, label, count, seed, effects, attributes, progress)
+        _write(Path(output) / "truth", label, 1 - label, count, seed, effects, truth, progress)
+    progress.close()
+    return Path(output)
+
+
+def _write(folder, label, acting, count, seed, effects, attributes, progress):
+    """Write the events of one class (label) with the effects of a class (acting)."""
+    events = _draw_events(np.random.default_rng([seed, label]), count, label, acting, effects)
+    change = {name: acting * effects.get(name, 0.0) for name in EFFECTS}
+
+    def traces():
+        for first in range(0, count, BATCH):
+            batch = events.iloc[first : first + BATCH]
+            yield from zip(batch["trace_name"], _counts(batch, np.random.default_rng([seed, label, first]), change))
+            progress.update(len(batch))
+
+    write_waveforms(folder, STATION, PERIODS[label], traces(), events.reindex(columns=list(COLUMNS)), **attributes)
+
+
+def _draw_events(rng, n, label, acting, effects):
+    """Draw a class's events in the order of time: the layout's columns, and what the seismograms need."""
+    change = {name: acting * effects.get(name, 0.0) for name in EFFECTS}
+    u, g = rng.random((6, n)), rng.standard_normal((8, n))
+    days = 60 ** u[0] - 1  # Omori decay with p = 1 and c = 1 day, up to 59 days from the mainshock
+    magnitude = 0.6 - np.log10(1 - u[1] * (1 - 10**-2.9))  # Gutenberg-Richter with b = 1, 0.6 to 3.5
+    events = pd.DataFrame({
+        "days": -days if label == 0 else days,
+        "source_magnitude": (magnitude + change["magnitude"]).round(2),
+        "p_s_diff_sec": (MEDIAN_S_P * 10 ** (0.15 * g[0] + change["s_p"])).clip(0.5, 3.0).round(2),
+        "log_stress_drop": 0.12 * g[1],
+        "log_t_star": 0.02 * g[2],
+        "log_noise": 0.15 * g[3],
+        "noise_slope": 0.2 * g[4],
+        "log_p_amplitude": 0.1 * g[5],
+        "log_s_amplitude": 0.1 * g[6],
+        "bearing": 2 * np.pi * np.floor(6 * u[2]) / 6 + 0.2 * g[7],
+        "dip": 0.5 + 0.4 * u[3],
+        "second": u[4] < effects.get("second_event", 0.0),
+        "lost": u[5] < effects.get("missing_component", 0.0),
+    }).sort_values("days", ignore_index=True)  # fmt: skip
+    return events.assign(**_layout_columns(events, label))
+
+
+def _layout_columns(events, label):
+    """The layout's columns that follow from an event's distance, bearing and time."""
+    km = KM_PER_S_P * events["p_s_diff_sec"]
+    p_travel = (1e3 * km / VP).round(3)
+    origin = pd.Timestamp(MAINSHOCK) + pd.to_timedelta(events["days"], unit="D")
+    start = origin + pd.to_timedelta(p_travel - SECONDS_BEFORE_P, unit="s")
+    epicentral = km * np.sqrt(1 - events["dip"] ** 2)
+    source = [f"{label + 1}{i:06d}" for i in range(len(events))]
+    return {
+        "trace_name": [f"{STATION}.{NETWORK}.{name}_EV" for name in source],
+        "trace_start_time": start.dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "network_code": NETWORK, "receiver_name": STATION, "receiver_type": "HH",
+        "receiver_elevation_m": 0.0, "receiver_latitude": LATITUDE, "receiver_longitude": LONGITUDE,
+        "source_id": source,
+        "source_depth_km": (km * events["dip"]).round(2),
+        "source_latitude": (LATITUDE + epicentral * np.cos(events["bearing"]) / 111.2).round(5),
+        "source_longitude": (LONGITUDE + epicentral * np.sin(events["bearing"]) / 81.5).round(5),
+        "source_origin_time": origin.dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "p_travel_sec": p_travel,
+        "s_travel_sec": (p_travel + events["p_s_diff_sec"]).round(3),
+    }  # fmt: skip
+
+
+def _counts(batch, rng, change):
+    """Seismograms of a batch of events.
+
+    batch: DataFrame, one row an event
+    rng: numpy.random.Generator
+    change: dict, effect -> how much of it these events have
+
+    returns: list of int32 (3, SAMPLES) [counts], components E, N, Z; two rows where one is lost
+    """
+    noise = rng.standard_normal((len(batch), 3, 2 * len(FREQUENCIES))).view(complex)
+    p_seconds = np.full(len(batch), SECONDS_BEFORE_P)
+    motion = _ground_motion(batch, p_seconds, rng, change)
+    if batch["second"].any():
+        later = p_seconds + rng.uniform(-4, 15, len(batch))
+        motion += _ground_motion(batch, later, rng, change) * batch["second"].to_numpy()[:, None, None]
+    spectra = motion * _site(change) + noise * _noise(batch, change)[:, None]
+    counts = np.rint(fft.irfft(spectra, PADDED)[..., :SAMPLES]).astype(np.int32)
+    return [event[:2] if lost else event for event, lost in zip(counts, batch["lost"])]
+
+
+def _ground_motion(batch, p_seconds, rng, change):
+    """Spectra of the ground velocity of P and S waves, complex (n, 3, F) [counts]."""
+    s_seconds = p_seconds + batch["p_s_diff_sec"].to_numpy()
+    turn = rng.uniform(0, 2 * np.pi, len(batch))
+    east_north = np.stack([np.sin(turn), np.cos(turn)], axis=1)
+    up = np.ones((len(batch), 1))
+    p = _arrivals(p_seconds, np.hstack([0.35 * east_north, up]), rng, change)
+    s = _arrivals(s_seconds, np.hstack([east_north[:, ::-1], 0.35 * up]), rng, change)
+    return p * _source(batch, "P", change)[:, None] + s * _source(batch, "S", change)[:, None]
+
+
+def _arrivals(seconds, polarisation, rng, change):
+    """Spectra of an impulse and its coda: white noise under an envelope, with Q_coda = CODA_Q * f."""
+    after = np.arange(PADDED) / SAMPLING_RATE - seconds[:, None]
+    lapse = np.maximum(after, 0)
+    decay = np.pi / (CODA_Q * 10 ** change["coda_q"])
+    envelope = np.where(after > 0, 0.12 * (1 + lapse / 0.3) ** -1.2 * np.exp(-decay * lapse), 0)
+    wave = rng.standard_normal((len(seconds), 3, PADDED)) * envelope[:, None]
+    rows = np.arange(len(seconds))
+    wave[rows, :, np.rint(seconds * SAMPLING_RATE).astype(int)] += polarisation
+    return fft.rfft(wave)
+
+
+def _source(batch, phase, change):
+    """Brune's velocity spectrum (1970) with travel-time and site attenuation, complex (n, F) [counts].
+
+    Low-frequency level 2 R M0 / (4 pi rho v^3 r) and corner 0.49 v_S (stress drop / M0)^(1/3); the
+    phase of the attenuation is that of a causal filter (Azimi's law), so nothing precedes an arrival.
+    """
+    column = {name: batch[name].to_numpy()[:, None] for name in batch.columns[batch.dtypes == float]}
+    speed, ratio, pattern = (VP, 0.6, 0.52) if phase == "P" else (VS, 1.0, 0.63)
+    s_p = column["p_s_diff_sec"]
+    moment = 10 ** (17.46 + 1.12 * column["source_magnitude"] - 7)  # N m
+    stress_drop = STRESS_DROP * 10 ** (column["log_stress_drop"] + change["stress_drop"])  # Pa
+    corner = 0.49 * speed * (stress_drop / moment) ** (1 / 3)  # Hz; P above S by v_P / v_S
+    level = pattern * 10 ** column[f"log_{phase.lower()}_amplitude"] * moment
+    level = 2 * level / (4 * np.pi * DENSITY * speed**3 * 1e3 * KM_PER_S_P * s_p)  # m s
+    travel = s_p * VP / (VP - VS)  # of S, s
+    t_star = travel / Q_S * 10 ** column["log_t_star"] + change["path"] * s_p / MEDIAN_S_P
+    t_star = ratio * t_star + KAPPA + change["kappa"]
+    f = FREQUENCIES
+    delay = np.log(f[-1] / np.maximum(f, f[1])) / np.pi
+    attenuation = np.exp(-np.pi * f * t_star * (1 + 2j * delay))
+    return GAIN * SAMPLING_RATE * 2j * np.pi * f * level / (1 + 1j * f / corner) ** 2 * attenuation
+
+
+def _site(change):
+    """Response of the site, complex (3, F): a resonance of the horizontal components."""
+    ratio = FREQUENCIES / (5.0 + change["site_peak"])
+    resonance = 1 + 0.5 / (1 - ratio**2 + 0.5j * ratio)
+    return np.stack([resonance, resonance, np.ones_like(resonance)])
+
+
+def _noise(batch, change):
+    """Spectrum of the noise, (n, F) [counts]: falling with frequency, a cultural hump at 3 Hz, a floor."""
+    slope, level = (batch[name].to_numpy()[:, None] for name in ("noise_slope", "log_noise"))
+    f = np.maximum(FREQUENCIES, 0.2)
+    density = 4 * f ** (-1 - slope) + np.exp(-0.5 * (np.log(f / 3) / 0.4) ** 2) + 0.12  # counts/sqrt(Hz)
+    density = density * (1 + change["noise_band"] * (np.abs(f - 18) <= 1))
+    density = density * 10 ** (level + change["noise_level"])
+    return density * np.sqrt(SAMPLING_RATE / 2) * np.sqrt(PADDED / 2)

@@ -1,0 +1,39 @@
+"""Files that are whole or absent, their hashes, and the one exception of this package."""
+
+import hashlib
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class ForeshapError(Exception):
+    """What went wrong with which file or event, what was expected and what to do, in one sentence."""
+
+
+@contextmanager
+def written_whole(path):
+    """Write a file beside its name and rename it when whole: a file that exists is complete.
+
+    path: str or Path, the final name; its folder is made when missing
+
+    yields: Path to write to; removed again when the block raises
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def sha256(path):
+    """Hash of a file's content.
+
+    path: str or Path
+
+    returns: str of 64 hexadecimal digits
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

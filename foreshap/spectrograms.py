@@ -1,0 +1,284 @@
+"""Log-spectrograms, the tensor file that holds them, and reading it back."""
+
+import json
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+from scipy import fft, signal
+from tqdm.auto import tqdm
+
+from .files import ForeshapError, sha256, written_whole
+from .variants import VARIANTS, Variant
+from .waveforms import CLASSES, COMPONENTS, SECONDS_BEFORE_P, offered_traces, open_waveforms, read_trace, waveform_file
+
+FLOOR = 1e-10  # added to the power before the logarithm
+BATCH = 16  # events transformed together: small enough to stay in the processor's cache
+TENSOR_DIMENSIONS = ("trace_name", "channel", "frequency", "time")
+
+
+def log_spectrogram(waveforms, variant):
+    """Log10 of the power spectral density of frames, as scipy.signal.spectrogram defines it.
+
+    Each frame loses its mean, is tapered (Tukey, 0.25) and Fourier-transformed; one-sided density.
+
+    waveforms: array (..., 3, samples) [counts], cut to the variant's window
+    variant: Variant
+
+    returns: float32 array (..., 3, F, T), log10(density + 1e-10) [log10(counts^2/Hz)]
+    raises: ForeshapError where the number of samples is not the variant's
+    """
+    waveforms = np.asarray(waveforms, dtype=np.float64)
+    if waveforms.shape[-1] != variant.samples:
+        raise ForeshapError(
+            f"{variant.name} needs windows of {variant.samples} samples, these have {waveforms.shape[-1]}: cut them first."
+        )
+    frames = np.lib.stride_tricks.sliding_window_view(waveforms, variant.nperseg, axis=-1)[..., :: variant.hop, :]
+    parts = _frame_transform(variant) @ np.ascontiguousarray(frames.swapaxes(-1, -2))
+    real, imaginary = np.split(np.square(parts, out=parts), 2, axis=-2)
+    power = np.add(real, imaginary, out=real)
+    power += FLOOR
+    power = power.astype(np.float32)
+    return np.log10(power, out=power)
+
+
+@cache
+def _frame_transform(variant):
+    """Detrending, tapering and the scaled Fourier transform of a frame: one linear map, (2 F, nperseg).
+
+    Its upper half gives the real, its lower half the imaginary part of the root of the density.
+    """
+    taper = signal.get_window(("tukey", 0.25), variant.nperseg)
+    sides = np.full((variant.shape[1], 1), 2.0)  # one-sided: what lies between 0 Hz and Nyquist counts twice
+    sides[[0, -1]] = 1.0
+    fourier = fft.rfft(np.eye(variant.nperseg)).T * taper
+    fourier *= np.sqrt(sides / (variant.sampling_rate * (taper**2).sum()))
+    detrended = fourier - fourier.mean(axis=1, keepdims=True)
+    return np.vstack([detrended.real, detrended.imag])
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of the traces offered: written (int) and rejected (DataFrame trace_name, reason)."""
+
+    written: int
+    rejected: pd.DataFrame
+
+
+def preprocess(source, output, variants=tuple(VARIANTS.values())):
+    """Turn a waveform folder into one tensor file a variant, all from one reading, in a stream.
+
+    source: str or Path, folder in the waveform layout
+    output: str or Path, folder for <variant name>.h5; existing files are replaced when all is done
+    variants: sequence of Variant
+
+    returns: dict, variant name -> Report
+    raises: ForeshapError where the folder is not in the waveform layout or no trace can be used
+    """
+    offered = offered_traces(source)
+    reasons = {variant.name: offered["reason"].to_numpy(dtype=object) for variant in variants}
+    with ExitStack() as stack:
+        paths = [Path(output) / f"{variant.name}.h5" for variant in variants]
+        files = [stack.enter_context(_tensor_file(path, v)) for path, v in zip(paths, variants)]
+        pool = stack.enter_context(ThreadPoolExecutor(2))
+        for rows, results in _transformed(pool, source, offered, variants):
+            for variant, file, (values, reason) in zip(variants, files, results):
+                reasons[variant.name][rows] = reason
+                _append(file["spectrogram"], values)
+        for variant, file in zip(variants, files):
+            _finish(file, offered[reasons[variant.name] == ""], source)
+    return {name: _report(offered, reason) for name, reason in reasons.items()}
+
+
+def _report(offered, reason):
+    """One variant's Report from the reason of each trace offered ("" where written)."""
+    rejected = offered[["trace_name"]].assign(reason=reason)[reason != ""]
+    return Report(int((reason == "").sum()), rejected.reset_index(drop=True))
+
+
+def _transformed(pool, source, offered, variants):
+    """Read batch after batch while two threads transform those before; yields (rows, a result a variant)."""
+    pending = deque()
+    s_p = offered["p_s_diff_sec"].to_numpy()
+    for rows, traces in _read_batches(source, offered):
+        pending.append((rows, [pool.submit(_cut_and_transform, v, s_p[rows], traces) for v in variants]))
+        if len(pending) > 3:
+            rows, jobs = pending.popleft()
+            yield rows, [job.result() for job in jobs]
+    for rows, jobs in pending:
+        yield rows, [job.result() for job in jobs]
+
+
+def _read_batches(source, offered):
+    """Read the traces whose rows are good; yields (rows, list of (samples or None, reason))."""
+    good = offered[offered["reason"] == ""]
+    with tqdm(total=len(good), desc="log-spectrograms", unit="event") as progress:
+        for (station, period), part in good.groupby(["station", "period"], sort=False):
+            rows, names = part.index.to_numpy(), part["trace_name"].to_numpy()
+            with open_waveforms(waveform_file(source, station, period)) as file:
+                for first in range(0, len(rows), BATCH):
+                    batch = slice(first, first + BATCH)
+                    yield rows[batch], [read_trace(file, name) for name in names[batch]]
+                    progress.update(len(rows[batch]))
+
+
+def _cut_and_transform(variant, s_p, traces):
+    """Log-spectrograms (n, 3, F, T) of the traces of a batch that can serve, and a reason for each ("" if so)."""
+    onset = SECONDS_BEFORE_P - variant.seconds_before + (s_p if variant.phase == "S" else 0 * s_p)
+    starts = np.rint(onset * variant.sampling_rate).astype(int)
+    reasons, windows = [], np.empty((len(traces), 3, variant.samples))
+    for start, (samples, reason) in zip(starts, traces):
+        if not reason and not 0 <= start <= samples.shape[1] - variant.samples:
+            reason = "window longer than the trace"
+        if not reason:
+            window = samples[:, start : start + variant.samples]
+            reason = "component flat" if (np.ptp(window, axis=1) == 0).any() else ""
+            windows[sum(r == "" for r in reasons)] = window
+        reasons.append(reason)
+    return log_spectrogram(windows[: reasons.count("")], variant), reasons
+
+
+@contextmanager
+def _tensor_file(path, variant):
+    """A tensor file with its axes and no events yet, renamed to path when the block has ended well."""
+    with written_whole(path) as partial, h5py.File(partial, "w") as file:
+        write_axes(file, variant)
+        shape = variant.shape
+        values = file.create_dataset(
+            "spectrogram", (0, *shape), "f4", maxshape=(None, *shape), chunks=(1, *shape), fillvalue=None
+        )
+        values.attrs["units"] = "log10(counts^2 Hz^-1)"
+        values.attrs["long_name"] = "log10 of the power spectral density"
+        yield file
+
+
+def write_axes(file, variant):
+    """Write the axes that tensor files and SHAP files share, as HDF5 dimension scales.
+
+    file: h5py.File open for writing
+    variant: Variant
+    """
+    file.attrs.update(variant=json.dumps(asdict(variant)), Conventions="CF-1.11")
+    file["channel"] = np.array(COMPONENTS, dtype=h5py.string_dtype())
+    file["frequency"], file["time"] = variant.frequencies, variant.times
+    file["frequency"].attrs["units"] = "Hz"
+    file["time"].attrs.update(units="s", long_name=f"time after the {variant.phase} arrival")
+    for name in ("channel", "frequency", "time"):
+        file[name].make_scale(name)
+
+
+def write_columns(file, table):
+    """Write per-event columns, each along the dimension of the trace names.
+
+    file: h5py.File open for writing, with the axes of write_axes()
+    table: DataFrame, one row an event, with trace_name and label
+    """
+    for name, column in table.items():
+        text = column.dtype == object or pd.api.types.is_string_dtype(column)
+        values = column.fillna("").astype(str).to_numpy(object) if text else column.to_numpy()
+        kind = h5py.string_dtype() if text else np.int8 if values.dtype == bool else None
+        file.create_dataset(name, data=values, dtype=kind)
+    file["trace_name"].make_scale("trace_name")
+    for name in table.columns.drop("trace_name"):
+        file[name].dims[0].attach_scale(file["trace_name"])
+    file["label"].attrs.update(flag_values=np.arange(2, dtype="i1"), flag_meanings=" ".join(CLASSES))
+
+
+def attach_axes(dataset):
+    """Name the dimensions of a dataset (event, channel, frequency, time) after the file's axes."""
+    for dimension, name in zip(dataset.dims, TENSOR_DIMENSIONS):
+        dimension.attach_scale(dataset.file[name])
+
+
+def _append(dataset, values):
+    """Append events to a tensor dataset."""
+    if len(values):
+        dataset.resize(len(dataset) + len(values), axis=0)
+        dataset[-len(values) :] = values
+
+
+def _finish(file, events, source):
+    """Complete a tensor file with its events' columns and where it comes from."""
+    if len(events) == 0:
+        raise ForeshapError(f"No trace of {source} can be used: call foreshap.offered_traces on it to see why.")
+    write_columns(file, events.drop(columns=["reason", "period"]).astype({"label": np.int8}))
+    attach_axes(file["spectrogram"])
+    paths = [waveform_file(source, s, p) for s, p in events.groupby(["station", "period"]).groups]
+    with open_waveforms(paths[0]) as waveforms:
+        file.attrs.update(waveforms.attrs)
+    file.attrs["dataset"] = file.attrs.get("dataset", Path(source).name)
+    file.attrs["source_sha256"] = json.dumps({path.name: sha256(path) for path in paths})
+    file.attrs["history"] = f"foreshap.preprocess: {len(events)} events"
+
+
+@dataclass(frozen=True)
+class Spectrograms:
+    """The events of a tensor file.
+
+    path: Path
+    variant: Variant
+    values: h5py.Dataset (N, 3, F, T), read by slices [log10(counts^2/Hz)]
+    labels: int8 array (N,), 0 foreshock, 1 aftershock
+    table: DataFrame, one row an event
+    attributes: dict, of the file
+    """
+
+    path: Path
+    variant: Variant
+    values: h5py.Dataset
+    labels: np.ndarray
+    table: pd.DataFrame
+    attributes: dict
+
+
+def load_spectrograms(path):
+    """Open a tensor file; the tensors stay on disk until they are sliced.
+
+    path: str or Path
+
+    returns: Spectrograms
+    raises: ForeshapError where the file is damaged or not a tensor file
+    """
+    file = open_waveforms(path)
+    try:
+        variant = Variant(**json.loads(file.attrs["variant"]))
+        values, labels = file["spectrogram"], file["label"][:]
+        table = read_columns(file)
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise ForeshapError(f"{path} is no tensor file of foreshap.preprocess ({error}): make it again.") from error
+    if values.shape != (len(labels), *variant.shape):
+        raise ForeshapError(
+            f"{path} holds tensors of shape {values.shape}, but {len(labels)} events of {variant.name} have "
+            f"{(len(labels), *variant.shape)}: make it again."
+        )
+    return Spectrograms(Path(path), variant, values, labels, table, dict(file.attrs))
+
+
+def read_columns(file):
+    """The per-event columns of a tensor or SHAP file.
+
+    file: h5py.File
+
+    returns: DataFrame, one row an event
+    """
+    per_event = lambda name, dataset: name == "trace_name" or "trace_name" in dataset.dims[0].keys()
+    names = [name for name, dataset in file.items() if dataset.ndim == 1 and per_event(name, dataset)]
+    columns = {n: file[n].asstr()[:] if h5py.check_string_dtype(file[n].dtype) else file[n][:] for n in names}
+    return pd.DataFrame(columns)
+
+
+def read_events(values, rows):
+    """Read events one by one, in any order: faster than a list of indices.
+
+    values: h5py.Dataset or array (N, 3, F, T)
+    rows: sequence of int
+
+    returns: array (len(rows), 3, F, T)
+    """
+    return np.stack([values[row] for row in rows])

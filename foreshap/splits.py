@@ -1,0 +1,109 @@
+"""Who trains and who tests: at random, by blocks of time, by clusters of hypocentres."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.cluster import KMeans
+
+from .files import ForeshapError
+from .waveforms import CLASSES, event_times
+
+SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
+SECONDS_APART = 25.0  # events closer than this share samples: they stay on one side
+KM_PER_DEGREE = 111.2
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of the events that train, validate and test: int arrays, sorted, without a common event.
+
+    name: str, "random", "time blocks" or "clusters"
+    """
+
+    name: str
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def random_split(table, seed):
+    """Split at random by event, in each class alike: the habit of the literature.
+
+    table: DataFrame of a tensor file, one row an event
+    seed: int
+
+    returns: Split
+    raises: ForeshapError where a class has too few events for three sides
+    """
+    return _deal("random", table, _neighbours(table), seed)
+
+
+def time_block_split(table, seed, blocks=10):
+    """Split into contiguous blocks of time, in each class as many with equally many events.
+
+    table: DataFrame of a tensor file, one row an event
+    seed: int, decides which block goes where
+    blocks: int, of each class
+
+    returns: Split
+    raises: ForeshapError as random_split() does
+    """
+    groups = _neighbours(table)
+    rank = pd.Series(groups).groupby(table["label"].to_numpy()).rank(method="min", pct=True)
+    block = np.ceil(rank.to_numpy() * blocks).astype(int) + (blocks + 1) * table["label"].to_numpy(int)
+    return _deal("time blocks", table, block, seed)
+
+
+def cluster_split(table, seed, clusters=10):
+    """Split into clusters of nearby hypocentres (k-means), so that no one's neighbours train and test.
+
+    table: DataFrame with source_latitude, source_longitude [degrees] and source_depth_km
+    seed: int
+    clusters: int
+
+    returns: Split
+    raises: ForeshapError where hypocentres are missing, or as random_split() does
+    """
+    latitude, longitude, depth = (table[f"source_{n}"].to_numpy(float) for n in ("latitude", "longitude", "depth_km"))
+    east = longitude * np.cos(np.radians(np.nanmean(latitude)))
+    place = np.stack([KM_PER_DEGREE * latitude, KM_PER_DEGREE * east, depth], axis=1)
+    if not np.isfinite(place).all():
+        raise ForeshapError("Some events have no hypocentre: split at random or by time blocks instead.")
+    found = KMeans(clusters, random_state=seed, n_init=4).fit_predict(place)
+    return _deal("clusters", table, found, seed, by_class=False)
+
+
+def _neighbours(table):
+    """A number a group of events whose windows overlap, ascending in time, int (N,)."""
+    time = event_times(table)
+    order = np.argsort(time.to_numpy(), kind="stable")
+    starts = time.iloc[order].diff().dt.total_seconds().to_numpy() > SECONDS_APART
+    groups = np.empty(len(table), int)
+    groups[order] = np.cumsum(starts)
+    return groups
+
+
+def _deal(name, table, groups, seed, by_class=True):
+    """Deal whole groups to the three sides, each side getting its share of the events."""
+    rng = np.random.default_rng(seed)
+    labels = table["label"].to_numpy()
+    side = np.full(len(table), "", dtype=object)
+    for rows in [np.flatnonzero(labels == k) for k in (0, 1)] if by_class else [np.arange(len(table))]:
+        side[rows] = _sides(groups[rows], rng)
+    split = Split(name, *(np.flatnonzero(side == s) for s in SHARES))
+    for label, kind in enumerate(CLASSES):
+        if any((labels[getattr(split, s)] == label).sum() < 1 for s in SHARES):
+            raise ForeshapError(f"The split '{name}' leaves a side without a {kind}: {(labels == label).sum()} are too few.")
+    return split
+
+
+def _sides(groups, rng):
+    """A side for each event: groups in random order, test filled first, then validation, then train."""
+    names, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    order = rng.permutation(len(names))
+    filled = (np.cumsum(counts[order]) - counts[order] / 2) / counts.sum()
+    bounds = [SHARES["test"], SHARES["test"] + SHARES["validation"]]
+    sides = np.empty(len(names), dtype=object)
+    sides[order] = np.array(["test", "validation", "train"], dtype=object)[np.searchsorted(bounds, filled)]
+    return sides[inverse]

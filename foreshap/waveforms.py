@@ -1,0 +1,209 @@
+"""The waveform layout: three-component seismograms of one station before and after a mainshock.
+
+A folder holds <STATION>_pre.hdf5 and <STATION>_post.hdf5, one root dataset (3, samples) a trace in
+counts, components E, N, Z, the P arrival 5 s into the trace, and beside each file a table
+<STATION>_{pre,post}_attributes.csv with one row a trace (that of doi:10.5281/zenodo.15683047).
+"""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from .files import ForeshapError, written_whole
+
+CLASSES = ("foreshock", "aftershock")  # label 0 and 1
+PERIODS = ("pre", "post")  # the files of label 0 and 1
+COMPONENTS = ("E", "N", "Z")
+SECONDS_BEFORE_P = 5.0
+SAMPLING_RATE = 100.0
+COLUMNS = (
+    "trace_name", "trace_start_time", "network_code", "receiver_name", "receiver_type",
+    "receiver_elevation_m", "receiver_latitude", "receiver_longitude", "source_id",
+    "source_depth_km", "source_latitude", "source_longitude", "source_magnitude",
+    "source_origin_time", "p_travel_sec", "s_travel_sec", "p_s_diff_sec",
+)  # fmt: skip
+TEXT_COLUMNS = (
+    "trace_name", "trace_start_time", "network_code", "receiver_name", "receiver_type",
+    "source_id", "source_origin_time",
+)  # fmt: skip
+
+
+def stations(folder):
+    """Stations of which a folder holds the waveforms before and after the mainshock.
+
+    folder: str or Path, in the waveform layout
+
+    returns: list of str, sorted
+    raises: ForeshapError where there is none, or where one has a single one of the two files
+    """
+    found = {p: {f.name.removesuffix(f"_{p}.hdf5") for f in Path(folder).glob(f"*_{p}.hdf5")} for p in PERIODS}
+    if not found["pre"] | found["post"]:
+        raise ForeshapError(f"{folder} holds no <STATION>_pre.hdf5 and <STATION>_post.hdf5: give a folder in the waveform layout.")
+    for station in sorted(found["pre"] ^ found["post"]):
+        raise ForeshapError(f"{folder} holds only one of {station}_pre.hdf5 and {station}_post.hdf5: both classes are needed.")
+    return sorted(found["pre"])
+
+
+def waveform_file(folder, station, period):
+    """Path of the HDF5 file of one station and period ("pre" or "post")."""
+    return Path(folder) / f"{station}_{period}.hdf5"
+
+
+def open_waveforms(path):
+    """Open an HDF5 file for reading.
+
+    path: str or Path
+
+    returns: h5py.File
+    raises: ForeshapError where it is missing or damaged
+    """
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise ForeshapError(f"{path} can't be read as HDF5 ({error}): make or download it again.") from error
+
+
+def read_table(folder, station, period):
+    """The table of one station and period, one row a trace.
+
+    folder: str or Path
+    station: str
+    period: "pre" or "post"
+
+    returns: DataFrame with the columns of COLUMNS that the file has, numbers as float64 (NaN where
+        missing or no number), times as text, and the file's further columns
+    raises: ForeshapError where the file or a column that the package needs is missing
+    """
+    names = [f"{station}_{period}_attribute{s}.csv" for s in ("s", "")]
+    path = next((p for name in names if (p := Path(folder) / name).exists()), None)
+    if path is None:
+        raise ForeshapError(f"{folder} lacks {names[0]}, the table of {station}_{period}.hdf5.")
+    try:
+        text, empty = dict.fromkeys(TEXT_COLUMNS, str), ["", "nan", "NaN"]  # NA is a network code
+        table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=empty, encoding="utf-8-sig")
+    except (ValueError, OSError) as error:
+        raise ForeshapError(f"{path} can't be read as a comma-separated table ({error}).") from error
+    missing = {"trace_name", "trace_start_time", "p_s_diff_sec"} - set(table.columns)
+    if missing:
+        raise ForeshapError(f"{path} lacks the columns {', '.join(sorted(missing))}: they are needed.")
+    numbers = [name for name in COLUMNS if name in table and name not in TEXT_COLUMNS]
+    return table.assign(**{name: pd.to_numeric(table[name], errors="coerce") for name in numbers})
+
+
+def event_times(table):
+    """Time of each event's P arrival at the station.
+
+    table: DataFrame with trace_start_time, text with or without fractions of a second [UTC]
+
+    returns: Series of datetime64[ns, UTC]; NaT where the text is no time
+    """
+    starts = pd.to_datetime(table["trace_start_time"], utc=True, format="ISO8601", errors="coerce")
+    return starts + pd.Timedelta(seconds=SECONDS_BEFORE_P)
+
+
+def write_waveforms(folder, station, period, traces, rows, **attributes):
+    """Write one station's traces and their table, each file aside and renamed when whole.
+
+    folder: str or Path, made when missing
+    station: str
+    period: "pre" or "post"
+    traces: iterable of (trace_name, array (3, samples) in the unit given), written as it comes
+    rows: DataFrame, one row a trace, or a function without arguments that returns it once all
+        traces are written
+    attributes: str or number, of the HDF5 file; unit defaults to "counts"
+
+    returns: Path of the HDF5 file
+    """
+    path = waveform_file(folder, station, period)
+    standard = {"component_order": "".join(COMPONENTS), "sampling_rate": SAMPLING_RATE, "unit": "counts"}
+    with written_whole(path) as partial:
+        with h5py.File(partial, "w") as file:
+            file.attrs.update(standard | attributes)
+            for name, samples in traces:
+                _write_trace(file, name, np.ascontiguousarray(samples))
+        with written_whole(path.with_name(f"{path.stem}_attributes.csv")) as table:
+            (rows() if callable(rows) else rows).to_csv(table, index=False)
+    return path
+
+
+def _write_trace(file, name, samples):
+    """One contiguous dataset by HDF5's own calls: half the time of create_dataset."""
+    kind = h5py.h5t.py_create(samples.dtype, logical=True)
+    dataset = h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple(samples.shape))
+    dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, samples)
+
+
+def offered_traces(folder):
+    """Every trace that a folder offers, in its files or in its tables, and what its row alone rejects.
+
+    folder: str or Path, in the waveform layout
+
+    returns: DataFrame, one row a trace name: the tables' columns, station, period, label, and reason,
+        "" where the row is good
+    raises: ForeshapError as stations() and read_table() do
+    """
+    parts = [_offered(folder, s, label, period) for s in stations(folder) for label, period in enumerate(PERIODS)]
+    offered = pd.concat(parts, ignore_index=True)
+    twice = offered["trace_name"].duplicated(keep=False)
+    offered.loc[twice, "reason"] = "duplicate name"
+    return offered.drop_duplicates("trace_name", ignore_index=True)
+
+
+def _offered(folder, station, label, period):
+    """One file's part of offered_traces()."""
+    table = read_table(folder, station, period)
+    path = waveform_file(folder, station, period)
+    with open_waveforms(path) as file:
+        names = pd.Index(list(file))
+    listed = pd.Index(table["trace_name"])
+    strays = pd.DataFrame({"trace_name": names.difference(listed, sort=False)})
+    s_p = table["p_s_diff_sec"]
+    reasons = {
+        "no waveform in the file": ~listed.isin(names),
+        "start time missing": event_times(table).isna(),
+        "S-P missing": s_p.isna(),
+        "S-P zero or negative": s_p <= 0,
+    }
+    reason = np.select(list(reasons.values()), list(reasons), default="")
+    table = pd.concat([table.assign(reason=reason), strays.assign(reason="no row in the table")], ignore_index=True)
+    return table.assign(station=station, period=period, label=label)
+
+
+def read_trace(file, name):
+    """One trace as it is stored.
+
+    file: h5py.File
+    name: str
+
+    returns: (array (3, samples), "") or (None, the reason why the trace can't be used)
+    """
+    dataset = h5py.h5d.open(file.id, name.encode())  # a third of the time of file[name][:]
+    shape, kind = dataset.shape, dataset.dtype.kind
+    if len(shape) != 2 or shape[0] != len(COMPONENTS):
+        return None, f"component missing: shape {shape} instead of (3, samples)"
+    if kind not in "iuf":
+        return None, "samples are no numbers"
+    samples = np.empty(shape, dataset.dtype)
+    dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, samples)
+    if kind == "f" and not np.isfinite(samples).all():
+        return None, "samples not finite"
+    return samples, ""
+
+
+def load_trace(folder, event):
+    """The seismogram of one event.
+
+    folder: str or Path, in the waveform layout
+    event: row (Series) of offered_traces()
+
+    returns: array (3, samples) [counts]
+    raises: ForeshapError where the trace can't be used
+    """
+    path = waveform_file(folder, event["station"], event["period"])
+    with open_waveforms(path) as file:
+        samples, reason = read_trace(file, event["trace_name"])
+    if reason:
+        raise ForeshapError(f"{event['trace_name']} in {path} can't be used: {reason}.")
+    return samples
