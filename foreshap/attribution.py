@@ -295,7 +295,8 @@ def load_shap(path):
     file = open_waveforms(path)
     try:
         variant = Variant(**json.loads(file.attrs["variant"]))
-        return ShapFile(Path(path), variant, file["shap"], read_columns(file), float(file.attrs["base_value"]), dict(file.attrs))
+        table = read_columns(file).astype({"correct": bool})
+        return ShapFile(Path(path), variant, file["shap"], table, float(file.attrs["base_value"]), dict(file.attrs))
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise ForeshapError(f"{path} is no SHAP file of foreshap.explain_events ({error}): make it again.") from error
 

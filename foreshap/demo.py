@@ -94,7 +94,7 @@ def _draw_events(rng, n, label, acting, effects):
         "days": -days if label == 0 else days,
         "source_magnitude": (magnitude + change["magnitude"]).round(2),
         "p_s_diff_sec": (MEDIAN_S_P * 10 ** (0.15 * g[0] + change["s_p"])).clip(0.5, 3.0).round(2),
-        "log_stress_drop": 0.12 * g[1],
+        "log_stress_drop": 0.1 * g[1],
         "log_t_star": 0.02 * g[2],
         "log_noise": 0.15 * g[3],
         "noise_slope": 0.2 * g[4],

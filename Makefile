@@ -1,0 +1,21 @@
+# The virtual environment is .venv; it is made anew when requirements.txt changes.
+PYTHON ?= python3
+
+.PHONY: demo test lab clean
+
+demo: .venv/installed
+	.venv/bin/python run_notebooks.py
+
+test: .venv/installed
+	.venv/bin/python -m pytest
+
+lab: .venv/installed
+	.venv/bin/jupyter lab
+
+clean:
+	rm -rf .venv reports data/demo checkpoints/demo
+
+.venv/installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --requirement requirements.txt
+	touch $@

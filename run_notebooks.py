@@ -1,0 +1,66 @@
+"""Run all notebooks top to bottom on one dataset; write them as HTML, and their figures, into reports/.
+
+    python run_notebooks.py                    the built-in simulated sequence, from scratch
+    python run_notebooks.py --dataset iquique  a dataset that data/datasets.toml declares
+    python run_notebooks.py --media            also put the figures that the README shows into media/
+"""
+
+import argparse
+import base64
+import shutil
+import time
+from pathlib import Path
+
+import nbconvert
+import nbformat
+import papermill
+
+ROOT = Path(__file__).parent
+NOTEBOOKS = (
+    "preprocessing/preprocess.ipynb",
+    "training/p_wave_model_training.ipynb",
+    "training/s_wave_model_training.ipynb",
+    "explainability/explainability_p.ipynb",
+    "explainability/explainability_s.ipynb",
+)
+README_FIGURES = ("preprocess/rgb", "p_wave_model_training/scores", "explainability_s/means", "explainability_s/truth")
+
+
+def run(notebook, reports, parameters):
+    """Execute one notebook in its own folder; write it as HTML and its figures as <cell id>.png."""
+    executed = reports / f"{Path(notebook).stem}.ipynb"
+    papermill.execute_notebook(
+        str(ROOT / notebook), str(executed), parameters, cwd=str((ROOT / notebook).parent), progress_bar=False
+    )
+    book = nbformat.read(executed, as_version=4)
+    page, _ = nbconvert.HTMLExporter().from_notebook_node(book)
+    executed.with_suffix(".html").write_text(page, encoding="utf-8")
+    figures = reports / "figures" / executed.stem
+    figures.mkdir(parents=True, exist_ok=True)
+    for cell in book.cells:
+        pictures = [o["data"]["image/png"] for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
+        for picture in pictures:
+            (figures / f"{cell['id']}.png").write_bytes(base64.b64decode(picture))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="demo", help="name in data/datasets.toml")
+    parser.add_argument("--media", action="store_true", help="update the README's figures in media/")
+    arguments = parser.parse_args()
+    reports = ROOT / "reports" / arguments.dataset
+    if arguments.dataset == "demo":  # simulated: nothing is lost by starting from scratch
+        for folder in ("data", "checkpoints"):
+            shutil.rmtree(ROOT / folder / "demo", ignore_errors=True)
+    for notebook in NOTEBOOKS:
+        start = time.monotonic()
+        run(notebook, reports, {"DATASET": arguments.dataset})
+        print(f"{notebook}: {time.monotonic() - start:.0f} s", flush=True)
+    if arguments.media:
+        for figure in README_FIGURES:
+            shutil.copy(reports / "figures" / f"{figure}.png", ROOT / "media" / f"{figure.replace('/', '-')}.png")
+    print(f"Read {reports.relative_to(ROOT)}/*.html")
+
+
+if __name__ == "__main__":
+    main()
