@@ -28,6 +28,7 @@ README_FIGURES = ("preprocess/rgb", "p_wave_model_training/scores", "explainabil
 
 def run(notebook, reports, parameters):
     """Execute one notebook in its own folder; write it as HTML and its figures as <cell id>.png."""
+    reports.mkdir(parents=True, exist_ok=True)
     executed = reports / f"{Path(notebook).stem}.ipynb"
     papermill.execute_notebook(
         str(ROOT / notebook), str(executed), parameters, cwd=str((ROOT / notebook).parent), progress_bar=False

@@ -1,0 +1,46 @@
+"""What several tests share: the real data beside the clone, and a miniature of the demo sequence."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import foreshap
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def iquique():
+    return _real("iquique")
+
+
+@pytest.fixture(scope="session")
+def nrca():
+    return _real("nrca")
+
+
+def _real(name):
+    if not (SHARED / name).exists():
+        pytest.skip(f"no real data: {name} is not in the folder shared/data beside this clone")
+    return SHARED / name
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory):
+    """80 simulated events with the default effect, and their tensors."""
+    folder = tmp_path_factory.mktemp("demo")
+    waveforms = foreshap.simulate_sequence(folder / "waveforms", 80, seed=3)
+    foreshap.preprocess(waveforms, folder)
+    foreshap.preprocess(waveforms / "truth", folder / "truth")
+    return SimpleNamespace(folder=folder, waveforms=waveforms)
+
+
+@pytest.fixture(scope="session")
+def trained(demo):
+    """A P64 network after two epochs on the miniature, and its checkpoint."""
+    spectrograms = foreshap.load_spectrograms(demo.folder / "P64.h5")
+    split = foreshap.random_split(spectrograms.table, 0)
+    result = foreshap.train(spectrograms, split, foreshap.TrainingConfig(max_epochs=2))
+    foreshap.save_checkpoint(result, demo.folder / "P64.pt")
+    return SimpleNamespace(spectrograms=spectrograms, result=result, path=demo.folder / "P64.pt")

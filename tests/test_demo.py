@@ -1,0 +1,133 @@
+"""The simulated sequence: statistics, physics, and a truth that holds the effect and nothing else."""
+
+import json
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+import foreshap
+from foreshap.demo import EFFECTS, MAINSHOCK, MEDIAN_S_P
+
+
+def traces(folder, period):
+    with h5py.File(folder / f"DEMO_{period}.hdf5") as file:
+        return {name: file[name][:] for name in file}
+
+
+def tables(folder):
+    return [pd.read_csv(folder / f"DEMO_{p}_attributes.csv", dtype={"source_id": str}) for p in ("pre", "post")]
+
+
+def test_same_seed_same_bytes_other_seed_other_events(tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        foreshap.simulate_sequence(tmp_path / name, 10, seed)
+    for file in ("DEMO_pre.hdf5", "DEMO_post.hdf5", "truth/DEMO_pre.hdf5", "DEMO_post_attributes.csv"):
+        a, b, c = ((tmp_path / name / file).read_bytes() for name in "abc")
+        assert a == b and a != c
+
+
+def test_distributions_of_a_normal_faulting_sequence(tmp_path):
+    table = pd.concat(tables(foreshap.simulate_sequence(tmp_path, 2000, seed=5)))
+    magnitude, s_p = table["source_magnitude"], table["p_s_diff_sec"]
+    assert magnitude.between(0.6, 3.5).all() and s_p.between(0.5, 3.0).all()
+    assert np.log10(np.e) / (magnitude.mean() - 0.6) == pytest.approx(1.0, abs=0.08)  # b-value (Aki, 1965)
+    assert s_p.median() == pytest.approx(1.2, abs=0.05)
+    np.testing.assert_allclose(table["s_travel_sec"] - table["p_travel_sec"], s_p, atol=0.0011)
+    days = (pd.to_datetime(table["source_origin_time"]) - pd.Timestamp(MAINSHOCK, tz="UTC")).dt.total_seconds() / 86400
+    for sign in (-1, 1):  # Omori with p = 1, c = 1 day: equally many events from 0 to 1 day and from 1 to 3
+        t = days[np.sign(days) == sign].abs()
+        assert len(t) == 1000 and (t < 1).sum() / t.between(1, 3).sum() == pytest.approx(1, abs=0.25)
+
+
+def test_it_is_called_simulated(demo):
+    for file in demo.waveforms.rglob("*.hdf5"):
+        with h5py.File(file) as opened:
+            assert opened.attrs["simulated"].startswith("yes") and json.loads(opened.attrs["effects"]) == {"path": 0.01}
+
+
+def test_nothing_but_its_own_noise_before_p(demo):
+    """The truth has the same samples before P: no effect, and no wave, runs ahead of its arrival."""
+    for period in ("pre", "post"):
+        true = traces(demo.waveforms / "truth", period)
+        for name, samples in traces(demo.waveforms, period).items():
+            assert np.abs(samples[:, :499] - true[name][:, :499]).max() <= 1  # rounding to counts
+            assert np.abs(samples[:, 500:2000] - true[name][:, 500:2000]).max() > 1
+
+
+@pytest.mark.parametrize("variant", ["S64", "S32"])
+def test_the_path_effect_is_that_of_its_formula(demo, variant):
+    """Power falls by exp(-2 pi f dt*), dt* = 10 ms times S-P / 1.2 s, wherever S stands above the noise."""
+    s = foreshap.load_spectrograms(demo.folder / f"{variant}.h5")
+    truth = foreshap.load_spectrograms(demo.folder / "truth" / f"{variant}.h5")
+    found = foreshap.effect_differences(s, truth, np.arange(80))
+    f, t = s.variant.frequencies, s.variant.times
+    rows, frames = (f > 8) & (f < 25), (t > 0.4) & (t < 1.5)
+    delta = 0.010 * s.table["p_s_diff_sec"].to_numpy() / MEDIAN_S_P
+    expected = -2 * np.pi * f[rows] * delta[:, None] * np.log10(np.e)
+    measured = found[:, :2][..., rows, :][..., frames].mean(axis=(1, 3))
+    assert np.corrcoef(measured.ravel(), expected.ravel())[0, 1] > 0.97
+    assert (measured / expected).mean() == pytest.approx(1, abs=0.07)
+
+
+def test_without_effects_the_truth_is_the_sequence(tmp_path):
+    folder = foreshap.simulate_sequence(tmp_path, 8, 0, effects={})
+    for period in ("pre", "post"):
+        for name, samples in traces(folder, period).items():
+            np.testing.assert_array_equal(samples, traces(folder / "truth", period)[name])
+
+
+@pytest.mark.parametrize(
+    ("effect", "size"),
+    [("kappa", 0.01), ("stress_drop", 0.5), ("coda_q", 0.3), ("noise_band", 3.0), ("site_peak", 2.0), ("noise_level", 0.5)],
+)
+def test_each_effect_acts_where_it_should(tmp_path, effect, size):
+    folder = foreshap.simulate_sequence(tmp_path, 40, 1, effects={effect: size})
+    variants = (foreshap.VARIANTS["P64"],)
+    foreshap.preprocess(folder, folder, variants)
+    foreshap.preprocess(folder / "truth", folder / "truth", variants)
+    s, truth = (foreshap.load_spectrograms(f / "P64.h5") for f in (folder, folder / "truth"))
+    change = foreshap.effect_differences(s, truth, np.arange(40)).mean(axis=0)
+    f, t = s.variant.frequencies, s.variant.times
+    noise = change[..., t < -0.4].mean(axis=2)  # (channel, frequency)
+    late = change[..., (t > 8) & (t < 18)].mean(axis=2)
+    shaking = change[..., (t > 1.5) & (t < 3)].mean(axis=2)
+    inside, site = np.abs(f - 18) < 0.9, np.abs(f - 6.5) < 1.5
+    if effect == "noise_band":  # amplitude x 4: power up by 1.2 decades
+        assert noise[:, inside].mean() == pytest.approx(2 * np.log10(4), abs=0.15) and np.abs(noise[:, np.abs(f - 18) > 6]).max() < 0.02
+    elif effect == "noise_level":
+        np.testing.assert_allclose(noise[:, 2:-1], 1.0, atol=0.02)
+    else:
+        assert np.abs(noise).max() < 0.02
+    if effect == "site_peak":
+        assert shaking[:2, site].mean() > 0.1 and np.abs(shaking[2]).max() < 0.02
+    if effect in ("kappa", "stress_drop"):
+        expected = -2 * np.pi * f * size * np.log10(np.e) if effect == "kappa" else None
+        high = (f > 12) & (f < 25)
+        if effect == "kappa":
+            np.testing.assert_allclose(shaking[:, high].mean(axis=0), expected[high], rtol=0.1)
+        else:
+            assert 0.1 < shaking[:, high].mean() < 4 / 3 * size  # at most (drop)^(4/3) far above the corner
+    if effect == "coda_q":
+        assert late[:, (f > 3) & (f < 12)].mean() > shaking[:, (f > 3) & (f < 12)].mean() > 0
+
+
+def test_catalogue_effects_and_nuisances(tmp_path):
+    folder = foreshap.simulate_sequence(tmp_path / "a", 400, 2, effects={"magnitude": 0.5, "s_p": 0.2})
+    pre, post = tables(folder)
+    assert post["source_magnitude"].mean() - pre["source_magnitude"].mean() == pytest.approx(0.5, abs=0.12)
+    assert np.log10(post["p_s_diff_sec"].median() / pre["p_s_diff_sec"].median()) == pytest.approx(0.2, abs=0.04)
+    plain = traces(foreshap.simulate_sequence(tmp_path / "b", 40, 2, effects={}), "pre")
+    messy = traces(foreshap.simulate_sequence(tmp_path / "c", 40, 2, effects={"second_event": 0.5, "missing_component": 0.25}), "pre")
+    lost = [name for name in messy if len(messy[name]) == 2]
+    second = [name for name in messy if np.abs(messy[name][0] - plain[name][0]).max() > 1]
+    assert 1 <= len(lost) <= 10 and 4 <= len(second) <= 16
+
+
+def test_unknown_effects_are_refused(tmp_path):
+    with pytest.raises(foreshap.ForeshapError, match="No effect weather"):
+        foreshap.simulate_sequence(tmp_path, 10, 0, effects={"weather": 1})
+    with pytest.raises(foreshap.ForeshapError, match="at least"):
+        foreshap.simulate_sequence(tmp_path, 1, 0)
+    assert not list(tmp_path.iterdir()) and len(EFFECTS) == 11

@@ -1,0 +1,199 @@
+"""Log-spectrograms against scipy, alignment, the tensor file, and what preprocessing rejects."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import obspy
+import pandas as pd
+import pytest
+import scipy.signal
+import xarray
+
+import foreshap
+from foreshap.demo import DEFAULT_EFFECTS
+from foreshap.waveforms import COLUMNS, write_waveforms
+
+SHAPES = {"P64": (3, 33, 77), "P32": (3, 17, 353), "S64": (3, 33, 61), "S32": (3, 17, 282)}
+
+
+def reference(window, variant):
+    """scipy.signal.spectrogram and log10, component by component."""
+    options = {"fs": variant.sampling_rate, "nperseg": variant.nperseg, "noverlap": variant.noverlap}
+    f, t, power = scipy.signal.spectrogram(np.asarray(window, float), **options)
+    np.testing.assert_allclose(variant.frequencies, f)
+    np.testing.assert_allclose(variant.times, t - variant.seconds_before, atol=1e-12)
+    return np.log10(power + 1e-10)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_equals_scipy_on_random_windows(name):
+    variant, rng = foreshap.VARIANTS[name], np.random.default_rng(0)
+    windows = rng.standard_normal((2, 4, 3, variant.samples)) * 10.0 ** rng.integers(0, 6, (2, 4, 3, 1)) + 1e5
+    before = windows.copy()
+    found = foreshap.log_spectrogram(windows, variant)
+    assert found.dtype == np.float32 and found.shape == (2, 4, *SHAPES[name]) and variant.shape == SHAPES[name]
+    np.testing.assert_allclose(found, reference(windows, variant), atol=1e-5)
+    np.testing.assert_array_equal(windows, before)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_equals_scipy_on_real_windows(name, iquique):
+    variant = foreshap.VARIANTS[name]
+    stream = obspy.read(str(iquique / "waveforms" / "CX.PB01.2014-03-01T02.mseed")).sort(["channel"])
+    samples = np.stack([trace.data[: 20 * variant.samples] for trace in stream])
+    windows = samples.reshape(3, 20, variant.samples).swapaxes(0, 1)
+    np.testing.assert_allclose(foreshap.log_spectrogram(windows, variant), reference(windows, variant), atol=1e-5)
+
+
+def test_wrong_length_says_what_was_expected():
+    with pytest.raises(foreshap.ForeshapError, match="P64 needs windows of 2500 samples, these have 2499"):
+        foreshap.log_spectrogram(np.zeros((3, 2499)), foreshap.VARIANTS["P64"])
+
+
+def layout(folder, traces, **changes):
+    """A folder of two files; traces: name -> samples, the first half before the mainshock."""
+    names = list(traces)
+    for k, period in enumerate(("pre", "post")):
+        part = names[k * len(names) // 2 : (k + 1) * len(names) // 2]
+        table = pd.DataFrame({"trace_name": part}).reindex(columns=list(COLUMNS))
+        table["trace_start_time"] = [f"2016-10-{1 + i:02d}T00:00:0{k}.5Z" for i in range(len(part))]
+        table["p_s_diff_sec"] = [changes.get("s_p", {}).get(name, 1.25) for name in part]
+        table = table[~table["trace_name"].isin(changes.get("unlisted", []))]
+        table = pd.concat([table, table[table["trace_name"].isin(changes.get("twice", []))]])
+        write_waveforms(folder, "TST", period, ((n, traces[n]) for n in part if traces[n] is not None), table)
+    return folder
+
+
+def noise(rng, samples=2600):
+    return rng.integers(-50, 50, (3, samples), dtype=np.int32)
+
+
+def test_a_spike_lies_in_the_frames_around_its_pick(tmp_path):
+    rng, s_p = np.random.default_rng(1), {f"T{i}": 0.5 + 0.37 * i for i in range(6)}
+    traces = {name: noise(rng) for name in s_p}
+    for name, seconds in s_p.items():
+        traces[name][:, 500] = traces[name][:, 500 + round(100 * seconds)] = 10**6
+    foreshap.preprocess(layout(tmp_path, traces, s_p=s_p), tmp_path)
+    for name, variant in foreshap.VARIANTS.items():
+        found = foreshap.load_spectrograms(tmp_path / f"{name}.h5")
+        for values, seconds in zip(found.values, found.table["p_s_diff_sec"]):
+            loud = variant.times[values.mean(axis=(0, 1)) > 5]
+            arrivals = (0, seconds) if variant.phase == "P" else (-seconds, 0)
+            nearest = np.min(np.abs(loud[:, None] - arrivals), axis=1)
+            half = variant.nperseg / variant.sampling_rate / 2
+            assert (nearest <= half + 0.0051).all()
+            for arrival in arrivals:
+                inside = np.abs(variant.times - arrival) < half * 0.75  # the taper hides a spike at a frame's edge
+                assert np.isin(variant.times[inside], loud).all()
+
+
+def test_each_unusable_trace_is_named_with_its_reason(tmp_path):
+    rng = np.random.default_rng(2)
+    traces = {f"T{i:02d}": noise(rng) for i in range(16)}
+    bad = traces["T01"].astype(float)
+    bad[1, 7] = np.nan
+    flat = traces["T02"].copy()
+    flat[2] = 5
+    traces |= {"T00": traces["T00"][:2], "T01": bad, "T02": flat, "T03": traces["T03"][:, :2499], "T07": None}
+    traces["T15"] = traces["T15"][0]
+    changes = {"s_p": {"T04": np.nan, "T05": 0.0, "T06": -0.3, "T14": 6.5}, "unlisted": ["T08"], "twice": ["T09"]}
+    reports = foreshap.preprocess(layout(tmp_path, traces, **changes), tmp_path)
+    expected = {
+        "T00": "component missing", "T01": "samples not finite", "T02": "component flat", "T03": "window longer than the trace",
+        "T04": "S-P missing", "T05": "S-P zero or negative", "T06": "S-P zero or negative", "T07": "no waveform in the file",
+        "T08": "no row in the table", "T09": "duplicate name", "T15": "component missing",
+    }  # fmt: skip
+    for name, report in reports.items():
+        found = dict(zip(report.rejected["trace_name"], report.rejected["reason"]))
+        wanted = expected | ({"T14": "window longer than the trace"} if name.startswith("S") else {})
+        wanted = {k: v for k, v in wanted.items() if k != "T03" or name.startswith("P")}  # S windows are shorter
+        assert {k: v.split(":")[0] for k, v in found.items()} == wanted
+        tensors = foreshap.load_spectrograms(tmp_path / f"{name}.h5")
+        assert report.written == len(tensors.labels) == 16 - len(wanted)
+        assert set(tensors.table["trace_name"]) == set(traces) - set(wanted)
+
+
+def test_tensors_are_those_of_the_windows_and_in_the_order_of_the_table(demo):
+    for name, variant in foreshap.VARIANTS.items():
+        s = foreshap.load_spectrograms(demo.folder / f"{name}.h5")
+        for row in (0, 41, 79):
+            event = s.table.iloc[row]
+            period = ("pre", "post")[s.labels[row]]
+            with h5py.File(demo.waveforms / f"DEMO_{period}.hdf5") as file:
+                trace = file[event["trace_name"]][:]
+            start = 0 if variant.phase == "P" else round(100 * event["p_s_diff_sec"])
+            np.testing.assert_allclose(s.values[row], reference(trace[:, start : start + variant.samples], variant), atol=1e-5)
+    assert (np.bincount(s.labels) == 40).all()
+
+
+def test_xarray_shows_named_axes_units_and_flags(demo):
+    with xarray.open_dataset(demo.folder / "S32.h5", engine="h5netcdf") as data:
+        assert data["spectrogram"].dims == ("trace_name", "channel", "frequency", "time")
+        assert data["spectrogram"].shape == (80, 3, 17, 282)
+        assert list(data["channel"].values) == ["E", "N", "Z"]
+        np.testing.assert_allclose(data["time"], foreshap.VARIANTS["S32"].times)
+        assert data["time"].units == "s" and data["frequency"].units == "Hz"
+        assert data["spectrogram"].units == "log10(counts^2 Hz^-1)"
+        assert data["label"].flag_meanings == "foreshock aftershock" and list(data["label"].flag_values) == [0, 1]
+        assert data["source_magnitude"].dims == ("trace_name",)
+        assert json.loads(data.attrs["variant"])["nperseg"] == 32
+        assert data.attrs["simulated"].startswith("yes") and json.loads(data.attrs["effects"]) == DEFAULT_EFFECTS
+        assert len(json.loads(data.attrs["source_sha256"])) == 2
+
+
+def test_twice_the_same_bytes_and_nothing_of_a_failed_run(demo, tmp_path):
+    foreshap.preprocess(demo.waveforms, tmp_path)
+    for name in SHAPES:
+        assert (tmp_path / f"{name}.h5").read_bytes() == (demo.folder / f"{name}.h5").read_bytes()
+    kept = (tmp_path / "P64.h5").read_bytes()
+    broken = layout(tmp_path / "broken", {"A": None, "B": None})
+    with pytest.raises(foreshap.ForeshapError, match="No trace of"):
+        foreshap.preprocess(broken, tmp_path)
+    assert (tmp_path / "P64.h5").read_bytes() == kept and len(list(tmp_path.glob("*.h5"))) == 4
+    assert not list(tmp_path.glob(".*partial"))
+
+
+def test_a_killed_run_leaves_whole_files_or_none(demo, tmp_path):
+    code = "import foreshap, sys; print('go', flush=True); [foreshap.preprocess(*sys.argv[1:]) for _ in range(99)]"
+    for delay in (0.02, 0.06, 0.11, 0.17):
+        process = subprocess.Popen([sys.executable, "-c", code, demo.waveforms, tmp_path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        process.stdout.readline()
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        for name in SHAPES:
+            if (tmp_path / f"{name}.h5").exists():
+                assert len(foreshap.load_spectrograms(tmp_path / f"{name}.h5").labels) == 80
+
+
+@pytest.mark.parametrize("damage", ["text", "truncated", "other HDF5", "other shape"])
+def test_damaged_tensor_files_give_one_sentence(demo, tmp_path, damage):
+    path, whole = tmp_path / "P64.h5", (demo.folder / "P64.h5").read_bytes()
+    path.write_bytes({"text": b"no HDF5", "truncated": whole[: len(whole) // 2]}.get(damage, whole))
+    if damage == "other HDF5":
+        h5py.File(path, "w").close()
+    if damage == "other shape":
+        with h5py.File(path, "r+") as file:
+            file.attrs["variant"] = h5py.File(demo.folder / "P32.h5").attrs["variant"]
+    with pytest.raises(foreshap.ForeshapError, match="P64.h5") as error:
+        foreshap.load_spectrograms(path)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_files_and_columns_are_named(tmp_path):
+    with pytest.raises(foreshap.ForeshapError, match="holds no <STATION>_pre.hdf5"):
+        foreshap.preprocess(tmp_path, tmp_path)
+    layout(tmp_path, {"A": noise(np.random.default_rng(0)), "B": noise(np.random.default_rng(1))})
+    (tmp_path / "TST_pre_attributes.csv").rename(tmp_path / "TST_pre_attribute.csv")  # also spelled so
+    assert foreshap.preprocess(tmp_path, tmp_path)["P64"].written == 2
+    (tmp_path / "TST_pre_attribute.csv").write_text("trace_name\nA\n")
+    with pytest.raises(foreshap.ForeshapError, match="lacks the columns p_s_diff_sec, trace_start_time"):
+        foreshap.preprocess(tmp_path, tmp_path)
+    (tmp_path / "TST_post.hdf5").unlink()
+    with pytest.raises(foreshap.ForeshapError, match="only one of TST_pre.hdf5 and TST_post.hdf5"):
+        foreshap.preprocess(tmp_path, tmp_path)
