@@ -37,7 +37,7 @@ STATION, NETWORK, LATITUDE, LONGITUDE = "DEMO", "XX", 42.83, 13.11
 VP, VS, DENSITY = 5.6e3, 3.1e3, 2.7e3  # m/s, m/s, kg/m^3
 KM_PER_S_P = 1e-3 / (1 / VS - 1 / VP)  # hypocentral distance [km] a second of S-P
 MEDIAN_S_P, STRESS_DROP, KAPPA, Q_S, CODA_Q = 1.2, 2.1e6, 0.03, 200.0, 60.0
-GAIN = 6e8  # counts per m/s
+GAIN = 2e9  # counts per m/s
 SAMPLES, PADDED = 2500, 3000  # of a trace; the rest takes what would wrap around
 FREQUENCIES = fft.rfftfreq(PADDED, 1 / SAMPLING_RATE)
 BATCH = 50  # events simulated together
@@ -167,7 +167,8 @@ def _arrivals(seconds, polarisation, rng, change):
     after = np.arange(PADDED) / SAMPLING_RATE - seconds[:, None]
     lapse = np.maximum(after, 0)
     decay = np.pi / (CODA_Q * 10 ** change["coda_q"])
-    envelope = np.where(after > 0, 0.12 * (1 + lapse / 0.3) ** -1.2 * np.exp(-decay * lapse), 0)
+    heard = (after > 0) & (np.arange(PADDED) < SAMPLES)  # the padding stays free for what comes late
+    envelope = np.where(heard, 0.12 * (1 + lapse / 0.3) ** -1.2 * np.exp(-decay * lapse), 0)
     wave = rng.standard_normal((len(seconds), 3, PADDED)) * envelope[:, None]
     rows = np.arange(len(seconds))
     wave[rows, :, np.rint(seconds * SAMPLING_RATE).astype(int)] += polarisation
@@ -177,8 +178,8 @@ def _arrivals(seconds, polarisation, rng, change):
 def _source(batch, phase, change):
     """Brune's velocity spectrum (1970) with travel-time and site attenuation, complex (n, F) [counts].
 
-    Low-frequency level 2 R M0 / (4 pi rho v^3 r) and corner 0.49 v_S (stress drop / M0)^(1/3); the
-    phase of the attenuation is that of a causal filter (Azimi's law), so nothing precedes an arrival.
+    Low-frequency level 2 R M0 / (4 pi rho v^3 r), corner 0.49 v_S (stress drop / M0)^(1/3). The phase
+    is the least that a causal filter can have, so nothing precedes an arrival.
     """
     column = {name: batch[name].to_numpy()[:, None] for name in batch.columns[batch.dtypes == float]}
     speed, ratio, pattern = (VP, 0.6, 0.52) if phase == "P" else (VS, 1.0, 0.63)
@@ -192,9 +193,17 @@ def _source(batch, phase, change):
     t_star = travel / Q_S * 10 ** column["log_t_star"] + change["path"] * s_p / MEDIAN_S_P
     t_star = ratio * t_star + KAPPA + change["kappa"]
     f = FREQUENCIES
-    delay = np.log(f[-1] / np.maximum(f, f[1])) / np.pi
-    attenuation = np.exp(-np.pi * f * t_star * (1 + 2j * delay))
-    return GAIN * SAMPLING_RATE * 2j * np.pi * f * level / (1 + 1j * f / corner) ** 2 * attenuation
+    log_amplitude = -np.log1p((f / corner) ** 2) - np.pi * f * t_star - np.log(np.sinc(f / SAMPLING_RATE))
+    difference = SAMPLING_RATE * (1 - np.exp(-2j * np.pi * f / SAMPLING_RATE))  # d/dt; sinc makes it exact
+    return GAIN * SAMPLING_RATE * level * difference * _causal(log_amplitude)
+
+
+def _causal(log_amplitude):
+    """Spectra with these logarithms of amplitude, (n, F), and the phase of the least delay (by the cepstrum)."""
+    cepstrum = fft.irfft(log_amplitude, PADDED)
+    cepstrum[:, 1 : PADDED // 2] *= 2
+    cepstrum[:, PADDED // 2 + 1 :] = 0
+    return np.exp(fft.rfft(cepstrum))
 
 
 def _site(change):
@@ -208,7 +217,7 @@ def _noise(batch, change):
     """Spectrum of the noise, (n, F) [counts]: falling with frequency, a cultural hump at 3 Hz, a floor."""
     slope, level = (batch[name].to_numpy()[:, None] for name in ("noise_slope", "log_noise"))
     f = np.maximum(FREQUENCIES, 0.2)
-    density = 4 * f ** (-1 - slope) + np.exp(-0.5 * (np.log(f / 3) / 0.4) ** 2) + 0.12  # counts/sqrt(Hz)
+    density = 13 * f ** (-1 - slope) + 3 * np.exp(-0.5 * (np.log(f / 3) / 0.4) ** 2) + 0.4  # counts/sqrt(Hz)
     density = density * (1 + change["noise_band"] * (np.abs(f - 18) <= 1))
     density = density * 10 ** (level + change["noise_level"])
     return density * np.sqrt(SAMPLING_RATE / 2) * np.sqrt(PADDED / 2)

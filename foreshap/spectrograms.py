@@ -82,7 +82,7 @@ def preprocess(source, output, variants=tuple(VARIANTS.values())):
     raises: ForeshapError where the folder is not in the waveform layout or no trace can be used
     """
     offered = offered_traces(source)
-    reasons = {variant.name: offered["reason"].to_numpy(dtype=object) for variant in variants}
+    reasons = {variant.name: np.array(offered["reason"], dtype=object) for variant in variants}
     with ExitStack() as stack:
         paths = [Path(output) / f"{variant.name}.h5" for variant in variants]
         files = [stack.enter_context(_tensor_file(path, v)) for path, v in zip(paths, variants)]

