@@ -55,6 +55,12 @@ def mark_arrivals(ax, phase, s_p, label=True):
     return ax
 
 
+def panel_title(ax, text):
+    """Title at the left, clear of the marks of P and S."""
+    ax.set_title(text, loc="left", fontsize=11, pad=16)
+    return ax
+
+
 def tensor_image(ax, values, variant, colours, limits, **options):
     """One (F, T) map in physical axes.
 
@@ -99,7 +105,7 @@ def spectrograms(axes, values, variant, s_p=None, limits=None):
     limits = limits or np.percentile(values, (2, 99.8))
     for ax, component, panel in zip(axes, COMPONENTS, values):
         tensor_image(ax, panel, variant, SPECTRAL, limits)
-        ax.set_title(component, loc="left", fontsize=11)
+        panel_title(ax, component)
         if s_p is not None:
             mark_arrivals(ax, variant.phase, s_p)
         ax.label_outer()
@@ -269,8 +275,9 @@ def other_arrivals(ax, s_p, phase):
     shown = ax.get_xlim()
     twin = ax.twinx()
     twin.hist(times, np.arange(*shown, 0.25), histtype="step", color="black", linewidth=1.0)
-    twin.set_ylabel(f"{other} arrivals\n[events / 0.25 s]", fontsize=9)
-    twin.set_ylim(0, 4 * twin.get_ylim()[1])
+    highest = int(twin.get_ylim()[1] / 1.05 + 0.5)
+    twin.set(ylim=(0, 4 * highest), yticks=(0, highest))
+    twin.set_ylabel(f"{other} arrivals\n[events / 0.25 s]", fontsize=9, loc="bottom")
     ax.set_xlim(shown)
     ax.axvline(0, color="black", linewidth=1.2, linestyle="-" if phase == "P" else "--")
     ax.annotate(phase, (0, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom")

@@ -56,9 +56,12 @@ def test_nothing_but_its_own_noise_before_p(demo):
             assert np.abs(samples[:, 500:2000] - true[name][:, 500:2000]).max() > 1
 
 
-@pytest.mark.parametrize("variant", ["S64", "S32"])
-def test_the_path_effect_is_that_of_its_formula(demo, variant):
-    """Power falls by exp(-2 pi f dt*), dt* = 10 ms times S-P / 1.2 s, wherever S stands above the noise."""
+@pytest.mark.parametrize(("variant", "likeness", "tolerance"), [("S64", 0.97, 0.07), ("S32", 0.92, 0.15)])
+def test_the_path_effect_is_that_of_its_formula(demo, variant, likeness, tolerance):
+    """Power falls by exp(-2 pi f dt*), dt* = 10 ms times S-P / 1.2 s, wherever S stands above the noise.
+
+    The frames of 0.32 s leak more of the low frequencies' power into the high ones than those of 0.64 s.
+    """
     s = foreshap.load_spectrograms(demo.folder / f"{variant}.h5")
     truth = foreshap.load_spectrograms(demo.folder / "truth" / f"{variant}.h5")
     found = foreshap.effect_differences(s, truth, np.arange(80))
@@ -67,8 +70,8 @@ def test_the_path_effect_is_that_of_its_formula(demo, variant):
     delta = 0.010 * s.table["p_s_diff_sec"].to_numpy() / MEDIAN_S_P
     expected = -2 * np.pi * f[rows] * delta[:, None] * np.log10(np.e)
     measured = found[:, :2][..., rows, :][..., frames].mean(axis=(1, 3))
-    assert np.corrcoef(measured.ravel(), expected.ravel())[0, 1] > (0.97 if variant == "S64" else 0.92)  # shorter frames leak
-    assert (measured / expected).mean() == pytest.approx(1, abs=0.07)
+    assert np.corrcoef(measured.ravel(), expected.ravel())[0, 1] > likeness
+    assert (measured / expected).mean() == pytest.approx(1, abs=tolerance)
 
 
 def test_without_effects_the_truth_is_the_sequence(tmp_path):
@@ -95,7 +98,7 @@ def test_each_effect_acts_where_it_should(tmp_path, effect, size):
     shaking = change[..., (t > 1.5) & (t < 3)].mean(axis=2)
     inside, site = np.abs(f - 18) < 0.9, np.abs(f - 6.5) < 1.5
     if effect == "noise_band":  # amplitude x 4 between 17 and 19 Hz, in the 5 s before P
-        assert noise[:, inside].mean() > 0.7 and np.abs(noise[:, np.abs(f - 18) > 6]).max() < 0.02
+        assert noise[:, inside].mean() > 0.7 and np.abs(noise[:, np.abs(f - 18) > 6]).max() < 0.05
         before = [np.stack([t[:, :490] for t in traces(folder / part, "post").values()]) for part in ("", "truth")]
         power = [np.abs(np.fft.rfft(b * np.hanning(490))) ** 2 for b in before]
         line = np.abs(np.fft.rfftfreq(490, 0.01) - 18) < 0.6

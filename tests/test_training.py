@@ -1,0 +1,139 @@
+"""Scores against scikit-learn, training that repeats itself, checkpoints that carry everything and run nothing."""
+
+import json
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics
+from sklearn.utils.class_weight import compute_class_weight
+
+import foreshap
+from foreshap.model import min_max
+from foreshap.training import class_weights, evaluate, fit_scaling
+
+CONFIG = foreshap.TrainingConfig(max_epochs=2)
+
+
+def test_scores_are_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 150)
+    margins = np.round(labels - 0.4 + rng.standard_normal(150), 1)  # with ties
+    found, intervals = evaluate(labels, margins, seed=1)
+    predicted = margins > 0
+    expected = {
+        "accuracy": metrics.accuracy_score(labels, predicted), "precision": metrics.precision_score(labels, predicted),
+        "recall": metrics.recall_score(labels, predicted), "f1": metrics.f1_score(labels, predicted),
+        "roc_auc": metrics.roc_auc_score(labels, margins),
+    }  # fmt: skip
+    assert found == pytest.approx(expected)
+    half_width = 1.96 * np.sqrt(found["accuracy"] * (1 - found["accuracy"]) / 150)  # binomial
+    assert np.subtract(*intervals["accuracy"][::-1]) / 2 == pytest.approx(half_width, rel=0.15)
+    assert all(low < found[name] < high for name, (low, high) in intervals.items())
+
+
+def test_class_weights_and_scaling_follow_their_definitions(trained):
+    labels = np.array([0] * 30 + [1] * 10)
+    np.testing.assert_allclose(class_weights(labels), compute_class_weight("balanced", classes=np.array([0, 1]), y=labels))
+    values, rows = trained.spectrograms.values, trained.result.split.train
+    scaled = np.stack([(v - v.min()) / (v.max() - v.min()) for v in values[:][rows]])
+    scaling = fit_scaling(values, rows)
+    np.testing.assert_allclose(scaling.mean, scaled.mean(axis=(0, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(scaling.std, scaled.std(axis=(0, 2, 3)), rtol=1e-5)
+    whole = scaling(values[:][rows])
+    np.testing.assert_allclose(whole.mean(dim=(0, 2, 3)), 0, atol=1e-4)
+    np.testing.assert_allclose(min_max(values[:2]).reshape(2, -1).max(axis=1), 1)
+
+
+@pytest.mark.parametrize("name", foreshap.VARIANTS)
+def test_the_network_is_the_one_described(name):
+    shape = foreshap.VARIANTS[name].shape
+    model = foreshap.SpectrogramCNN(shape)
+    flat = 128 * (shape[1] // 4) * (shape[2] // 4)
+    convolutions = (3 * 9 + 1) * 32 + (32 * 9 + 1) * 64 + (64 * 9 + 1) * 128 + 2 * (32 + 64 + 128)
+    assert sum(p.numel() for p in model.parameters()) == convolutions + (flat + 1) * 128 + 129 * 2
+    assert model(torch.zeros(2, *shape)).shape == (2, 2)
+    modules = [m for m in model.modules() if not list(m.children())]
+    seen = []
+    for module in modules:
+        module.register_forward_hook(lambda m, x, y: seen.append(m))
+        assert not getattr(module, "inplace", False)
+    model.eval()(torch.zeros(1, *shape))
+    assert seen == modules  # each once, and nothing besides modules computes
+
+
+def test_training_repeats_itself_and_touches_no_global_state(trained):
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    again = foreshap.train(trained.spectrograms, trained.result.split, CONFIG)
+    assert torch.equal(torch.get_rng_state(), before)
+    for a, b in zip(again.model.state_dict().values(), trained.result.model.state_dict().values()):
+        assert torch.equal(a, b)
+    other = foreshap.train(trained.spectrograms, trained.result.split, replace(CONFIG, seed=1))
+    assert not torch.equal(other.model.state_dict()["classifier.2.weight"], again.model.state_dict()["classifier.2.weight"])
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_training(trained):
+    config = foreshap.TrainingConfig(max_epochs=12, patience=2, learning_rate=3e-3)
+    result = foreshap.train(trained.spectrograms, trained.result.split, config)
+    losses = result.history["validation_loss"]
+    assert len(losses) == min(losses.idxmin() + 3, 12)
+    rows, labels = result.split.validation, trained.spectrograms.labels
+    with torch.no_grad():
+        logits = result.model(result.scaling(trained.spectrograms.values[:][rows]))
+    weights = class_weights(labels[result.split.train])
+    loss = torch.nn.functional.cross_entropy(logits, torch.tensor(labels[rows], dtype=torch.long), weights)
+    assert loss.item() == pytest.approx(losses.min(), rel=1e-3)
+
+
+def test_a_checkpoint_carries_everything(trained):
+    checkpoint, s, result = foreshap.load_checkpoint(trained.path), trained.spectrograms, trained.result
+    rows = result.split.test
+    np.testing.assert_allclose(checkpoint.outputs(s.values[:][rows]), result.predictions["margin"], atol=1e-5)
+    assert not checkpoint.model.training
+    card = json.loads(trained.path.with_suffix(".json").read_text())
+    assert card["metrics"] == result.metrics and card["variant"]["name"] == "P64" and card["config"]["seed"] == 0
+    assert card["test_events"] == s.table["trace_name"].iloc[rows].tolist()
+    assert {"split", "scaling", "intervals_95", "tensor_file", "versions"} <= set(card)
+    first = trained.path.read_bytes()
+    foreshap.save_checkpoint(result, trained.path)
+    assert trained.path.read_bytes() == first
+
+
+def test_checkpoints_of_other_shapes_load(tmp_path, trained):
+    from foreshap.model import write_checkpoint
+
+    variant = foreshap.VARIANTS["S32"]
+    model = foreshap.SpectrogramCNN(variant.shape, n_outputs=3, widths=(4, 8), hidden=16)
+    write_checkpoint(tmp_path / "S32.pt", model, variant, trained.result.scaling, {})
+    found = foreshap.load_checkpoint(tmp_path / "S32.pt")
+    assert found.variant == variant and found.model(torch.zeros(1, *variant.shape)).shape == (1, 3)
+    with pytest.raises(foreshap.ForeshapError, match="S32.pt.*P64.h5"):
+        found.check(trained.spectrograms)
+
+
+class Payload:
+    def __reduce__(self):
+        return (open, ("ran", "w"))
+
+
+@pytest.mark.parametrize("damage", ["payload", "truncated", "text", "other"])
+def test_damaged_or_hostile_checkpoints_give_one_sentence_and_run_nothing(trained, tmp_path, monkeypatch, damage):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "P64.pt"
+    whole = trained.path.read_bytes()
+    path.write_bytes({"payload": pickle.dumps(Payload()), "truncated": whole[:9999], "text": b"x"}.get(damage, b""))
+    if damage == "other":
+        torch.save({"state_dict": {"weight": torch.zeros(3)}}, path)
+    with pytest.raises(foreshap.ForeshapError, match="P64.pt is no checkpoint") as error:
+        foreshap.load_checkpoint(path)
+    assert "\n" not in str(error.value) and not (tmp_path / "ran").exists()
+
+
+def test_sides_need_both_classes(trained):
+    split = trained.result.split
+    bad = replace(split, validation=split.validation[trained.spectrograms.labels[split.validation] == 0])
+    with pytest.raises(foreshap.ForeshapError, match="validation side of the split 'random'"):
+        foreshap.train(trained.spectrograms, bad, CONFIG)
