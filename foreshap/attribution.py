@@ -244,12 +244,14 @@ def _create(path, checkpoint, spectrograms, rows, background, identity, outputs)
         write_axes(file, checkpoint.variant)
         write_columns(file, table)
         plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plan.set_obj_track_times(False)
         plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # later writes touch no structure: a kill can't break it
         space = h5py.h5s.create_simple((len(rows), *shape))
         h5py.h5d.create(file.id, b"shap", h5py.h5t.IEEE_F32LE, space, dcpl=plan)
         attach_axes(file["shap"])
         file["shap"].attrs["units"] = "1"
         file["background"] = names[background].astype(h5py.string_dtype())
+        file["background"].make_scale("background")
         for name in ("mean", "mean_absolute", "standard_error"):
             file.create_dataset(name, data=np.full((len(CLASSES), *shape), np.nan, "f4"))
         file["class"] = np.array(CLASSES, dtype=h5py.string_dtype())

@@ -1,6 +1,7 @@
 """The simulated sequence: statistics, physics, and a truth that holds the effect and nothing else."""
 
 import json
+import time
 
 import h5py
 import numpy as np
@@ -22,6 +23,7 @@ def tables(folder):
 
 def test_same_seed_same_bytes_other_seed_other_events(tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        time.sleep(0.6)  # no clock in the files
         foreshap.simulate_sequence(tmp_path / name, 10, seed)
     for file in ("DEMO_pre.hdf5", "DEMO_post.hdf5", "truth/DEMO_pre.hdf5", "DEMO_post_attributes.csv"):
         a, b, c = ((tmp_path / name / file).read_bytes() for name in "abc")
