@@ -222,9 +222,10 @@ def scores(ax, results):
         errors = np.maximum(np.abs(bounds - values[:, None]).T, 0)
         ax.errorbar(places, values, errors, fmt=markers[k % 4], color=cm.batlow(0.8 * k / max(len(results) - 1, 1)), capsize=3, label=name)
     ax.axhline(0.5, color="0.6", linestyle=":", label="chance (balanced classes)")
-    ax.set_xticks(range(len(metrics)), [m.replace("_", " ").replace("roc auc", "ROC AUC") for m in metrics])
+    names = {"f1": "F1", "roc_auc": "ROC AUC"}
+    ax.set_xticks(range(len(metrics)), [names.get(m, m) for m in metrics])
     ax.set(ylabel="score on test events", ylim=(min(0.45, np.nanmin(bounds) - 0.05), 1.02))
-    ax.legend(frameon=False, ncols=2, loc="lower right", fontsize=9)
+    ax.legend(frameon=False, loc="center", fontsize=10)
     return ax
 
 
@@ -301,24 +302,25 @@ def profile(ax, positions, events, colour, label):
     return ax
 
 
-def weekly(ax, weeks, events, frequencies):
+def weekly(ax, weeks, events, frequencies, limit):
     """Mean SHAP profile over frequency of each week; the number of events stands at the right.
 
     ax: Axes
     weeks: int array (N,), week after the mainshock of each event
-    events: array (N, F), SHAP summed over components and time
+    events: array (N, F), SHAP per Hz of each event
     frequencies: array (F,) [Hz]
+    limit: float, half-width of the colour scale
     """
     shown, counts = np.unique(weeks, return_counts=True)
     means = np.stack([events[weeks == week].mean(axis=0) for week in shown])
-    limit, rows = shared_limit(means), np.arange(len(shown))
+    rows = np.arange(len(shown))
     ax.pcolormesh(frequencies, rows, means, cmap=SIGNED, vmin=-limit, vmax=limit, shading="nearest")
     ax.axhline(np.searchsorted(shown, 0) - 0.5, color="black", linewidth=1.5)
     ax.set_yticks(rows, shown)
     for row, count in zip(rows, counts):
         ax.annotate(f" n = {count}", (1, row), xycoords=("axes fraction", "data"), va="center", fontsize=9)
     ax.set(xlabel="frequency [Hz]", ylabel="week after the mainshock")
-    ax.figure.colorbar(ax.collections[0], ax=ax, label="mean SHAP, summed over\ncomponents and time", pad=0.14)
+    ax.figure.colorbar(ax.collections[0], ax=ax, label="mean SHAP per Hz", pad=0.14)
     return ax
 
 

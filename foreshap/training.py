@@ -34,7 +34,7 @@ class TrainingConfig:
 
     learning_rate: float = 1e-3
     batch_size: int = 32
-    max_epochs: int = 15
+    max_epochs: int = 12
     patience: int = 5
     dropout: float = 0.5
     seed: int = 0
@@ -128,8 +128,8 @@ def _fit(model, spectrograms, split, scaling, config):
     epochs, best = [], (np.inf, -1, None)
     progress = tqdm(range(config.max_epochs), desc=f"{spectrograms.variant.name}, {split.name}", unit="epoch")
     for epoch in progress:
-        train_loss = train_epoch(model, loss_function, optimiser, schedule, _batches(spectrograms, split.train, scaling, config, rng))
-        loss, accuracy = _validate(model, loss_function, _batches(spectrograms, split.validation, scaling, config))
+        train_loss = train_epoch(model, loss_function, optimiser, schedule, event_batches(spectrograms, split.train, scaling, config, rng))
+        loss, accuracy = _validate(model, loss_function, event_batches(spectrograms, split.validation, scaling, config))
         epochs.append({"train_loss": train_loss, "validation_loss": loss, "validation_accuracy": accuracy})
         progress.set_postfix(validation_accuracy=f"{accuracy:.2f}")
         if loss < best[0]:
@@ -152,8 +152,8 @@ def class_weights(labels):
     return torch.tensor(len(labels) / (2 * counts), dtype=torch.float32)
 
 
-def _batches(spectrograms, rows, scaling, config, rng=None):
-    """Scaled inputs and labels, a batch at a time, in random order where a generator is given."""
+def event_batches(spectrograms, rows, scaling, config, rng=None):
+    """Scaled inputs and labels of some events, a batch at a time, in random order where a generator is given."""
     rows = rows if rng is None else rng.permutation(rows)
     for first in range(0, len(rows), config.batch_size):
         batch = rows[first : first + config.batch_size]

@@ -24,6 +24,7 @@ def explained(trained, path, n=6, **changes):
 
 
 def test_a_linear_network_has_its_known_answer():
+    torch.manual_seed(0)
     rng = np.random.default_rng(0)
     x, background = (rng.standard_normal((n, 3, 4, 5)).astype("f4") for n in (7, 45))
     model = nn.Sequential(nn.Flatten(), nn.Linear(60, 2)).eval()
@@ -38,6 +39,7 @@ def test_a_linear_network_has_its_known_answer():
 
 def test_one_hidden_unit_follows_the_rescale_rule():
     """DeepLIFT through a ReLU: the difference of outputs, shared like the differences of inputs."""
+    torch.manual_seed(2)
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 1), nn.ReLU(), nn.Linear(1, 2)).eval()
     rng = np.random.default_rng(1)
     x, background = (rng.standard_normal((n, 3, 2, 2)).astype("f4") for n in (3, 8))

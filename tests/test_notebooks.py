@@ -1,0 +1,116 @@
+"""Every notebook runs, each code cell twice in a row with the same result, on the miniature and on real data."""
+
+import json
+from pathlib import Path
+
+import nbclient
+import nbformat
+import numpy as np
+import pytest
+
+import foreshap
+from run_notebooks import NOTEBOOKS, README_FIGURES
+
+ROOT = Path(__file__).parents[1]
+FEW = {"MAX_EPOCHS": 2, "N_EVENTS": 6, "BACKGROUND": 8}
+DEMO = '[demo]\nsource = "simulated"\nn_events = 90\nseed = 1\neffects = {path = 0.01, missing_component = 0.05}\n'
+
+
+def read(notebook):
+    return nbformat.read(ROOT / notebook, as_version=4)
+
+
+def code_cells(book):
+    return [cell for cell in book.cells if cell.cell_type == "code"]
+
+
+def run(notebook, twice=False, **parameters):
+    """Execute a notebook with other constants in its first cell, each code cell twice in a row if asked."""
+    book = read(notebook)
+    first = code_cells(book)[0]
+    known = {name: value for name, value in parameters.items() if f"{name} = " in first.source}
+    first.source += "".join(f"\n{name} = {value!r}" for name, value in known.items())
+    if twice:
+        copies = [[cell, nbformat.from_dict({**cell, "id": f"{cell.id}-again"})] for cell in book.cells]
+        book.cells = [cell for pair in copies for cell in pair]
+    nbclient.NotebookClient(book, timeout=600, resources={"metadata": {"path": ROOT / Path(notebook).parent}}).execute()
+    return book
+
+
+def results(cell):
+    """What a cell shows, without progress bars: texts, tables and pictures."""
+    shown = []
+    for output in cell.outputs:
+        if output.output_type == "stream" and output.name == "stdout":
+            shown.append(output.text)
+        elif "widget" not in str(output.get("data", "")):
+            shown.append({k: v for k, v in output.get("data", {}).items() if k in ("text/plain", "image/png")})
+    return [s for s in shown if s]
+
+
+def check_no_warnings(book):
+    for cell in code_cells(book):
+        text = " ".join(output.text for output in cell.outputs if output.output_type == "stream")
+        assert "Warning" not in text, f"{cell.id}: {text}"
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("notebooks")
+    (folder / "datasets.toml").write_text(DEMO)
+    return {"DATA": str(folder), "CHECKPOINTS": str(folder / "checkpoints")}
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_each_cell_run_twice_gives_the_same(notebook, places):
+    book = run(notebook, twice=True, **places, **FEW)
+    check_no_warnings(book)
+    cells = code_cells(book)
+    for cell, again in zip(cells[::2], cells[1::2]):
+        assert results(cell) == results(again), cell.id
+    assert any("image/png" in result for cell in cells for result in results(cell) if isinstance(result, dict))
+
+
+@pytest.fixture(scope="module")
+def real_places(tmp_path_factory, iquique):
+    """The project's own declaration of Iquique, with its paths made absolute."""
+    folder = tmp_path_factory.mktemp("iquique")
+    declared = (ROOT / "data" / "datasets.toml").read_text()
+    (folder / "datasets.toml").write_text(declared.replace("../../shared/data/iquique", str(iquique)))
+    return {"DATASET": "iquique", "DATA": str(folder), "CHECKPOINTS": str(folder / "checkpoints")}
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_the_same_notebooks_run_on_real_seismograms(notebook, real_places):
+    check_no_warnings(run(notebook, **real_places, **FEW))
+    data = Path(real_places["DATA"]) / "iquique"
+    for name in foreshap.VARIANTS if notebook == NOTEBOOKS[-1] else ():
+        tensors, shap = foreshap.load_spectrograms(data / f"{name}.h5"), foreshap.load_shap(data / "shap" / f"{name}.h5")
+        assert np.bincount(tensors.labels).tolist() == [40, 334]
+        assert shap.values.shape == (6, *foreshap.VARIANTS[name].shape)
+        assert shap.table["additivity_error"].max() < 1e-4 and "simulated" not in shap.attributes
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_committed_notebooks_are_clean_and_short(notebook):
+    text = (ROOT / notebook).read_text()
+    book = read(notebook)
+    assert book.metadata.kernelspec.name == "python3"
+    for cell in code_cells(book):
+        assert not cell.outputs and cell.execution_count is None
+        assert len([line for line in cell.source.splitlines() if line.strip()]) <= 15, cell.id
+        assert "def " not in cell.source and "sys.path" not in cell.source
+    assert code_cells(book)[0].metadata.tags == ["parameters"] and json.loads(text)["nbformat"] == 4
+
+
+@pytest.mark.parametrize("pair", [NOTEBOOKS[1:3], NOTEBOOKS[3:5]])
+def test_p_and_s_notebooks_differ_in_one_constant(pair):
+    p, s = ([cell.source for cell in code_cells(read(name))] for name in pair)
+    assert p[0].replace('PHASE = "P"', 'PHASE = "S"') == s[0] and p[1:] == s[1:]
+
+
+def test_the_readme_shows_figures_that_are_there():
+    readme = (ROOT / "README.md").read_text()
+    for figure in README_FIGURES:
+        name = f"media/{figure.replace('/', '-')}.png"
+        assert name in readme and (ROOT / name).exists()
