@@ -129,20 +129,16 @@ def background_rows(checkpoint, spectrograms, n, seed):
 
     checkpoint: Checkpoint
     spectrograms: Spectrograms that it was trained on
-    n: int, of both classes together
+    n: int, of both classes together; fewer are drawn where the smaller class has less than half of them
     seed: int
 
-    returns: int array, sorted rows of the tensor file
-    raises: ForeshapError where a class has too few training events
+    returns: int array, sorted rows of the tensor file, as many of either class
     """
     rng = np.random.default_rng(seed)
     train = np.array(checkpoint.card["split"]["train"])
-    labels = spectrograms.labels[train]
-    classes = [train[labels == k] for k in (0, 1)]
-    few = min(map(len, classes))
-    if few < n // 2:
-        raise ForeshapError(f"A background of {n} events needs {n // 2} training events of each class, one has {few}: ask for {2 * few}.")
-    return np.sort(np.concatenate([rng.choice(rows, n // 2, replace=False) for rows in classes]))
+    classes = [train[spectrograms.labels[train] == label] for label in range(len(CLASSES))]
+    each = min(n // 2, *map(len, classes))
+    return np.sort(np.concatenate([rng.choice(rows, each, replace=False) for rows in classes]))
 
 
 def chosen_test_rows(checkpoint, n=None, seed=0):

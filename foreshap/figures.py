@@ -276,7 +276,7 @@ def other_arrivals(ax, s_p, phase):
     shown = ax.get_xlim()
     twin = ax.twinx()
     twin.hist(times, np.arange(*shown, 0.25), histtype="step", color="black", linewidth=1.0)
-    highest = int(twin.get_ylim()[1] / 1.05 + 0.5)
+    highest = max(int(twin.get_ylim()[1] / 1.05 + 0.5), 1)
     twin.set(ylim=(0, 4 * highest), yticks=(0, highest))
     twin.set_ylabel(f"{other} arrivals\n[events / 0.25 s]", fontsize=9, loc="bottom")
     ax.set_xlim(shown)
