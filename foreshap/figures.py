@@ -28,8 +28,8 @@ def waveforms(axes, samples, s_p, sampling_rate=100.0, phase="P"):
         ax.plot(times, trace, color="0.25", linewidth=0.5)
         ax.set_ylabel(f"{component}\n[counts]")
         ax.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)
-        mark_arrivals(ax, phase, s_p, label=ax is axes[0])
         ax.set_xlim(times[0], times[-1])
+        mark_arrivals(ax, phase, s_p, label=ax is axes[0])
     axes[-1].set_xlabel(time_label(phase))
     return axes
 
@@ -40,7 +40,7 @@ def time_label(phase):
 
 
 def mark_arrivals(ax, phase, s_p, label=True):
-    """Vertical lines at P and S.
+    """Vertical lines at P and S, where they lie within the axes.
 
     ax: Axes, time relative to the arrival phase
     phase: "P" or "S"
@@ -48,10 +48,13 @@ def mark_arrivals(ax, phase, s_p, label=True):
     label: bool, write P and S above the axes
     """
     for name, time in (("P", -s_p if phase == "S" else 0.0), ("S", 0.0 if phase == "S" else s_p)):
+        if not ax.get_xlim()[0] <= time <= ax.get_xlim()[1]:
+            continue
         ax.axvline(time, color="white", linewidth=2.2, alpha=0.6)
         ax.axvline(time, color="black", linewidth=1.2, linestyle="-" if name == "P" else "--")
         if label:
-            ax.annotate(name, (time, 1.0), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=10)
+            at = {"xycoords": ("data", "axes fraction"), "annotation_clip": True}
+            ax.annotate(name, (time, 1.0), ha="center", va="bottom", fontsize=10, **at)
     return ax
 
 
@@ -286,7 +289,7 @@ def other_arrivals(ax, s_p, phase):
 
 
 def profile(ax, positions, events, colour, label):
-    """Mean over events of a profile, with its 95 % interval (1.96 standard errors).
+    """Mean over events of a profile, with its 95 % interval (1.96 standard errors) where there are two or more.
 
     ax: Axes
     positions: array (n,), frequency [Hz] or time [s]
@@ -294,9 +297,11 @@ def profile(ax, positions, events, colour, label):
     colour: a matplotlib colour
     label: str
     """
-    mean, error = events.mean(axis=0), 1.96 * events.std(axis=0, ddof=1) / np.sqrt(len(events))
+    mean = events.mean(axis=0) if len(events) else np.full(len(positions), np.nan)
     ax.plot(positions, mean, color=colour, linewidth=1.5, label=f"{label} ({len(events)})")
-    ax.fill_between(positions, mean - error, mean + error, color=colour, alpha=0.25, linewidth=0)
+    if len(events) > 1:
+        error = 1.96 * events.std(axis=0, ddof=1) / np.sqrt(len(events))
+        ax.fill_between(positions, mean - error, mean + error, color=colour, alpha=0.25, linewidth=0)
     ax.axhline(0, color="0.6", linewidth=0.8)
     ax.legend(frameon=False)
     return ax

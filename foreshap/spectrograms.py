@@ -87,12 +87,13 @@ def preprocess(source, output, variants=tuple(VARIANTS.values())):
         paths = [Path(output) / f"{variant.name}.h5" for variant in variants]
         files = [stack.enter_context(_tensor_file(path, v)) for path, v in zip(paths, variants)]
         pool = stack.enter_context(ThreadPoolExecutor(2))
+        hashes = {path.name: pool.submit(sha256, path) for path in sorted(Path(source).glob("*.hdf5"))}
         for rows, results in _transformed(pool, source, offered, variants):
             for variant, file, (values, reason) in zip(variants, files, results):
                 reasons[variant.name][rows] = reason
                 _append(file["spectrogram"], values)
         for variant, file in zip(variants, files):
-            _finish(file, offered[reasons[variant.name] == ""], source)
+            _finish(file, offered[reasons[variant.name] == ""], source, {name: job.result() for name, job in hashes.items()})
     return {name: _report(offered, reason) for name, reason in reasons.items()}
 
 
@@ -203,17 +204,16 @@ def _append(dataset, values):
         dataset[-len(values) :] = values
 
 
-def _finish(file, events, source):
-    """Complete a tensor file with its events' columns and where it comes from."""
+def _finish(file, events, source, hashes):
+    """Complete a tensor file with its events' columns and where it comes from (hashes: file name -> sha256)."""
     if len(events) == 0:
         raise ForeshapError(f"No trace of {source} can be used: call foreshap.offered_traces on it to see why.")
     write_columns(file, events.drop(columns=["reason", "period"]).astype({"label": np.int8}))
     attach_axes(file["spectrogram"])
-    paths = [waveform_file(source, s, p) for s, p in events.groupby(["station", "period"]).groups]
-    with open_waveforms(paths[0]) as waveforms:
+    with open_waveforms(waveform_file(source, *events[["station", "period"]].iloc[0])) as waveforms:
         file.attrs.update(waveforms.attrs)
     file.attrs["dataset"] = file.attrs.get("dataset", Path(source).name)
-    file.attrs["source_sha256"] = json.dumps({path.name: sha256(path) for path in paths})
+    file.attrs["source_sha256"] = json.dumps(hashes)
     file.attrs["history"] = f"foreshap.preprocess: {len(events)} events"
 
 

@@ -1,0 +1,107 @@
+"""Pictures: pixels at their physical place, marks of P and S, units on axes, scales centred on zero."""
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+
+import foreshap
+from foreshap import figures
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+VARIANT = foreshap.VARIANTS["S64"]
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def ax():
+    yield plt.figure().add_subplot()
+    plt.close("all")
+
+
+def test_pixels_lie_where_their_axes_say(ax):
+    """The brightest pixel of a map is drawn at the frequency and time of its row and column."""
+    values = np.zeros(VARIANT.shape[1:])
+    values[7, 20] = 1.0
+    image = figures.shap_map(ax, values, VARIANT, limit=1.0).images[0]
+    left, right, bottom, top = image.get_extent()
+    rows, columns = values.shape
+    assert left + (20 + 0.5) * (right - left) / columns == pytest.approx(VARIANT.times[20])
+    assert bottom + (7 + 0.5) * (top - bottom) / rows == pytest.approx(VARIANT.frequencies[7])
+    assert image.origin == "lower" and image.get_clim() == (-1.0, 1.0)
+    assert ax.get_xlabel() == "time after S [s]" and ax.get_ylabel() == "frequency [Hz]"
+
+
+@pytest.mark.parametrize(("phase", "s_p", "shown"), [("S", 3.0, {-3.0, 0.0}), ("P", 3.0, {0.0, 3.0}), ("S", 15.0, {0.0})])
+def test_p_and_s_are_marked_where_they_are(ax, phase, s_p, shown):
+    ax.set_xlim(-5, 10)
+    figures.mark_arrivals(ax, phase, s_p)
+    assert {float(line.get_xdata()[0]) for line in ax.lines} == shown and ax.get_xlim() == (-5, 10)
+    assert {text.get_text(): text.xy[0] for text in ax.texts} == {n: t for n, t in zip("PS", (-s_p, 0.0) if phase == "S" else (0.0, s_p)) if t in shown}
+
+
+def test_colours_show_sign_and_serve_colour_blind_readers():
+    """Zero is the lightest colour of the signed map; lightness falls evenly on both sides."""
+    lightness = figures.SIGNED(np.linspace(0, 1, 101))[:, :3] @ (0.2126, 0.7152, 0.0722)
+    assert abs(lightness.argmax() - 50) <= 2
+    assert (np.diff(lightness[:45]) > 0).mean() > 0.9 and (np.diff(lightness[56:]) < 0).mean() > 0.9
+    spectral = figures.SPECTRAL(np.linspace(0, 1, 101))[:, :3] @ (0.2126, 0.7152, 0.0722)
+    assert (np.diff(spectral) > 0).all()
+
+
+def test_one_scale_for_all_maps_given():
+    maps = [RNG.standard_normal((5, 6)), 10 * RNG.standard_normal((5, 6)), np.full((2, 2), np.nan)]
+    limit = figures.shared_limit(*maps, percentile=100)
+    assert limit == pytest.approx(max(np.nanmax(np.abs(m)) for m in maps[:2]))
+    assert figures.shared_limit(np.zeros((2, 2))) == 1.0
+
+
+def test_rgb_is_the_three_components_on_one_scale():
+    values = np.stack([np.full((4, 5), level) for level in (0.0, 1.0, 2.0)]) + 1e-9 * RNG.random((3, 4, 5))
+    image = figures.rgb(values)
+    assert image.shape == (4, 5, 3)
+    np.testing.assert_allclose(image.mean(axis=(0, 1)), (0, 0.5, 1), atol=1e-6)
+
+
+def test_every_picture_names_quantity_and_unit(ax):
+    """All of them draw into the axes given, return them, and leave no axis without a label."""
+    n = 30
+    labels = np.arange(n) % 2
+    values, events = RNG.standard_normal((3, *VARIANT.shape[1:])), RNG.standard_normal((n, 33))
+    times = pd.Series(pd.date_range("2016-10-01", periods=n, freq="D", tz="UTC"))
+    history = pd.DataFrame({"train_loss": [1.0, 0.5], "validation_loss": [0.9, 0.6]})
+    metrics = {"accuracy": 0.9, "roc_auc": 0.95}, {"accuracy": (0.8, 0.95), "roc_auc": (0.9, 0.99)}
+    draw = [
+        lambda a: figures.rgb_spectrogram(a, values, VARIANT, 1.2),
+        lambda a: figures.shap_over_rgb(a, values[0], values, VARIANT, 1.0, 1.2),
+        lambda a: figures.event_rate(a, times, labels, times[15]),
+        lambda a: figures.distribution(a, RNG.random(n), labels, "S-P time [s]"),
+        lambda a: figures.distribution(a, np.full(n, np.nan), labels, "magnitude"),
+        lambda a: figures.learning_curves(a, history, "P64"),
+        lambda a: figures.confusion(a, labels, labels, "P64"),
+        lambda a: figures.scores(a, {"random": metrics, "time blocks": metrics}),
+        lambda a: figures.margins(a, RNG.random(n), RNG.standard_normal(n), labels, "S-P time [s]"),
+        lambda a: figures.weekly(a, labels, events, VARIANT.frequencies, 1.0),
+    ]
+    for picture in draw:
+        ax = plt.figure().add_subplot()
+        assert picture(ax) is ax
+        assert ax.get_ylabel() and (ax.get_xlabel() or ax.get_xticklabels())
+        ax.figure.canvas.draw()
+    before = values.copy()
+    axes = figures.spectrograms(plt.figure().subplots(3, 1), values, VARIANT, 1.2)
+    assert len({a.images[0].get_clim() for a in axes}) == 1 and np.array_equal(values, before)
+    traces = figures.waveforms(plt.figure().subplots(3, 1), RNG.standard_normal((3, 2500)), 1.2)
+    assert [a.get_ylabel() for a in traces] == ["E\n[counts]", "N\n[counts]", "Z\n[counts]"]
+
+
+def test_profiles_show_the_interval_of_the_mean(ax):
+    events = RNG.standard_normal((40, 33))
+    figures.profile(ax, VARIANT.frequencies, events, "black", "all")
+    band = ax.collections[0].get_paths()[0].vertices
+    half = 1.96 * events.std(axis=0, ddof=1) / np.sqrt(40)
+    assert band[:, 1].max() == pytest.approx((events.mean(axis=0) + half).max())
+    figures.profile(ax, VARIANT.frequencies, events[:1], "black", "one")
+    assert len(ax.collections) == 1
