@@ -1,8 +1,8 @@
 """Run all notebooks top to bottom on one dataset; write them as HTML, and their figures, into reports/.
 
-    python run_notebooks.py                    the built-in simulated sequence, from scratch
-    python run_notebooks.py --dataset iquique  a dataset that data/datasets.toml declares
-    python run_notebooks.py --media            also put the figures that the README shows into media/
+python run_notebooks.py                    the built-in simulated sequence, from scratch
+python run_notebooks.py --dataset iquique  a dataset that data/datasets.toml declares
+python run_notebooks.py --media            also put the figures that the README shows into media/
 """
 
 import argparse

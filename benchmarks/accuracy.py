@@ -12,8 +12,6 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 import foreshap
 
 
@@ -36,14 +34,17 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for kind, effects in (("default", None), ("off", {})):
             folder_of = Path(folder) / kind
-            foreshap.preprocess(foreshap.simulate_sequence(folder_of / "waveforms", arguments.events, 0, effects), folder_of)
+            foreshap.preprocess(
+                foreshap.simulate_sequence(folder_of / "waveforms", arguments.events, 0, effects), folder_of
+            )
         for name in arguments.variants:
-            default, off = (foreshap.load_spectrograms(Path(folder) / kind / f"{name}.h5") for kind in ("default", "off"))
+            default, off = (
+                foreshap.load_spectrograms(Path(folder) / kind / f"{name}.h5") for kind in ("default", "off")
+            )
             for what, s in (("default effect", default), ("effects off", off), ("before P alone", before_p(default))):
                 result = foreshap.train(s, foreshap.random_split(s.table, 0))
-                low, high = result.intervals["accuracy"]
-                accuracy = result.metrics["accuracy"]
-                print(f"{name}, {what}: {accuracy:.3f} ({low:.3f} to {high:.3f}), {len(result.predictions)} test events", flush=True)
+                score = "{:.3f} ({:.3f} to {:.3f})".format(result.metrics["accuracy"], *result.intervals["accuracy"])
+                print(f"{name}, {what}: {score}, {len(result.predictions)} test events", flush=True)
 
 
 if __name__ == "__main__":

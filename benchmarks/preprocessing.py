@@ -74,7 +74,9 @@ def main():
             ours = seconds(foreshap.preprocess, waveforms, folder / f"ours{round_}")
             theirs = seconds(loop, waveforms, folder)
             ratios.append(theirs / ours)
-            print(f"{arguments.speed_events} events: foreshap {ours:.2f} s, loop {theirs:.2f} s, ratio {theirs / ours:.1f}")
+            print(
+                f"{arguments.speed_events} events: foreshap {ours:.2f} s, loop {theirs:.2f} s, ratio {theirs / ours:.1f}"
+            )
         print(f"median ratio of rounds 2 to 4: {statistics.median(ratios[1:]):.1f} (asked: 5)")
         for n in arguments.memory_events:
             waveforms = foreshap.simulate_sequence(folder / str(n), n, 0)

@@ -46,7 +46,9 @@ def main():
         for name in ("P64", "P32"):
             s = foreshap.load_spectrograms(Path(folder) / f"{name}.h5")
             x = SCALING(read_events(s.values, rows)).contiguous(memory_format=torch.channels_last)
-            memory = list(zip(x.split(config.batch_size), torch.tensor(s.labels, dtype=torch.long).split(config.batch_size)))
+            memory = list(
+                zip(x.split(config.batch_size), torch.tensor(s.labels, dtype=torch.long).split(config.batch_size))
+            )
             ratios = []
             for _ in range(6):  # the first warms up
                 start = time.perf_counter()
@@ -54,7 +56,10 @@ def main():
                 middle = time.perf_counter()
                 train_epoch(*parts(s), event_batches(s, rows, SCALING, config, np.random.default_rng(0)))
                 ratios.append((middle - start) / (time.perf_counter() - middle))
-            print(f"{name}: throughput {statistics.median(ratios[1:]):.2f} of the bare loop (asked: 0.9)", [round(r, 2) for r in ratios])
+            print(
+                f"{name}: throughput {statistics.median(ratios[1:]):.2f} of the bare loop (asked: 0.9)",
+                [round(r, 2) for r in ratios],
+            )
 
 
 if __name__ == "__main__":

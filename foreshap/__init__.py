@@ -1,7 +1,15 @@
 """What does a CNN that tells foreshocks from aftershocks look at, and can it be believed?"""
 
 from . import figures
-from .attribution import background_rows, batch_mean, chosen_test_rows, explain_events, load_shap, profiles, shap_tensors
+from .attribution import (
+    background_rows,
+    batch_mean,
+    chosen_test_rows,
+    explain_events,
+    load_shap,
+    profiles,
+    shap_tensors,
+)
 from .controls import effect_differences, share_before
 from .datasets import datasets, mainshock_time, waveform_folder
 from .demo import simulate_sequence

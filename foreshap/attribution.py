@@ -83,9 +83,13 @@ def _check(model, x, background, method):
     if method not in METHODS:
         raise ForeshapError(f"There is no method '{method}': choose from {', '.join(METHODS)}.")
     if model.training:
-        raise ForeshapError("The model is in training mode, where dropout draws anew each time: call model.eval() first.")
+        raise ForeshapError(
+            "The model is in training mode, where dropout draws anew each time: call model.eval() first."
+        )
     if len(background) == 0 or x.shape[1:] != background.shape[1:]:
-        raise ForeshapError(f"The background has shape {tuple(background.shape)}, the events {tuple(x.shape)}: give events of one variant.")
+        raise ForeshapError(
+            f"The background has shape {tuple(background.shape)}, the events {tuple(x.shape)}: give events of one variant."
+        )
     if not (torch.isfinite(x).all() and torch.isfinite(background).all()):
         raise ForeshapError("The events or the background hold values that are not finite: leave those events out.")
 
@@ -97,7 +101,9 @@ def _outputs(model, batches, background):
         base = torch.cat([margin(model(part)) for part in background.split(32)]).double().numpy()
     scale = np.ptp(np.concatenate([events, base]))
     if scale == 0:
-        raise ForeshapError("The network gives every event the same output: there is nothing to explain, train it again.")
+        raise ForeshapError(
+            "The network gives every event the same output: there is nothing to explain, train it again."
+        )
     return events, float(base.mean()), scale
 
 
@@ -210,7 +216,9 @@ def _identity(checkpoint, spectrograms, rows, background, method):
     """What a SHAP file is made from, as text; two files with the same text hold the same tensors."""
     tensors = sha256(spectrograms.path)
     if tensors != checkpoint.card["tensor_file"]["sha256"]:
-        raise ForeshapError(f"{checkpoint.path} was trained on another {spectrograms.path.name} than {spectrograms.path}: train it again.")
+        raise ForeshapError(
+            f"{checkpoint.path} was trained on another {spectrograms.path.name} than {spectrograms.path}: train it again."
+        )
     names = spectrograms.table["trace_name"].to_numpy()
     made_from = {"checkpoint_sha256": checkpoint.card["sha256"], "tensors_sha256": tensors, "method": method}
     return json.dumps(made_from | {"events": names[rows].tolist(), "background": names[background].tolist()})
@@ -222,7 +230,9 @@ def _check_identity(path, identity):
     wanted = json.loads(identity)
     differing = [name for name in wanted if found.get(name) != wanted[name]]
     if differing:
-        raise ForeshapError(f"{path} was made with another {' and '.join(differing)}: move it away or give another path.")
+        raise ForeshapError(
+            f"{path} was made with another {' and '.join(differing)}: move it away or give another path."
+        )
 
 
 def _create(path, checkpoint, spectrograms, rows, background, identity, outputs):
@@ -233,7 +243,9 @@ def _create(path, checkpoint, spectrograms, rows, background, identity, outputs)
     table = spectrograms.table.iloc[rows].assign(row=rows, output=outputs, predicted=predicted)
     table = table.assign(correct=predicted == spectrograms.labels[rows], additivity_error=np.nan)
     with written_whole(path) as partial, h5py.File(partial, "w") as file:
-        kept = {name: spectrograms.attributes[name] for name in ("dataset", "simulated") if name in spectrograms.attributes}
+        kept = {
+            name: spectrograms.attributes[name] for name in ("dataset", "simulated") if name in spectrograms.attributes
+        }
         file.attrs.update(kept | {"method": json.loads(identity)["method"], "base_value": base, "output_range": scale})
         file.attrs["checkpoint_sha256"] = checkpoint.card["sha256"]
         file.attrs["meaning"] = "SHAP of logit(aftershock) - logit(foreshock); positive pushes toward aftershock"

@@ -16,7 +16,9 @@ def effect_differences(spectrograms, truth, rows):
     raises: ForeshapError where the variants differ or truth lacks an event
     """
     if truth.variant != spectrograms.variant:
-        raise ForeshapError(f"{truth.path} holds {truth.variant.name}, {spectrograms.path} {spectrograms.variant.name}: give one variant.")
+        raise ForeshapError(
+            f"{truth.path} holds {truth.variant.name}, {spectrograms.path} {spectrograms.variant.name}: give one variant."
+        )
     names = spectrograms.table["trace_name"].to_numpy()[rows]
     place = {name: row for row, name in enumerate(truth.table["trace_name"])}
     if missing := [name for name in names if name not in place]:

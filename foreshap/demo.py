@@ -15,7 +15,7 @@ from scipy import fft
 from tqdm.auto import tqdm
 
 from .files import ForeshapError
-from .waveforms import CLASSES, COLUMNS, PERIODS, SAMPLING_RATE, SECONDS_BEFORE_P, write_waveforms
+from .waveforms import COLUMNS, PERIODS, SAMPLING_RATE, SECONDS_BEFORE_P, write_waveforms
 
 MAINSHOCK = "2016-10-30T06:40:17"
 EFFECTS = {  # name: what aftershocks have more of (the two last: share of the events of both classes)
@@ -50,16 +50,20 @@ def simulate_sequence(output, n_events, seed, effects=None):
         the same events in the same layout, each as if it had happened in the other period
     n_events: int, half of them foreshocks
     seed: int
-    effects: dict, name (see EFFECTS) -> size; DEFAULT_EFFECTS when left out, {} switches all off
+    effects: dict, name (see EFFECTS) -> size; DEFAULT_EFFECTS when left out, {} (or sizes of 0) switch all off
 
     returns: Path of the folder
     raises: ForeshapError for an unknown effect or fewer than two events
     """
-    effects = dict(DEFAULT_EFFECTS if effects is None else effects)
+    effects = DEFAULT_EFFECTS if effects is None else {name: size for name, size in effects.items() if size}
     if unknown := set(effects) - set(EFFECTS):
-        raise ForeshapError(f"No effect {', '.join(sorted(unknown))} can be simulated: choose from {', '.join(EFFECTS)}.")
+        raise ForeshapError(
+            f"No effect {', '.join(sorted(unknown))} can be simulated: choose from {', '.join(EFFECTS)}."
+        )
     if n_events < 2:
-        raise ForeshapError(f"{n_events} events were asked for: a sequence needs one foreshock and one aftershock at least.")
+        raise ForeshapError(
+            f"{n_events} events were asked for: a sequence needs one foreshock and one aftershock at least."
+        )
     attributes = {"simulated": "yes: no real earthquakes", "effects": json.dumps(effects), "seed": seed}
     truth = attributes | {"truth": "each event as it would have been in the other period"}
     progress = tqdm(total=2 * n_events, desc="simulating", unit="trace")
@@ -181,7 +185,7 @@ def _source(batch, phase, change):
     Low-frequency level 2 R M0 / (4 pi rho v^3 r), corner 0.49 v_S (stress drop / M0)^(1/3). The phase
     is the least that a causal filter can have, so nothing precedes an arrival.
     """
-    column = {name: batch[name].to_numpy()[:, None] for name in batch.columns[batch.dtypes == float]}
+    column = {name: batch[name].to_numpy()[:, None] for name in batch.select_dtypes(float)}
     speed, ratio, pattern = (VP, 0.6, 0.52) if phase == "P" else (VS, 1.0, 0.63)
     s_p = column["p_s_diff_sec"]
     moment = 10 ** (17.46 + 1.12 * column["source_magnitude"] - 7)  # N m

@@ -188,7 +188,9 @@ def learning_curves(ax, history, title=""):
     title: str
     """
     ax.plot(history.index, history["train_loss"], color="0.4", label="training")
-    ax.plot(history.index, history["validation_loss"], color=CLASS_COLOURS[0], marker="o", markersize=3, label="validation")
+    ax.plot(
+        history.index, history["validation_loss"], color=CLASS_COLOURS[0], marker="o", markersize=3, label="validation"
+    )
     ax.axvline(history["validation_loss"].idxmin(), color="0.7", linestyle=":", label="epoch kept")
     ax.set(xlabel="epoch", ylabel="cross-entropy loss", title=title, ylim=(0, None))
     ax.legend(frameon=False)
@@ -205,7 +207,9 @@ def confusion(ax, labels, predicted, title=""):
     counts = np.array([[np.sum((labels == i) & (predicted == j)) for j in (0, 1)] for i in (0, 1)])
     ax.imshow(counts, cmap=cm.lapaz_r, vmin=0, vmax=1.4 * counts.max())
     for (i, j), count in np.ndenumerate(counts):
-        ax.text(j, i, count, ha="center", va="center", fontsize=14, color="white" if count > 0.7 * counts.max() else "black")
+        ax.text(
+            j, i, count, ha="center", va="center", fontsize=14, color="white" if count > 0.7 * counts.max() else "black"
+        )
     ax.set_xticks((0, 1), CLASSES)
     ax.set_yticks((0, 1), CLASSES, rotation=90, va="center")
     ax.set(xlabel="predicted", ylabel="true", title=title)
@@ -223,7 +227,15 @@ def scores(ax, results):
         values, places = np.array(list(metrics.values())), np.arange(len(metrics)) + 0.15 * (k - (len(results) - 1) / 2)
         bounds = np.array([intervals[m] for m in metrics])
         errors = np.maximum(np.abs(bounds - values[:, None]).T, 0)
-        ax.errorbar(places, values, errors, fmt=markers[k % 4], color=cm.batlow(0.8 * k / max(len(results) - 1, 1)), capsize=3, label=name)
+        ax.errorbar(
+            places,
+            values,
+            errors,
+            fmt=markers[k % 4],
+            color=cm.batlow(0.8 * k / max(len(results) - 1, 1)),
+            capsize=3,
+            label=name,
+        )
     ax.axhline(0.5, color="0.6", linestyle=":", label="chance (balanced classes)")
     names = {"f1": "F1", "roc_auc": "ROC AUC"}
     ax.set_xticks(range(len(metrics)), [names.get(m, m) for m in metrics])
@@ -340,9 +352,18 @@ def margins(ax, values, margin, labels, label):
     """
     values, margin, labels = map(np.asarray, (values, margin, labels))
     for k, (name, colour) in enumerate(zip(CLASSES, CLASS_COLOURS)):
-        ax.scatter(values[labels == k], margin[labels == k], s=14, color=colour, marker="o^"[k], alpha=0.7, label=f"{name}s")
+        ax.scatter(
+            values[labels == k], margin[labels == k], s=14, color=colour, marker="o^"[k], alpha=0.7, label=f"{name}s"
+        )
     wrong = (margin > 0) != labels
-    ax.scatter(values[wrong], margin[wrong], s=70, facecolors="none", edgecolors="black", label=f"misclassified ({wrong.sum()})")
+    ax.scatter(
+        values[wrong],
+        margin[wrong],
+        s=70,
+        facecolors="none",
+        edgecolors="black",
+        label=f"misclassified ({wrong.sum()})",
+    )
     ax.axhline(0, color="0.6", linewidth=0.8)
     ax.set(xlabel=label, ylabel="margin: logit(aftershock)\n$-$ logit(foreshock)")
     ax.legend(frameon=False, fontsize=9)

@@ -157,7 +157,9 @@ def load_checkpoint(path):
         card = json.loads(content["card"])
     except Exception as error:  # torch raises a dozen kinds for damaged files
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ForeshapError(f"{path} is no checkpoint that foreshap can open ({reason}): train the model again.") from error
+        raise ForeshapError(
+            f"{path} is no checkpoint that foreshap can open ({reason}): train the model again."
+        ) from error
     return Checkpoint(Path(path), model.eval(), variant, scaling, card | {"sha256": sha256(path)})
 
 

@@ -93,7 +93,9 @@ def preprocess(source, output, variants=tuple(VARIANTS.values())):
                 reasons[variant.name][rows] = reason
                 _append(file["spectrogram"], values)
         for variant, file in zip(variants, files):
-            _finish(file, offered[reasons[variant.name] == ""], source, {name: job.result() for name, job in hashes.items()})
+            _finish(
+                file, offered[reasons[variant.name] == ""], source, {name: job.result() for name, job in hashes.items()}
+            )
     return {name: _report(offered, reason) for name, reason in reasons.items()}
 
 
@@ -140,7 +142,7 @@ def _cut_and_transform(variant, s_p, traces):
         if not reason:
             window = samples[:, start : start + variant.samples]
             reason = "component flat" if (np.ptp(window, axis=1) == 0).any() else ""
-            windows[sum(r == "" for r in reasons)] = window
+            windows[reasons.count("")] = window
         reasons.append(reason)
     return log_spectrogram(windows[: reasons.count("")], variant), reasons
 
@@ -179,7 +181,13 @@ def write_columns(file, table):
 
     file: h5py.File open for writing, with the axes of write_axes()
     table: DataFrame, one row an event, with trace_name and label
+
+    raises: ForeshapError where a column's name is taken or can't be one in HDF5
     """
+    if taken := [name for name in table if name in ("spectrogram", "shap", *TENSOR_DIMENSIONS[1:]) or "/" in name]:
+        raise ForeshapError(
+            f"The tables have a column {taken[0]}, a name that tensor files can't give to a column: rename it."
+        )
     for name, column in table.items():
         text = column.dtype == object or pd.api.types.is_string_dtype(column)
         values = column.fillna("").astype(str).to_numpy(object) if text else column.to_numpy()

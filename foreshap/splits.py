@@ -94,7 +94,9 @@ def _deal(name, table, groups, seed, by_class=True):
     split = Split(name, *(np.flatnonzero(side == s) for s in SHARES))
     for label, kind in enumerate(CLASSES):
         if any((labels[getattr(split, s)] == label).sum() < 1 for s in SHARES):
-            raise ForeshapError(f"The split '{name}' leaves a side without a {kind}: {(labels == label).sum()} are too few.")
+            raise ForeshapError(
+                f"The split '{name}' leaves a side without a {kind}: {(labels == label).sum()} are too few."
+            )
     return split
 
 

@@ -98,7 +98,9 @@ def _check_sides(labels, split):
     for side in ("train", "validation", "test"):
         rows = getattr(split, side)
         if len(rows) == 0 or len(np.unique(labels[rows])) < 2:
-            raise ForeshapError(f"The {side} side of the split '{split.name}' needs events of both classes, it has {len(rows)} events.")
+            raise ForeshapError(
+                f"The {side} side of the split '{split.name}' needs events of both classes, it has {len(rows)} events."
+            )
 
 
 def fit_scaling(values, rows):
@@ -128,7 +130,9 @@ def _fit(model, spectrograms, split, scaling, config):
     epochs, best = [], (np.inf, -1, None)
     progress = tqdm(range(config.max_epochs), desc=f"{spectrograms.variant.name}, {split.name}", unit="epoch")
     for epoch in progress:
-        train_loss = train_epoch(model, loss_function, optimiser, schedule, event_batches(spectrograms, split.train, scaling, config, rng))
+        train_loss = train_epoch(
+            model, loss_function, optimiser, schedule, event_batches(spectrograms, split.train, scaling, config, rng)
+        )
         loss, accuracy = _validate(model, loss_function, event_batches(spectrograms, split.validation, scaling, config))
         epochs.append({"train_loss": train_loss, "validation_loss": loss, "validation_accuracy": accuracy})
         progress.set_postfix(validation_accuracy=f"{accuracy:.2f}")
@@ -249,7 +253,8 @@ def save_checkpoint(result, path):
         "scaling": asdict(result.scaling),
         "config": asdict(result.config),
         "tensor_file": result.tensor_file,
-        "split": {"name": result.split.name} | {s: getattr(result.split, s).tolist() for s in ("train", "validation", "test")},
+        "split": {"name": result.split.name}
+        | {s: getattr(result.split, s).tolist() for s in ("train", "validation", "test")},
         "test_events": names,
         "metrics": result.metrics,
         "intervals_95": result.intervals,

@@ -40,9 +40,13 @@ def stations(folder):
     """
     found = {p: {f.name.removesuffix(f"_{p}.hdf5") for f in Path(folder).glob(f"*_{p}.hdf5")} for p in PERIODS}
     if not found["pre"] | found["post"]:
-        raise ForeshapError(f"{folder} holds no <STATION>_pre.hdf5 and <STATION>_post.hdf5: give a folder in the waveform layout.")
+        raise ForeshapError(
+            f"{folder} holds no <STATION>_pre.hdf5 and <STATION>_post.hdf5: give a folder in the waveform layout."
+        )
     for station in sorted(found["pre"] ^ found["post"]):
-        raise ForeshapError(f"{folder} holds only one of {station}_pre.hdf5 and {station}_post.hdf5: both classes are needed.")
+        raise ForeshapError(
+            f"{folder} holds only one of {station}_pre.hdf5 and {station}_post.hdf5: both classes are needed."
+        )
     return sorted(found["pre"])
 
 
@@ -181,14 +185,20 @@ def read_trace(file, name):
 
     returns: (array (3, samples), "") or (None, the reason why the trace can't be used)
     """
-    dataset = h5py.h5d.open(file.id, name.encode())  # a third of the time of file[name][:]
-    shape, kind = dataset.shape, dataset.dtype.kind
+    try:
+        dataset = h5py.h5d.open(file.id, name.encode())  # a third of the time of file[name][:]
+        shape, kind = dataset.shape, dataset.dtype.kind
+    except (KeyError, ValueError, OSError):
+        return None, "no array of samples"
     if len(shape) != 2 or shape[0] != len(COMPONENTS):
         return None, f"component missing: shape {shape} instead of (3, samples)"
     if kind not in "iuf":
         return None, "samples are no numbers"
     samples = np.empty(shape, dataset.dtype)
-    dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, samples)
+    try:
+        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, samples)
+    except OSError:
+        return None, "samples can't be read: the file is damaged here"
     if kind == "f" and not np.isfinite(samples).all():
         return None, "samples not finite"
     return samples, ""

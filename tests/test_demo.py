@@ -85,7 +85,14 @@ def test_without_effects_the_truth_is_the_sequence(tmp_path):
 
 @pytest.mark.parametrize(
     ("effect", "size"),
-    [("kappa", 0.01), ("stress_drop", 0.5), ("coda_q", 0.3), ("noise_band", 3.0), ("site_peak", 2.0), ("noise_level", 0.5)],
+    [
+        ("kappa", 0.01),
+        ("stress_drop", 0.5),
+        ("coda_q", 0.3),
+        ("noise_band", 3.0),
+        ("site_peak", 2.0),
+        ("noise_level", 0.5),
+    ],
 )
 def test_each_effect_acts_where_it_should(tmp_path, effect, size):
     folder = foreshap.simulate_sequence(tmp_path, 40, 1, effects={effect: size})
@@ -104,7 +111,9 @@ def test_each_effect_acts_where_it_should(tmp_path, effect, size):
         before = [np.stack([t[:, :490] for t in traces(folder / part, "post").values()]) for part in ("", "truth")]
         power = [np.abs(np.fft.rfft(b * np.hanning(490))) ** 2 for b in before]
         line = np.abs(np.fft.rfftfreq(490, 0.01) - 18) < 0.6
-        assert np.log10(power[0][..., line].sum() / power[1][..., line].sum()) == pytest.approx(2 * np.log10(4), abs=0.05)
+        assert np.log10(power[0][..., line].sum() / power[1][..., line].sum()) == pytest.approx(
+            2 * np.log10(4), abs=0.05
+        )
     elif effect == "noise_level":
         np.testing.assert_allclose(noise[:, 2:-1], 1.0, atol=0.02)
     else:
@@ -128,7 +137,10 @@ def test_catalogue_effects_and_nuisances(tmp_path):
     assert post["source_magnitude"].mean() - pre["source_magnitude"].mean() == pytest.approx(0.5, abs=0.12)
     assert np.log10(post["p_s_diff_sec"].median() / pre["p_s_diff_sec"].median()) == pytest.approx(0.2, abs=0.04)
     plain = traces(foreshap.simulate_sequence(tmp_path / "b", 40, 2, effects={}), "pre")
-    messy = traces(foreshap.simulate_sequence(tmp_path / "c", 40, 2, effects={"second_event": 0.5, "missing_component": 0.25}), "pre")
+    messy = traces(
+        foreshap.simulate_sequence(tmp_path / "c", 40, 2, effects={"second_event": 0.5, "missing_component": 0.25}),
+        "pre",
+    )
     lost = [name for name in messy if len(messy[name]) == 2]
     second = [name for name in messy if np.abs(messy[name][0] - plain[name][0]).max() > 1]
     assert 1 <= len(lost) <= 10 and 4 <= len(second) <= 16

@@ -34,12 +34,16 @@ def test_pixels_lie_where_their_axes_say(ax):
     assert ax.get_xlabel() == "time after S [s]" and ax.get_ylabel() == "frequency [Hz]"
 
 
-@pytest.mark.parametrize(("phase", "s_p", "shown"), [("S", 3.0, {-3.0, 0.0}), ("P", 3.0, {0.0, 3.0}), ("S", 15.0, {0.0})])
+@pytest.mark.parametrize(
+    ("phase", "s_p", "shown"), [("S", 3.0, {-3.0, 0.0}), ("P", 3.0, {0.0, 3.0}), ("S", 15.0, {0.0})]
+)
 def test_p_and_s_are_marked_where_they_are(ax, phase, s_p, shown):
     ax.set_xlim(-5, 10)
     figures.mark_arrivals(ax, phase, s_p)
     assert {float(line.get_xdata()[0]) for line in ax.lines} == shown and ax.get_xlim() == (-5, 10)
-    assert {text.get_text(): text.xy[0] for text in ax.texts} == {n: t for n, t in zip("PS", (-s_p, 0.0) if phase == "S" else (0.0, s_p)) if t in shown}
+    assert {text.get_text(): text.xy[0] for text in ax.texts} == {
+        n: t for n, t in zip("PS", (-s_p, 0.0) if phase == "S" else (0.0, s_p)) if t in shown
+    }
 
 
 def test_colours_show_sign_and_serve_colour_blind_readers():

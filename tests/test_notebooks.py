@@ -81,7 +81,10 @@ def test_the_same_notebooks_run_on_real_seismograms(notebook, real_places):
     check_no_warnings(run(notebook, **real_places, **FEW))
     data = Path(real_places["DATA"]) / "iquique"
     for name in foreshap.VARIANTS if notebook == NOTEBOOKS[-1] else ():
-        tensors, shap = foreshap.load_spectrograms(data / f"{name}.h5"), foreshap.load_shap(data / "shap" / f"{name}.h5")
+        tensors, shap = (
+            foreshap.load_spectrograms(data / f"{name}.h5"),
+            foreshap.load_shap(data / "shap" / f"{name}.h5"),
+        )
         assert np.bincount(tensors.labels).tolist() == [40, 334]
         assert shap.values.shape == (6, *foreshap.VARIANTS[name].shape)
         assert shap.table["additivity_error"].max() < 1e-4 and "simulated" not in shap.attributes

@@ -102,11 +102,15 @@ def test_each_unusable_trace_is_named_with_its_reason(tmp_path):
     traces |= {"T00": traces["T00"][:2], "T01": bad, "T02": flat, "T03": traces["T03"][:, :2499], "T07": None}
     traces["T15"] = traces["T15"][0]
     changes = {"s_p": {"T04": np.nan, "T05": 0.0, "T06": -0.3, "T14": 6.5}, "unlisted": ["T08"], "twice": ["T09"]}
-    reports = foreshap.preprocess(layout(tmp_path, traces, **changes), tmp_path)
+    folder = layout(tmp_path, traces, **changes)
+    with h5py.File(folder / "TST_post.hdf5", "r+") as file:  # a group instead of an array
+        del file["T13"]
+        file.create_group("T13")
+    reports = foreshap.preprocess(folder, tmp_path)
     expected = {
         "T00": "component missing", "T01": "samples not finite", "T02": "component flat", "T03": "window longer than the trace",
         "T04": "S-P missing", "T05": "S-P zero or negative", "T06": "S-P zero or negative", "T07": "no waveform in the file",
-        "T08": "no row in the table", "T09": "duplicate name", "T15": "component missing",
+        "T08": "no row in the table", "T09": "duplicate name", "T13": "no array of samples", "T15": "component missing",
     }  # fmt: skip
     for name, report in reports.items():
         found = dict(zip(report.rejected["trace_name"], report.rejected["reason"]))
@@ -127,7 +131,9 @@ def test_tensors_are_those_of_the_windows_and_in_the_order_of_the_table(demo):
             with h5py.File(demo.waveforms / f"DEMO_{period}.hdf5") as file:
                 trace = file[event["trace_name"]][:]
             start = 0 if variant.phase == "P" else round(100 * event["p_s_diff_sec"])
-            np.testing.assert_allclose(s.values[row], reference(trace[:, start : start + variant.samples], variant), atol=1e-5)
+            np.testing.assert_allclose(
+                s.values[row], reference(trace[:, start : start + variant.samples], variant), atol=1e-5
+            )
     assert (np.bincount(s.labels) == 40).all()
 
 
@@ -161,7 +167,9 @@ def test_twice_the_same_bytes_and_nothing_of_a_failed_run(demo, tmp_path):
 def test_a_killed_run_leaves_whole_files_or_none(demo, tmp_path):
     code = "import foreshap, sys; print('go', flush=True); [foreshap.preprocess(*sys.argv[1:]) for _ in range(99)]"
     for delay in (0.02, 0.06, 0.11, 0.17):
-        process = subprocess.Popen([sys.executable, "-c", code, demo.waveforms, tmp_path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, demo.waveforms, tmp_path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
         process.stdout.readline()
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
@@ -183,6 +191,15 @@ def test_damaged_tensor_files_give_one_sentence(demo, tmp_path, damage):
     with pytest.raises(foreshap.ForeshapError, match="P64.h5") as error:
         foreshap.load_spectrograms(path)
     assert "\n" not in str(error.value)
+
+
+def test_a_column_can_t_take_the_place_of_the_tensors(tmp_path):
+    folder = layout(tmp_path, {"A": noise(np.random.default_rng(0)), "B": noise(np.random.default_rng(1))})
+    table = tmp_path / "TST_pre_attributes.csv"
+    table.write_text(table.read_text().replace("source_magnitude", "spectrogram"))
+    with pytest.raises(foreshap.ForeshapError, match="a column spectrogram"):
+        foreshap.preprocess(folder, tmp_path)
+    assert not list(tmp_path.glob("*.h5"))
 
 
 def test_missing_files_and_columns_are_named(tmp_path):

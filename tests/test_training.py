@@ -36,7 +36,9 @@ def test_scores_are_those_of_scikit_learn():
 
 def test_class_weights_and_scaling_follow_their_definitions(trained):
     labels = np.array([0] * 30 + [1] * 10)
-    np.testing.assert_allclose(class_weights(labels), compute_class_weight("balanced", classes=np.array([0, 1]), y=labels))
+    np.testing.assert_allclose(
+        class_weights(labels), compute_class_weight("balanced", classes=np.array([0, 1]), y=labels)
+    )
     values, rows = trained.spectrograms.values, trained.result.split.train
     scaled = np.stack([(v - v.min()) / (v.max() - v.min()) for v in values[:][rows]])
     scaling = fit_scaling(values, rows)
@@ -72,7 +74,9 @@ def test_training_repeats_itself_and_touches_no_global_state(trained):
     for a, b in zip(again.model.state_dict().values(), trained.result.model.state_dict().values()):
         assert torch.equal(a, b)
     other = foreshap.train(trained.spectrograms, trained.result.split, replace(CONFIG, seed=1))
-    assert not torch.equal(other.model.state_dict()["classifier.2.weight"], again.model.state_dict()["classifier.2.weight"])
+    assert not torch.equal(
+        other.model.state_dict()["classifier.2.weight"], again.model.state_dict()["classifier.2.weight"]
+    )
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_training(trained):
