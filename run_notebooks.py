@@ -31,7 +31,12 @@ def run(notebook, reports, parameters):
     reports.mkdir(parents=True, exist_ok=True)
     executed = reports / f"{Path(notebook).stem}.ipynb"
     papermill.execute_notebook(
-        str(ROOT / notebook), str(executed), parameters, cwd=str((ROOT / notebook).parent), progress_bar=False
+        str(ROOT / notebook),
+        str(executed),
+        parameters,
+        cwd=str((ROOT / notebook).parent),
+        progress_bar=False,
+        extra_arguments=["--log-level=40"],
     )
     book = nbformat.read(executed, as_version=4)
     page, _ = nbconvert.HTMLExporter().from_notebook_node(book)

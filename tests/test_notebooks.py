@@ -1,6 +1,9 @@
 """Every notebook runs, each code cell twice in a row with the same result, on the miniature and on real data."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import nbclient
@@ -106,6 +109,13 @@ def test_committed_notebooks_are_clean_and_short(notebook):
 def test_p_and_s_notebooks_differ_in_one_constant(pair):
     p, s = ([cell.source for cell in code_cells(read(name))] for name in pair)
     assert p[0].replace('PHASE = "P"', 'PHASE = "S"') == s[0] and p[1:] == s[1:]
+
+
+def test_the_first_plot_of_the_readme(tmp_path):
+    code = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    environment = {**os.environ, "MPLBACKEND": "agg"}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "data/first/P64.h5").exists() and len(code.splitlines()) <= 5
 
 
 def test_the_readme_shows_figures_that_are_there():
