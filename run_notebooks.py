@@ -24,7 +24,7 @@ NOTEBOOKS = (
     "explainability/explainability_p.ipynb",
     "explainability/explainability_s.ipynb",
 )
-KEEP_FREED_MEMORY = {  # glibc gives large blocks back at once, and a training step asks for them again: 10 to 15 % slower
+KEEP_FREED_MEMORY = {  # glibc gives large blocks back at once and each training step asks again: 10 to 15 % slower
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
 }

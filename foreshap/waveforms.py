@@ -191,7 +191,9 @@ def read_trace(file, name):
     except (KeyError, ValueError, OSError):
         return None, "no array of samples"
     if len(shape) != 2 or shape[0] != len(COMPONENTS):
-        return None, f"component missing: shape {shape} instead of (3, samples)"
+        return None, "component missing" if len(shape) == 1 or (
+            len(shape) == 2 and 0 < shape[0] < 3
+        ) else "not of shape (3, samples)"
     if kind not in "iuf":
         return None, "samples are no numbers"
     samples = np.empty(shape, dataset.dtype)
