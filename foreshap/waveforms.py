@@ -86,7 +86,9 @@ def read_table(folder, station, period):
         raise ForeshapError(f"{folder} lacks {names[0]}, the table of {station}_{period}.hdf5.")
     try:
         text, empty = dict.fromkeys(TEXT_COLUMNS, str), ["", "nan", "NaN"]  # NA is a network code
-        table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=empty, encoding="utf-8-sig")
+        table = pd.read_csv(
+            path, dtype=text, keep_default_na=False, na_values=empty, encoding="utf-8-sig", low_memory=False
+        )
     except (ValueError, OSError) as error:
         raise ForeshapError(f"{path} can't be read as a comma-separated table ({error}).") from error
     missing = {"trace_name", "trace_start_time", "p_s_diff_sec"} - set(table.columns)
