@@ -192,10 +192,10 @@ def read_trace(file, name):
         shape, kind = dataset.shape, dataset.dtype.kind
     except (KeyError, ValueError, OSError):
         return None, "no array of samples"
-    if len(shape) != 2 or shape[0] != len(COMPONENTS):
-        return None, "component missing" if len(shape) == 1 or (
-            len(shape) == 2 and 0 < shape[0] < 3
-        ) else "not of shape (3, samples)"
+    if len(shape) == 1 or (len(shape) == 2 and shape[0] < len(COMPONENTS)):
+        return None, "component missing"
+    if len(shape) != 2 or shape[0] > len(COMPONENTS):
+        return None, "not of shape (3, samples)"
     if kind not in "iuf":
         return None, "samples are no numbers"
     samples = np.empty(shape, dataset.dtype)
