@@ -28,7 +28,13 @@ KEEP_FREED_MEMORY = {  # glibc gives large blocks back at once and each training
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
 }
-README_FIGURES = ("preprocess/rgb", "p_wave_model_training/scores", "explainability_s/means", "explainability_s/truth")
+README_FIGURES = (
+    "preprocess/rgb",
+    "p_wave_model_training/scores",
+    "explainability_s/means-figure",
+    "explainability_s/tiles-figure",
+    "explainability_s/truth",
+)
 
 
 def run(notebook, reports, parameters):

@@ -305,10 +305,14 @@ def profile(ax, positions, events, colour, label):
 
     ax: Axes
     positions: array (n,), frequency [Hz] or time [s]
-    events: array (events, n)
+    events: array (events, n); or (trainings, events, n), whose mean is drawn, each training's own as a thin line
     colour: a matplotlib colour
     label: str
     """
+    if events.ndim == 3:
+        for training in events if events.shape[1] else ():
+            ax.plot(positions, training.mean(axis=0), color=colour, linewidth=0.4, alpha=0.7)
+        events = events.mean(axis=0)
     mean = events.mean(axis=0) if len(events) else np.full(len(positions), np.nan)
     ax.plot(positions, mean, color=colour, linewidth=1.5, label=f"{label} ({len(events)})")
     if len(events) > 1:
@@ -367,4 +371,115 @@ def margins(ax, values, margin, labels, label):
     ax.axhline(0, color="0.6", linewidth=0.8)
     ax.set(xlabel=label, ylabel="margin: logit(aftershock)\n$-$ logit(foreshock)")
     ax.legend(frameon=False, fontsize=9)
+    return ax
+
+
+def background_curve(ax, curve, chosen):
+    """Distance of maps to those with the whole background, by the number of background events.
+
+    ax: Axes
+    curve: DataFrame of controls.background_curve(): size, distance, low, high
+    chosen: int, number used in the maps
+    """
+    bounds = np.abs(curve[["low", "high"]].to_numpy().T - curve["distance"].to_numpy())
+    ax.errorbar(curve["size"], curve["distance"], bounds, fmt="o-", color=CLASS_COLOURS[0], capsize=3)
+    ax.axvline(chosen, color="0.5", linestyle=":", label=f"used here: {chosen}")
+    ax.set(
+        xscale="log", yscale="log", xlabel="background events", ylabel="relative L2 distance\nto the whole background"
+    )
+    ticks = [tick for tick in (0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if tick < 1.2 * curve["high"].max()]
+    ax.set_xticks(curve["size"], curve["size"])
+    ax.set_yticks(ticks, ticks)
+    ax.minorticks_off()
+    ax.legend(frameon=False)
+    return ax
+
+
+def tile_values(ax, values, errors, names, limit):
+    """Values of the tiles of one component as a table in colour, written with their errors.
+
+    ax: Axes
+    values, errors: arrays (bands, windows), the error as half the width of a 95 % interval
+    names: (bands, windows), two sequences of str
+    limit: float, half-width of the colour scale
+    """
+    ax.imshow(values, cmap=SIGNED, vmin=-limit, vmax=limit, origin="lower", aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        colour = "white" if abs(value) > 0.6 * limit else "black"
+        text = f"{value:+.2f}\n±{errors[row, column]:.2f}"
+        ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=10)
+    ax.set_xticks(range(len(names[1])), names[1])
+    ax.set_yticks(range(len(names[0])), names[0])
+    ax.set(xlabel="window", ylabel="frequency band")
+    ax.label_outer()
+    return ax
+
+
+def methods_cost(ax, seconds, scores, label):
+    """What each method costs against how well it does.
+
+    ax: Axes
+    seconds: dict, method -> seconds an event
+    scores: DataFrame, a row a method: value, low, high
+    label: str, of the score
+    """
+    for k, method in enumerate(scores.index):
+        value, low, high = scores.loc[method, ["value", "low", "high"]]
+        ax.errorbar(
+            seconds[method], value, np.abs([[value - low], [high - value]]), fmt="os^Dvp*"[k % 7], markersize=8,
+            color=cm.batlow(0.85 * k / max(len(scores) - 1, 1)), capsize=3, label=method,
+        )  # fmt: skip
+    ax.set(xscale="log", xlabel="seconds an event, one core", ylabel=label)
+    return ax
+
+
+def perturbation(ax, curves, kind):
+    """Deletion or insertion, beside random order.
+
+    ax: Axes
+    curves: dict, name -> DataFrame of controls.perturbation_curves()
+    kind: "deletion" or "insertion"
+    """
+    for k, (name, curve) in enumerate(curves.items()):
+        colour = cm.batlow(0.85 * k / max(len(curves) - 1, 1))
+        ax.plot(100 * curve["share"], curve[kind], color=colour, marker="os^Dvp*"[k % 7], markersize=4, label=name)
+    ax.plot(100 * curve["share"], curve[f"random {kind}"], color="0.5", linestyle=":", label="random order")
+    ax.axhline(0, color="0.8", linewidth=0.8)
+    ax.set(xlabel="pixels exchanged [%]", ylabel=f"{kind}: output [share of the events' own]")
+    return ax
+
+
+def matrix(ax, table, label):
+    """Agreement of every two maps, written into the cells.
+
+    ax: Axes
+    table: DataFrame, name x name, -1..1
+    label: str, of the colour bar
+    """
+    ax.imshow(table, cmap=SIGNED, vmin=-1, vmax=1)
+    for (row, column), value in np.ndenumerate(table.to_numpy()):
+        colour = "white" if abs(value) > 0.6 else "black"
+        ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=9)
+    ax.set_xticks(range(len(table)), table.columns, rotation=40, ha="right")
+    ax.set_yticks(range(len(table)), table.index)
+    return colour_bar(ax, label)
+
+
+def randomisation(ax, table):
+    """Agreement with the original's maps while layer after layer is drawn anew.
+
+    ax: Axes
+    table: DataFrame, a row a layer in the order of their drawing: "signed" and "absolute", each (value, low, high)
+    """
+    places = np.arange(len(table))
+    for kind, colour, marker in zip(("signed", "absolute"), CLASS_COLOURS, "os"):
+        value, low, high = np.array(table[kind].to_list()).T
+        ax.errorbar(
+            places, value, np.abs([value - low, high - value]), color=colour, marker=marker, capsize=3, label=kind
+        )
+    ax.axhline(0, color="0.6", linewidth=0.8)
+    ax.axhline(0.1, color="0.6", linestyle=":", label="0.1")
+    ax.set_xticks(places, table.index, rotation=40, ha="right")
+    ax.set(xlabel="layers drawn anew, from the output down to", ylabel="rank correlation\nwith the original's maps")
+    ax.legend(frameon=False)
     return ax

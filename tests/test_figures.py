@@ -77,6 +77,9 @@ def test_every_picture_names_quantity_and_unit(ax):
     times = pd.Series(pd.date_range("2016-10-01", periods=n, freq="D", tz="UTC"))
     history = pd.DataFrame({"train_loss": [1.0, 0.5], "validation_loss": [0.9, 0.6]})
     metrics = {"accuracy": 0.9, "roc_auc": 0.95}, {"accuracy": (0.8, 0.95), "roc_auc": (0.9, 0.99)}
+    curve = pd.DataFrame({"size": [10, 20], "distance": [0.4, 0.3], "low": [0.3, 0.2], "high": [0.5, 0.4]})
+    scored = pd.DataFrame({"value": [0.7, 0.8], "low": [0.6, 0.7], "high": [0.8, 0.9]}, ["one", "two"])
+    curves = pd.DataFrame({"share": [0, 1.0], "deletion": [1, 0.0], "random deletion": [1, 0.0]})
     draw = [
         lambda a: figures.rgb_spectrogram(a, values, VARIANT, 1.2),
         lambda a: figures.shap_over_rgb(a, values[0], values, VARIANT, 1.0, 1.2),
@@ -88,6 +91,11 @@ def test_every_picture_names_quantity_and_unit(ax):
         lambda a: figures.scores(a, {"random": metrics, "time blocks": metrics}),
         lambda a: figures.margins(a, RNG.random(n), RNG.standard_normal(n), labels, "S-P time [s]"),
         lambda a: figures.weekly(a, labels, events, VARIANT.frequencies, 1.0),
+        lambda a: figures.background_curve(a, curve, 20),
+        lambda a: figures.tile_values(a, events[:3, :4], events[:3, :4], (["a", "b", "c"], list("defg")), 1.0),
+        lambda a: figures.methods_cost(a, {"one": 0.1, "two": 3.0}, scored, "ROC AUC"),
+        lambda a: figures.perturbation(a, {"one": curves, "two": curves}, "deletion"),
+        lambda a: figures.randomisation(a, pd.DataFrame({k: [(0.5, 0.4, 0.6)] * 2 for k in ("signed", "absolute")})),
     ]
     for picture in draw:
         ax = plt.figure().add_subplot()
@@ -109,3 +117,10 @@ def test_profiles_show_the_interval_of_the_mean(ax):
     assert band[:, 1].max() == pytest.approx((events.mean(axis=0) + half).max())
     figures.profile(ax, VARIANT.frequencies, events[:1], "black", "one")
     assert len(ax.collections) == 1
+
+
+def test_a_matrix_is_written_where_it_is_drawn(ax):
+    table = pd.DataFrame([[1.0, 0.2], [0.2, 1.0]], ["one", "two"], ["one", "two"])
+    figures.matrix(ax, table, "rank correlation")
+    assert [text.get_text() for text in ax.texts] == ["1.00", "0.20", "0.20", "1.00"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["one", "two"]
