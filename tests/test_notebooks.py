@@ -16,8 +16,8 @@ from run_notebooks import NOTEBOOKS, README_FIGURES
 
 ROOT = Path(__file__).parents[1]
 FEW = {
-    "MAX_EPOCHS": 2, "N_EVENTS": 6, "BACKGROUND": 8, "SEEDS": 2, "TILED": 2, "COMPARED": 2,
-    "EVALUATIONS": {"partition": 60, "partition-telea": 60, "tiles": 160},
+    "MAX_EPOCHS": 2, "N_EVENTS": 6, "BACKGROUND": 8, "SEEDS": 2, "COMPARED": 2,
+    "EVALUATIONS": {"partition": 60, "partition-telea": 60, "tiles": 320},
 }  # fmt: skip
 DEMO = '[demo]\nsource = "simulated"\nn_events = 90\nseed = 1\neffects = {path = 0.01, missing_component = 0.05}\n'
 
