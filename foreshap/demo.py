@@ -20,14 +20,17 @@ from .waveforms import COLUMNS, PERIODS, SAMPLING_RATE, SECONDS_BEFORE_P, write_
 MAINSHOCK = "2016-10-30T06:40:17"
 EFFECTS = {  # name: what aftershocks have more of (the two last: share of the events of both classes)
     "path": "t* of S at the median S-P [s]; P gets 0.6 of it; proportional to S-P",
-    "kappa": "site kappa [s]",
+    "kappa": "kappa of the path's last stretch, which the noise does not travel [s]",
     "stress_drop": "log10 of the stress drop",
     "coda_q": "log10 of coda Q",
     "noise_band": "noise between 17 and 19 Hz, in multiples of the noise there",
-    "site_peak": "frequency of the site's resonance [Hz]",
+    "site_peak": "frequency of the site's resonance [Hz], in waves and noise alike",
     "noise_level": "log10 of the noise amplitude",
+    "gain": "log10 of the digitiser's gain",
+    "corner": "1 / corner frequency of the digitiser's low-pass (one pole) [s]",
     "magnitude": "magnitude",
     "s_p": "log10 of S-P",
+    "hours": "share moved into the hours from 8 to 16; noise of both classes then follows the hour",
     "second_event": "share of windows that hold a second event",
     "missing_component": "share of traces with two components",
 }
@@ -40,6 +43,7 @@ MEDIAN_S_P, STRESS_DROP, KAPPA, Q_S, CODA_Q = 1.2, 2.1e6, 0.03, 200.0, 60.0
 GAIN = 2e9  # counts per m/s
 SAMPLES, PADDED = 2500, 3000  # of a trace; the rest takes what would wrap around
 FREQUENCIES = fft.rfftfreq(PADDED, 1 / SAMPLING_RATE)
+DIURNAL = 0.2  # log10 of the noise amplitude between noon and the daily mean, where the hours matter
 BATCH = 50  # events simulated together
 
 
@@ -91,7 +95,7 @@ def _write(folder, label, acting, count, seed, effects, attributes, progress):
 def _draw_events(rng, n, label, acting, effects):
     """Draw a class's events in the order of time: the layout's columns, and what the seismograms need."""
     change = {name: acting * effects.get(name, 0.0) for name in EFFECTS}
-    u, g = rng.random((6, n)), rng.standard_normal((8, n))
+    u, g, moved = rng.random((6, n)), rng.standard_normal((8, n)), rng.random((2, n))
     days = 60 ** u[0] - 1  # Omori decay with p = 1 and c = 1 day, up to 59 days from the mainshock
     magnitude = 0.6 - np.log10(1 - u[1] * (1 - 10**-2.9))  # Gutenberg-Richter with b = 1, 0.6 to 3.5
     events = pd.DataFrame({
@@ -109,7 +113,18 @@ def _draw_events(rng, n, label, acting, effects):
         "second": u[4] < effects.get("second_event", 0.0),
         "lost": u[5] < effects.get("missing_component", 0.0),
     }).sort_values("days", ignore_index=True)  # fmt: skip
+    if "hours" in effects:
+        events = _by_the_hour(events, *moved, change["hours"])
     return events.assign(**_layout_columns(events, label))
+
+
+def _by_the_hour(events, chance, place, share):
+    """Events of which a share is moved into the hours from 8 to 16 of its day, and their noise louder at day."""
+    midnight = (pd.Timestamp(MAINSHOCK) - pd.Timestamp(MAINSHOCK).normalize()) / pd.Timedelta(days=1)
+    date, hour = np.divmod(events["days"] + midnight, 1)
+    hour = np.where(chance < share, (8 + 8 * place) / 24, hour)
+    louder = -DIURNAL * np.cos(2 * np.pi * hour)
+    return events.assign(days=date + hour - midnight, log_noise=events["log_noise"] + louder)
 
 
 def _layout_columns(events, label):
@@ -150,7 +165,8 @@ def _counts(batch, rng, change):
     if batch["second"].any():
         later = p_seconds + rng.uniform(-4, 15, len(batch))
         motion += _ground_motion(batch, later, rng, change) * batch["second"].to_numpy()[:, None, None]
-    spectra = motion * _site(change) + noise * _noise(batch, change)[:, None]
+    spectra = motion * _site(change) + noise * _noise(batch, change)[:, None] * np.abs(_site(change) / _site({}))
+    spectra = spectra * _digitiser(change)
     counts = np.rint(fft.irfft(spectra, PADDED)[..., :SAMPLES]).astype(np.int32)
     return [event[:2] if lost else event for event, lost in zip(counts, batch["lost"])]
 
@@ -212,9 +228,14 @@ def _causal(log_amplitude):
 
 def _site(change):
     """Response of the site, complex (3, F): a resonance of the horizontal components."""
-    ratio = FREQUENCIES / (5.0 + change["site_peak"])
+    ratio = FREQUENCIES / (5.0 + change.get("site_peak", 0.0))
     resonance = 1 + 0.5 / (1 - ratio**2 + 0.5j * ratio)
     return np.stack([resonance, resonance, np.ones_like(resonance)])
+
+
+def _digitiser(change):
+    """What a change of the digitiser does to all it records, complex (F,)."""
+    return 10 ** change["gain"] / (1 + 1j * FREQUENCIES * change["corner"])
 
 
 def _noise(batch, change):
