@@ -26,4 +26,5 @@ from .splits import cluster_split, random_split, time_block_split
 from .tiles import physical_tiles, tile_names, tile_sums
 from .training import TrainingConfig, save_checkpoint, train
 from .variants import VARIANTS, Variant
+from .verdict import VERDICTS, Controls, run_controls, write_verdict
 from .waveforms import event_times, load_trace, offered_traces

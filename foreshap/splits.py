@@ -36,7 +36,7 @@ def random_split(table, seed):
     returns: Split
     raises: ForeshapError where a class has too few events for three sides
     """
-    return _deal("random", table, _neighbours(table), seed)
+    return _deal("random", table, neighbours(table), seed)
 
 
 def time_block_split(table, seed, blocks=10):
@@ -49,10 +49,14 @@ def time_block_split(table, seed, blocks=10):
     returns: Split
     raises: ForeshapError as random_split() does
     """
-    groups = _neighbours(table)
-    rank = pd.Series(groups).groupby(table["label"].to_numpy()).rank(method="min", pct=True)
-    block = np.ceil(rank.to_numpy() * blocks).astype(int) + (blocks + 1) * table["label"].to_numpy(int)
-    return _deal("time blocks", table, block, seed)
+    return _deal("time blocks", table, time_blocks(table, blocks), seed)
+
+
+def time_blocks(table, blocks):
+    """Number of each event's block of time, int (N,): `blocks` in each class with about equally many events."""
+    labels = table["label"].to_numpy(int)
+    rank = pd.Series(neighbours(table)).groupby(labels).rank(method="min", pct=True)
+    return np.ceil(rank.to_numpy() * blocks).astype(int) + (blocks + 1) * labels
 
 
 def cluster_split(table, seed, clusters=10):
@@ -65,16 +69,20 @@ def cluster_split(table, seed, clusters=10):
     returns: Split
     raises: ForeshapError where hypocentres are missing, or as random_split() does
     """
+    return _deal("clusters", table, hypocentre_clusters(table, seed, clusters), seed, by_class=False)
+
+
+def hypocentre_clusters(table, seed, clusters):
+    """Number of each event's cluster of hypocentres by k-means, int (N,)."""
     latitude, longitude, depth = (table[f"source_{n}"].to_numpy(float) for n in ("latitude", "longitude", "depth_km"))
     east = longitude * np.cos(np.radians(np.nanmean(latitude)))
     place = np.stack([KM_PER_DEGREE * latitude, KM_PER_DEGREE * east, depth], axis=1)
     if not np.isfinite(place).all():
         raise ForeshapError("Some events have no hypocentre: split at random or by time blocks instead.")
-    found = KMeans(clusters, random_state=seed, n_init=4).fit_predict(place)
-    return _deal("clusters", table, found, seed, by_class=False)
+    return KMeans(clusters, random_state=seed, n_init=4).fit_predict(place)
 
 
-def _neighbours(table):
+def neighbours(table):
     """A number a group of events whose windows overlap, ascending in time, int (N,)."""
     time = event_times(table)
     order = np.argsort(time.to_numpy(), kind="stable")

@@ -1,0 +1,269 @@
+"""Controls by plain models: where the information that tells the classes apart could come from.
+
+Each control takes an Evidence and returns a table, a row a measurement: control, measured (ROC AUC of held-out events by
+logistic regression, unless it says otherwise), low and high (bootstrap 95 %), chance, n_events, and in words what a change
+on the fault or path and what one at the station or in the catalogue would give. Plain, because there are hundreds of fits.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+from tqdm.auto import tqdm
+
+from . import features
+from .files import ForeshapError
+from .separability import (
+    LEAST,
+    check_enough,
+    days_from_mainshock,
+    effective_events,
+    folds,
+    held_out_scores,
+    overlap_weights,
+    placebo_dates,
+    roc_auc,
+    shuffled,
+)
+from .waveforms import CLASSES
+
+BANDS = ((0, 10), (10, 25), (25, 45))  # [Hz]
+SHUFFLES = 20
+CHANCE, ABOVE, EITHER = "chance", "above chance", "says nothing"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A dataset's events as the plain models see them.
+
+    variant: Variant
+    table: DataFrame, one row an event, without those whose noise window holds another event's coda
+    labels: int array (N,)
+    spectra: float32 array (N, parts, 3, F), of features.window_spectra()
+    catalogue: DataFrame (N rows), of features.catalogue()
+    parts: list of (train, test): time blocks, or at random where there are no times
+    weights: float array (N,) under which the classes' catalogues match, or str: why there are none
+    calibrated: bool, the tensors' power is not scaled event by event
+    disturbed: int, events left out
+    seed: int
+    """
+
+    variant: object
+    table: pd.DataFrame
+    labels: np.ndarray
+    spectra: np.ndarray
+    catalogue: pd.DataFrame
+    parts: list
+    weights: object
+    calibrated: bool
+    disturbed: int
+    seed: int
+
+
+def gather(spectrograms, seed=0):
+    """Read a tensor file once for all plain controls.
+
+    spectrograms: Spectrograms
+    seed: int, of folds and bootstraps
+
+    returns: Evidence
+    raises: ForeshapError where a class has too few events, or noise before P is missing
+    """
+    labels, spectra = spectrograms.labels.astype(int), features.window_spectra(spectrograms)
+    quiet = features.quiet_before_p(spectra, features.known_times(spectrograms.table))
+    try:
+        check_enough(np.bincount(labels[quiet], minlength=2))
+    except ForeshapError as error:
+        raise ForeshapError(f"{spectrograms.path} can't be controlled, {error}, each with undisturbed noise before P.") from error
+    table, labels = spectrograms.table[quiet].reset_index(drop=True), labels[quiet]
+    known = features.known_times(table).notna().all()
+    catalogue = features.catalogue(table)
+    try:
+        weights = overlap_weights(catalogue, labels)
+    except ForeshapError as error:
+        weights = f"the classes' catalogues hardly overlap ({error})"
+    parts = folds(table, "time blocks" if known else "random", seed)
+    calibrated = "scaled" not in str(spectrograms.attributes.get("units", ""))
+    return Evidence(
+        spectrograms.variant, table, labels, spectra[quiet], catalogue, parts, weights, calibrated, int((~quiet).sum()), seed
+    )  # fmt: skip
+
+
+def where(e):
+    """1. The information by window: noise before P, P to S, S, coda, all."""
+    rows = [_row(e, "noise before P", noise_before_p(e), CHANCE, ABOVE)]
+    for name, place in (("P to S", [1]), ("S", [2]), ("coda", [3, 4, 5])):
+        rows.append(_row(e, name, e.spectra[:, place], ABOVE, ABOVE))
+    return pd.DataFrame([*rows, _row(e, "everything", e.spectra, ABOVE, ABOVE)])
+
+
+def relative(e):
+    """2. Relative to the event's own noise, and to its own coda: what acts on all windows alike cancels."""
+    coda = np.nanmean(e.spectra[:, 3:], axis=1, keepdims=True)
+    return pd.DataFrame([
+        _row(e, "minus own noise", above_own_noise(e), ABOVE, "chance, unless the noise itself changed"),
+        _row(e, "minus own coda", e.spectra[:, 1:3] - coda, "above chance, unless coda changed alike", CHANCE),
+    ])  # fmt: skip
+
+
+def baselines(e):
+    """3. Linear models: time-averaged spectrum, and the catalogue alone."""
+    rows = [_row(e, "time-averaged spectrum", np.nanmean(e.spectra, axis=1), ABOVE, ABOVE)]
+    if e.catalogue.shape[1]:
+        rows.append(_row(e, "catalogue alone", _squares(e.catalogue), CHANCE, "above chance (catalogue)", penalty=1.0))
+        rows.append(_row(e, "catalogue, SNR, days since larger event", _squares(_more(e)), EITHER, EITHER, penalty=1.0))
+    return pd.DataFrame(rows)
+
+
+def matched(e):
+    """4. Classes reweighted until their catalogues match."""
+    if e.catalogue.shape[1] == 0:
+        raise ForeshapError("there is no catalogue to match")
+    if isinstance(e.weights, str):
+        raise ForeshapError(e.weights)
+    rows = [
+        _row(e, "noise before P, matched", noise_before_p(e), CHANCE, ABOVE, e.weights),
+        _row(e, "signal above a common floor, matched", above_common_floor(e), ABOVE, EITHER, e.weights)
+        if e.calibrated else None,
+        _row(e, "signal minus own noise, matched", above_own_noise(e), ABOVE, EITHER, e.weights),
+        _row(e, "everything, matched", e.spectra, ABOVE, "chance if the catalogue is all", e.weights),
+    ]  # fmt: skip
+    rows += _matched_on_noise(e)
+    return pd.DataFrame([row for row in rows if row]).assign(effective=effective_events(e.weights, e.labels).min())
+
+
+def _matched_on_noise(e):
+    """Everything, with signal-to-noise matched too, where enough events remain."""
+    try:
+        weights = overlap_weights(e.catalogue.assign(snr=_snr(e)), e.labels)
+    except ForeshapError:
+        return []
+    return [_row(e, "everything, matched on SNR too", e.spectra, ABOVE, "lower, if noise is all", weights)]
+
+
+def splits(e):
+    """5. The same model on other splits: the gap between random and blocked ones is the leak."""
+    rows = []
+    for kind in ("random", "clusters", "time blocks", "weeks"):
+        try:
+            parts = folds(e.table, kind, e.seed)
+            rows.append(_row(e, f"split: {kind}", e.spectra, "all splits alike", "random better than blocks", parts=parts))
+        except ForeshapError:
+            continue
+    return pd.DataFrame(rows)
+
+
+def placebo(e, n_inside=8):
+    """6. Other dates as the mainshock: the true one must stand out. Columns day and kind beside the others."""
+    rows = []
+    dates = placebo_dates(e.table, e.seed, n_inside)
+    for date in tqdm(dates.itertuples(index=False), total=len(dates), desc="placebo dates", unit="date"):
+        chosen = np.concatenate([date.before, date.after])
+        labels = np.repeat([0, 1], [len(date.before), len(date.after)])
+        sample = e.table.iloc[chosen].assign(label=labels).reset_index(drop=True)
+        parts = folds(sample, "time blocks", e.seed)
+        for what, inputs in (("signal", above_own_noise(e)), ("noise", noise_before_p(e))):
+            found = roc_auc(held_out_scores(inputs[chosen], labels, parts), labels, seed=e.seed)
+            rows.append(found | {"what": what, "day": date.day, "kind": date.kind})
+    table = pd.DataFrame(rows)
+    predicted = np.where(table["kind"] == "mainshock", [ABOVE], [CHANCE])
+    name = "placebo, " + table["what"] + ": " + table["kind"]
+    return table.assign(control=name, if_path=predicted, if_station="any date, if it drifts")
+
+
+def stands_out(table, least, what="signal"):
+    """Whether the mainshock separates events better than every placebo date inside a class that separates any.
+
+    table: DataFrame of placebo()
+    least: float, ROC AUC above which a date's whole interval must lie to count
+    what: "signal" or "noise"
+
+    returns: bool
+    """
+    table = table[table["what"] == what]
+    inside = table[table["kind"].str.startswith("inside") & (table["low"] > least)]
+    return bool((table.loc[table["kind"] == "mainshock", "measured"].to_numpy()[:, None] > inside["measured"].to_numpy()).all())
+
+
+def drift(e):
+    """6. Inside a class: does the score drift with time? Rank correlation (Spearman) of held-out score and time."""
+    days, scores = days_from_mainshock(e.table), held_out_scores(e.spectra, e.labels, e.parts)
+    rows = []
+    for k, name in enumerate(CLASSES):
+        mine = np.flatnonzero(e.labels == k)
+        draws = np.random.default_rng(e.seed).choice(mine, (200, len(mine)))
+        low, high = np.percentile([spearmanr(days[d], scores[d])[0] for d in draws], (2.5, 97.5))
+        value = spearmanr(days[mine], scores[mine])[0]
+        rows.append({"control": f"drift among {name}s (rank correlation)", "measured": value, "low": low, "high": high,
+                     "chance": 0.0, "n_events": len(mine), "if_path": "0, or toward the mainshock",
+                     "if_station": "0 for a step, else a drift"})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def bands(e, notches=()):
+    """7. Frequency bands, and notches around narrow ones, each with its twin from noise before P alone."""
+    rows = []
+    for low, high in (*BANDS, *notches):
+        inside = features.usable_rows(e.variant, low, high)
+        name = f"{low:.3g} to {high:.3g} Hz"
+        rows.append(_row(e, f"{name}", e.spectra[:, 1:][..., inside], ABOVE, ABOVE))
+        rows.append(_row(e, f"{name}, noise before P", e.spectra[:, 0][..., inside], CHANCE, ABOVE))
+        if (low, high) not in BANDS:
+            rows.append(_row(e, f"without {name}", e.spectra[..., ~inside], "as with it", "lower"))
+    return pd.DataFrame(rows)
+
+
+def nulls(e):
+    """8. Shuffled labels: mean and 95 % range of the time-averaged spectrum's ROC AUC over SHUFFLES shuffles."""
+    found = shuffled(np.nanmean(e.spectra, axis=1), e.labels, e.parts, SHUFFLES, e.seed)
+    low, high = np.percentile(found, (2.5, 97.5))
+    return pd.DataFrame([{"control": f"shuffled labels ({SHUFFLES} times)", "measured": found.mean(), "low": low,
+                          "high": high, "chance": 0.5, "n_events": len(e.labels), "if_path": CHANCE,
+                          "if_station": CHANCE}])  # fmt: skip
+
+
+CONTROLS = {
+    "1 windows": where, "2 relative": relative, "3 baselines": baselines, "4 matched": matched, "5 splits": splits,
+    "6 placebo": placebo, "6 drift": drift, "7 bands": bands, "8 nulls": nulls,
+}  # fmt: skip
+
+
+def noise_before_p(e):
+    """Mean log-spectrum before P, array (N, 3, F)."""
+    return e.spectra[:, 0]
+
+
+def above_common_floor(e):
+    """features.above_common_floor() in the usable band, array (N, parts - 1, 3, rows)."""
+    return features.above_common_floor(e.spectra)[..., features.usable_rows(e.variant)]
+
+
+def above_own_noise(e):
+    """features.above_own_noise() in the usable band, array (N, parts - 1, 3, rows)."""
+    return features.above_own_noise(e.spectra)[..., features.usable_rows(e.variant)]
+
+
+def _snr(e):
+    return features.signal_to_noise(e.spectra, e.variant)
+
+
+def _more(e):
+    """The catalogue, signal-to-noise ratio, and the days since the last larger event where they are known."""
+    more = e.catalogue.assign(snr=_snr(e))
+    if "magnitude" in more and features.known_times(e.table).notna().all():
+        more["days since larger"] = features.days_since_larger(e.table)
+    return more
+
+
+def _squares(catalogue):
+    """Standardised columns and their squares: a class may be narrower, not only shifted."""
+    z = (catalogue - catalogue.mean()) / catalogue.std()
+    return np.hstack([z, z**2])
+
+
+def _row(e, control, inputs, if_path, if_station, weights=None, parts=None, **options):
+    """One measurement as a dict."""
+    scores = held_out_scores(inputs, e.labels, parts or e.parts, weights, **options)
+    found = roc_auc(scores, e.labels, weights, e.seed)
+    return {"control": control} | found | {"if_path": if_path, "if_station": if_station}

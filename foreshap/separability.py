@@ -1,0 +1,214 @@
+"""How well a plain model tells the classes apart: logistic regression on held-out events, with its error."""
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from threadpoolctl import threadpool_limits
+
+from .features import known_times
+from .files import ForeshapError
+from .splits import hypocentre_clusters, neighbours, time_blocks
+from .waveforms import CLASSES
+
+PENALTY = 0.01  # C of the regression on spectra: hundreds of correlated columns
+FOLDS = 5
+LEAST = 40  # events of a class (or effective ones), below which a score says nothing
+RESAMPLES = 500
+
+
+def folds(table, kind, seed):
+    """Who is held out in turn: groups of events never stand on both sides.
+
+    table: DataFrame of a tensor file, with label
+    kind: "random" (events whose windows overlap stay together), "time blocks" (ten of each class), "clusters" (of
+        hypocentres) or "weeks" (leave one out)
+    seed: int
+
+    returns: list of (train, test), int arrays of rows
+    raises: ForeshapError where the table can't be split so
+    """
+    labels = table["label"].to_numpy()
+    if kind == "weeks":
+        return _weeks(table, labels)
+    group = {
+        "random": neighbours,
+        "time blocks": lambda t: time_blocks(t, 10),
+        "clusters": lambda t: hypocentre_clusters(t, seed, 20),
+    }
+    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    return list(splitter.split(labels, labels, group[kind](table)))
+
+
+def _weeks(table, labels):
+    """Leave one week out; weeks are counted from the first event."""
+    times = known_times(table)
+    if times.isna().any():
+        raise ForeshapError("Some events have no time, so no week can be left out: split at random instead.")
+    week = ((times - times.min()).dt.days // 7).to_numpy()
+    parts = [(np.flatnonzero(week != w), np.flatnonzero(week == w)) for w in np.unique(week)]
+    parts = [(train, test) for train, test in parts if np.bincount(labels[train], minlength=2).min() >= LEAST / 2]
+    if len(parts) < 3:
+        raise ForeshapError("Fewer than three weeks can be left out with both classes in the others.")
+    return parts
+
+
+def held_out_scores(features, labels, parts, weights=None, penalty=PENALTY):
+    """Log-odds of aftershock for each event by a logistic regression that never saw its fold.
+
+    features: array (N, ...); NaN counts as the column's mean
+    labels: array (N,), 0 or 1
+    parts: list of (train, test), of folds()
+    weights: array (N,), of the events; classes count alike where left out
+    penalty: float, inverse strength of the quadratic penalty on standardised columns
+
+    returns: float array (N,), NaN for an event that no fold held out
+    """
+    x = _columns(features)
+    scores = np.full(len(x), np.nan)
+    for train, test in parts:
+        model = _fitted(x[train], labels[train], None if weights is None else weights[train], penalty)
+        scores[test] = model.decision_function(x[test])
+    return scores
+
+
+def _columns(features):
+    """Features as float64 columns (N, columns) without NaN; a column without any value is left out."""
+    x = np.asarray(features, dtype=np.float64).reshape(len(features), -1)
+    x = x[:, np.isfinite(x).any(axis=0)]
+    return np.where(np.isfinite(x), x, np.nanmean(x, axis=0))
+
+
+def _fitted(x, labels, weights, penalty):
+    model = LogisticRegression(C=penalty, max_iter=1000, class_weight="balanced" if weights is None else None)
+    with threadpool_limits(1):  # many small products: threads cost more than they bring
+        return make_pipeline(StandardScaler(), model).fit(x, labels, logisticregression__sample_weight=weights)
+
+
+def roc_auc(scores, labels, weights=None, seed=0):
+    """Chance that an aftershock scores higher than a foreshock, with its bootstrap 95 % interval over events.
+
+    Mann and Whitney's U (1947) over the number of pairs, each event with its weight.
+
+    scores: array (N,), NaN left out
+    labels: array (N,), 0 or 1
+    weights: array (N,), 1 where left out
+    seed: int
+
+    returns: dict of value, low, high, chance (0.5) and n_events
+    raises: ForeshapError where a class has fewer than LEAST events
+    """
+    kept = np.isfinite(scores)
+    weights = np.ones(len(scores)) if weights is None else np.asarray(weights)
+    scores, labels, weights = scores[kept], np.asarray(labels)[kept], weights[kept]
+    check_enough(np.bincount(labels, minlength=2))
+    order = np.argsort(scores, kind="stable")
+    drawn = np.random.default_rng(seed).multinomial(len(order), np.full(len(order), 1 / len(order)), RESAMPLES)
+    counts = np.vstack([np.ones((1, len(order))), drawn]) * weights[order]
+    after, fore = counts * labels[order], counts * (1 - labels[order])
+    auc = (after * (np.cumsum(fore, axis=1) - fore / 2)).sum(axis=1) / (after.sum(axis=1) * fore.sum(axis=1))
+    low, high = np.percentile(auc[1:], (2.5, 97.5))
+    return {"measured": auc[0], "low": low, "high": high, "chance": 0.5, "n_events": len(order)}
+
+
+def check_enough(counts):
+    """Raise ForeshapError unless both classes have LEAST events (counts: two numbers)."""
+    if min(counts) < LEAST:
+        raise ForeshapError(f"too few events: {counts[0]:.0f} foreshocks, {counts[1]:.0f} aftershocks, {LEAST} are needed")
+
+
+def overlap_weights(covariates, labels):
+    """Weights under which the classes have the same means of all covariates and of their products.
+
+    Each event counts with the chance of belonging to the other class, by a logistic regression on the covariates
+    (overlap weights: Li, Morgan and Zaslavsky, 2018).
+
+    covariates: DataFrame (N rows), of features.catalogue(); without columns all events count alike
+    labels: array (N,), 0 or 1
+
+    returns: float array (N,)
+    raises: ForeshapError where fewer than LEAST effective events of a class remain
+    """
+    if covariates.shape[1] == 0:
+        return np.ones(len(labels))
+    x = PolynomialFeatures(2, include_bias=False).fit_transform(StandardScaler().fit_transform(covariates))
+    chance = _fitted(x, labels, None, 10.0).predict_proba(x)
+    weights = np.where(labels == 1, chance[:, 0], chance[:, 1])
+    check_enough(effective_events(weights, labels))
+    return weights
+
+
+def effective_events(weights, labels):
+    """How many events of equal weight would scatter as these do, of each class, float (2,) (Kish, 1965)."""
+    of = [weights[np.asarray(labels) == k] for k in (0, 1)]
+    return np.array([w.sum() ** 2 / (w**2).sum() for w in of])
+
+
+def shuffled(features, labels, parts, repeats, seed):
+    """ROC AUC of the same model for shuffled labels: the chance level and its spread.
+
+    repeats: int; others as in held_out_scores()
+
+    returns: float array (repeats,)
+    """
+    rng = np.random.default_rng(seed)
+    drawn = [rng.permutation(labels) for _ in range(repeats)]
+    return np.array([roc_auc(held_out_scores(features, y, parts), y, seed=seed)["measured"] for y in drawn])
+
+
+def placebo_dates(table, seed, n_inside=8):
+    """Dividing dates, with as many events on both sides, from equally long spans before and after.
+
+    Dates lie at equal steps of the number of events inside each class (spans stay in it) and around the mainshock
+    (sides mix the classes). On a side stand a sixth of the smaller class's events at most, drawn at random, so that
+    scores of different dates compare.
+
+    table: DataFrame of a tensor file, with label
+    seed: int, of the draw of events
+    n_inside: int, dates in each class
+
+    returns: DataFrame, a row a date: day (after the mainshock), kind, before, after (int arrays of rows); dates with
+        fewer than LEAST events on a side are left out
+    raises: ForeshapError where times are missing or the classes overlap in time
+    """
+    labels, days = table["label"].to_numpy(), days_from_mainshock(table)
+    rng, most = np.random.default_rng(seed), max(LEAST, np.bincount(labels).min() // 6)
+    inside = np.linspace(0, 1, n_inside + 2)[1:-1]
+    dates = [(f"inside {name}s", day, labels == k) for k, name in enumerate(CLASSES)
+             for day in np.quantile(days[labels == k], inside)]  # fmt: skip
+    dates += [("across", day, labels >= 0) for day in _around(days)] + [("mainshock", 0.0, labels >= 0)]
+    found = [(day, kind, *_sides(np.flatnonzero(which), days, day, most, rng)) for kind, day, which in dates]
+    found = pd.DataFrame(found, columns=["day", "kind", "before", "after"])
+    return found[found["before"].str.len() >= LEAST].reset_index(drop=True)
+
+
+def days_from_mainshock(table):
+    """Days of each event after the gap between the last foreshock and the first aftershock, float (N,).
+
+    raises: ForeshapError where times are missing or the classes overlap in time
+    """
+    times, labels = known_times(table), table["label"].to_numpy()
+    if times.isna().any():
+        raise ForeshapError("some events have no time")
+    days = (times - times.min()).dt.total_seconds().to_numpy() / 86400
+    last, first = days[labels == 0].max(), days[labels == 1].min()
+    if last > first:
+        raise ForeshapError("foreshocks and aftershocks overlap in time")
+    return days - (last + first) / 2
+
+
+def _around(days):
+    """Dates an eighth and a sixteenth of all events before and after the mainshock [days]."""
+    order, step = np.sort(days), len(days) // 16
+    places = np.searchsorted(order, 0) + step * np.array([-2, -1, 1, 2])
+    return order[places[(places > 0) & (places < len(days))]]
+
+
+def _sides(rows, days, date, most, rng):
+    """Rows before and after a date: the same number, at most `most`, from the same span of days."""
+    span = min(date - days[rows].min(), days[rows].max() - date)
+    sides = [rows[(sign * (days[rows] - date) >= 0) & (np.abs(days[rows] - date) <= span)] for sign in (-1, 1)]
+    count = min(most, *map(len, sides))
+    return [np.sort(rng.choice(side, count, replace=False)) for side in sides]

@@ -1,0 +1,163 @@
+"""All plain controls of one dataset, and the verdict that follows from them by stated rules."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from .evidence import CONTROLS, gather, stands_out
+from .files import ForeshapError, sha256, written_whole
+
+VERDICTS = ("path/source", "station/background", "catalogue", "mixed", "undecided")
+SEPARATES = 0.55  # ROC AUC whose 95 % interval must lie above this: less could not carry a network's map
+NOISE, CATALOGUE = "noise before P, matched", "catalogue alone"
+SIGNAL = ("signal above a common floor, matched", "signal minus own noise, matched")
+VERSION = 1  # of what the controls compute: kept results of another are computed anew
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What the controls found.
+
+    table: DataFrame, a row a measurement: group, control, measured, low, high, chance, n_events, if_path, if_station
+    details: dict, control -> DataFrame with all its rows and columns
+    skipped: dict, control -> reason
+    verdict: one of VERDICTS
+    reasons: list of str, why, in plain words
+    """
+
+    table: pd.DataFrame
+    details: dict
+    skipped: dict
+    verdict: str
+    reasons: list
+
+
+def run_controls(spectrograms, seed=0, folder=None, notches=()):
+    """Run all plain controls on a tensor file and judge.
+
+    spectrograms: Spectrograms
+    seed: int, of folds, draws and bootstraps
+    folder: str or Path, where each control's result is kept as JSON and not computed twice; nowhere when left out
+    notches: sequence of (low, high) [Hz], narrow bands that the maps name
+
+    returns: Controls; one that can't run on this dataset is in skipped
+    """
+    try:
+        evidence = gather(spectrograms, seed)
+    except ForeshapError as error:
+        return _judged({}, dict.fromkeys(CONTROLS, str(error)))
+    key = [VERSION, sha256(spectrograms.path), seed, [list(map(float, n)) for n in notches]]
+    details, skipped = {}, {}
+    for name, control in tqdm(CONTROLS.items(), desc="controls", unit="control"):
+        options = {"notches": notches} if name == "7 bands" else {}
+        try:
+            details[name] = kept(folder and Path(folder) / f"{name}.json", key, lambda: control(evidence, **options))
+        except ForeshapError as error:
+            skipped[name] = str(error)
+    return _judged(details, skipped)
+
+
+def kept(path, key, compute):
+    """A table from a file that holds it for this key, or computed and written there.
+
+    path: Path, or None to compute it each time
+    key: what the table depends on, as JSON can hold it
+    compute: function without arguments that returns a DataFrame
+
+    returns: DataFrame
+    """
+    if path is None:
+        return compute()
+    try:
+        content = json.loads(Path(path).read_text())
+        if content["key"] == key:
+            return pd.DataFrame(content["rows"], columns=content["columns"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    table = compute()
+    rows = table.astype(object).where(table.notna(), None).to_numpy().tolist()
+    with written_whole(Path(path)) as partial:
+        partial.write_text(json.dumps({"key": key, "columns": list(table.columns), "rows": rows}, indent=1))
+    return table
+
+
+def _judged(details, skipped):
+    """Controls with their verdict."""
+    listed = {name: _listed(table) for name, table in details.items()}
+    columns = ["group", "control", "measured", "low", "high", "chance", "n_events", "if_path", "if_station"]
+    tables = [table.assign(group=name)[columns] for name, table in listed.items()]
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+    return Controls(table, details, skipped, *judge(table, details, skipped))
+
+
+def _listed(table):
+    """The rows of a control for the common table; of the placebo dates the mainshock and the highest inside a class."""
+    if "kind" not in table:
+        return table
+    inside = table[table["kind"].str.startswith("inside")]
+    highest = inside.loc[inside.groupby("what")["measured"].idxmax()]
+    highest = highest.assign(control="placebo, " + highest["what"] + ": highest inside a class")
+    return pd.concat([table[table["kind"] == "mainshock"], highest])
+
+
+def judge(table, details, skipped):
+    """The verdict, by rules that a reader can follow.
+
+    Station: noise before P tells the classes apart, after their catalogues were matched. No earthquake made that noise.
+    Catalogue: magnitude, S-P, location or hour alone tell them apart.
+    Path or source: with matched catalogues the signal tells them apart both above a floor that no noise reaches (which
+    a change of the noise can't do) and relative to the event's own noise (which a change of the recording can't do), and
+    the mainshock stands out among placebo dates. One of the three: that is the verdict; several: mixed; none: undecided.
+
+    table, details, skipped: as in Controls
+
+    returns: verdict, list of reasons
+    """
+    low = table.drop_duplicates("control").set_index("control")["low"]
+    separates = lambda name: bool(low.get(name, np.nan) > SEPARATES)
+    unmatched = NOISE not in low.index  # then the noise counts as it is
+    found = {
+        "station/background": separates("noise before P" if unmatched else NOISE),
+        "catalogue": separates(CATALOGUE),
+        "path/source": all(map(separates, SIGNAL)) and "6 placebo" in details and stands_out(details["6 placebo"], SEPARATES),
+    }
+    causes = [cause for cause, yes in found.items() if yes]
+    verdict = causes[0] if len(causes) == 1 else "mixed" if causes else "undecided"
+    return verdict, _reasons(table, found, unmatched, details, skipped)
+
+
+def _reasons(table, found, unmatched, details, skipped):
+    """Why, a sentence for each cause, with its numbers."""
+    rows = table.drop_duplicates("control").set_index("control")
+    number = lambda name: (
+        "{measured:.2f} ({low:.2f} to {high:.2f})".format(**rows.loc[name]) if name in rows.index else "not measured"
+    )
+    says = lambda cause: "yes" if found[cause] else "no"
+    noise = "noise before P" if unmatched else NOISE
+    lines = [
+        f"Station or background: {says('station/background')}. ROC AUC of {noise}: {number(noise)}.",
+        f"Catalogue: {says('catalogue')}. ROC AUC of {CATALOGUE}: {number(CATALOGUE)}.",
+        f"Path or source: {says('path/source')}. ROC AUC of {SIGNAL[0]}: {number(SIGNAL[0])}; of {SIGNAL[1]}: "
+        f"{number(SIGNAL[1])}; the mainshock stands out among placebo dates: "
+        + (("no", "yes")[stands_out(details["6 placebo"], SEPARATES)] if "6 placebo" in details else "not measured") + ".",
+        f"A cause counts where the whole 95 % interval lies above {SEPARATES}.",
+    ]  # fmt: skip
+    lacking = [name for name in (CATALOGUE, *SIGNAL) if name not in rows.index] + [n for n in skipped if "placebo" in n]
+    return lines + ([f"The verdict lacks: {', '.join(lacking)}."] if lacking else [])
+
+
+def write_verdict(controls, path, **about):
+    """Write the verdict for programs: verdict, reasons, all rows and what was skipped, as JSON.
+
+    controls: Controls
+    path: str or Path
+    about: what else JSON can hold: dataset, variant, simulated...
+    """
+    rows = controls.table.astype(object).where(controls.table.notna(), None).to_dict("records")
+    content = about | {"verdict": controls.verdict, "reasons": controls.reasons, "skipped": controls.skipped, "rows": rows}
+    with written_whole(Path(path)) as partial:
+        partial.write_text(json.dumps(content, indent=2, default=float) + "\n")
