@@ -100,7 +100,7 @@ def where(e):
 
 def relative(e):
     """2. Relative to the event's own noise, and to its own coda: what acts on all windows alike cancels."""
-    coda = np.nanmean(e.spectra[:, 3:], axis=1, keepdims=True)
+    coda = features.known_mean(e.spectra[:, 3:], 1)[:, None]
     return pd.DataFrame([
         _row(e, "minus own noise", above_own_noise(e), ABOVE, "chance, unless the noise itself changed"),
         _row(e, "minus own coda", e.spectra[:, 1:3] - coda, "above chance, unless coda changed alike", CHANCE),
@@ -109,7 +109,7 @@ def relative(e):
 
 def baselines(e):
     """3. Linear models: time-averaged spectrum, and the catalogue alone."""
-    rows = [_row(e, "time-averaged spectrum", np.nanmean(e.spectra, axis=1), ABOVE, ABOVE)]
+    rows = [_row(e, "time-averaged spectrum", features.known_mean(e.spectra, 1), ABOVE, ABOVE)]
     if e.catalogue.shape[1]:
         rows.append(_row(e, "catalogue alone", _squares(e.catalogue), CHANCE, "above chance (catalogue)", penalty=1.0))
         rows.append(_row(e, "catalogue, SNR, days since larger event", _squares(_more(e)), EITHER, EITHER, penalty=1.0))
@@ -216,7 +216,7 @@ def bands(e, notches=()):
 
 def nulls(e):
     """8. Shuffled labels: mean and 95 % range of the time-averaged spectrum's ROC AUC over SHUFFLES shuffles."""
-    found = shuffled(np.nanmean(e.spectra, axis=1), e.labels, e.parts, SHUFFLES, e.seed)
+    found = shuffled(features.known_mean(e.spectra, 1), e.labels, e.parts, SHUFFLES, e.seed)
     low, high = np.percentile(found, (2.5, 97.5))
     return pd.DataFrame([{"control": f"shuffled labels ({SHUFFLES} times)", "measured": found.mean(), "low": low,
                           "high": high, "chance": 0.5, "n_events": len(e.labels), "if_path": CHANCE,

@@ -49,6 +49,19 @@ def _frame_parts(variant, s_p):
     return np.where(window == 3, 3 + np.searchsorted(CODA_EDGES, after_p), window)
 
 
+def known_mean(values, axis):
+    """Mean of the values that are known; NaN where none is.
+
+    values: array
+    axis: int or tuple
+
+    returns: array without that axis
+    """
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, values, 0).sum(axis=axis) / known.sum(axis=axis)
+
+
 def usable_rows(variant, low=USABLE[0], high=USABLE[1]):
     """Which frequency rows lie from low to high [Hz], bool (F,)."""
     return (variant.frequencies >= low) & (variant.frequencies <= high)

@@ -15,7 +15,7 @@ from .waveforms import CLASSES
 
 PENALTY = 0.01  # C of the regression on spectra: hundreds of correlated columns
 FOLDS = 5
-LEAST = 40  # events of a class (or effective ones), below which a score says nothing
+LEAST = 30  # events of a class (or effective ones), below which a score says nothing
 RESAMPLES = 500
 
 
@@ -136,7 +136,8 @@ def overlap_weights(covariates, labels):
     x = PolynomialFeatures(2, include_bias=False).fit_transform(StandardScaler().fit_transform(covariates))
     chance = _fitted(x, labels, None, 10.0).predict_proba(x)
     weights = np.where(labels == 1, chance[:, 0], chance[:, 1])
-    check_enough(effective_events(weights, labels))
+    shared = 2 * np.bincount(labels, weights)  # events that could as well be of the other class
+    check_enough(np.minimum(shared, effective_events(weights, labels)))
     return weights
 
 
@@ -171,7 +172,7 @@ def placebo_dates(table, seed, n_inside=8):
 
     returns: DataFrame, a row a date: day (after the mainshock), kind, before, after (int arrays of rows); dates with
         fewer than LEAST events on a side are left out
-    raises: ForeshapError where times are missing or the classes overlap in time
+    raises: ForeshapError where times are missing, the classes overlap in time, or the mainshock has too few events
     """
     labels, days = table["label"].to_numpy(), days_from_mainshock(table)
     rng, most = np.random.default_rng(seed), max(LEAST, np.bincount(labels).min() // 6)
@@ -181,7 +182,10 @@ def placebo_dates(table, seed, n_inside=8):
     dates += [("across", day, labels >= 0) for day in _around(days)] + [("mainshock", 0.0, labels >= 0)]
     found = [(day, kind, *_sides(np.flatnonzero(which), days, day, most, rng)) for kind, day, which in dates]
     found = pd.DataFrame(found, columns=["day", "kind", "before", "after"])
-    return found[found["before"].str.len() >= LEAST].reset_index(drop=True)
+    found = found[found["before"].str.len() >= LEAST].reset_index(drop=True)
+    if "mainshock" not in found["kind"].to_numpy():
+        raise ForeshapError(f"fewer than {LEAST} events lie within equal spans before and after the mainshock")
+    return found
 
 
 def days_from_mainshock(table):

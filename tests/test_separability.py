@@ -1,0 +1,91 @@
+"""Scores against scikit-learn's, weights against their defining property, folds and dates against their promises."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+import foreshap
+from foreshap import separability
+from foreshap.separability import folds, held_out_scores, overlap_weights, placebo_dates, roc_auc
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """400 simulated events in the columns of a tensor file."""
+    folder = foreshap.simulate_sequence(tmp_path_factory.mktemp("table"), 400, seed=5, effects={"magnitude": 0.4})
+    return foreshap.offered_traces(folder)
+
+
+def test_roc_auc_is_scikit_learns():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [70, 130])
+    scores, weights = rng.normal(size=200) + 0.8 * labels, rng.random(200)
+    for w in (None, weights):
+        found = roc_auc(scores, labels, w)
+        assert found["measured"] == pytest.approx(roc_auc_score(labels, scores, sample_weight=w))
+        assert found["low"] < found["measured"] < found["high"] and found["n_events"] == 200
+    assert 0.1 < roc_auc(scores, labels)["high"] - roc_auc(scores, labels)["low"] < 0.2  # Hanley-McNeil: 0.15
+    with pytest.raises(foreshap.ForeshapError, match="too few events: 5 foreshocks"):
+        roc_auc(scores[65:], labels[65:])
+
+
+def test_a_fold_never_saw_its_events(table):
+    rng = np.random.default_rng(0)
+    labels = table["label"].to_numpy()
+    for kind in ("random", "time blocks", "clusters"):
+        parts = folds(table, kind, 0)
+        assert sorted(np.concatenate([test for _, test in parts])) == list(range(len(table)))
+        assert not any(set(train) & set(test) for train, test in parts)
+    unique = rng.normal(size=(len(table), 30))  # by heart: nothing that carries over
+    assert abs(roc_auc(held_out_scores(unique, labels, parts), labels)["measured"] - 0.5) < 0.1
+    telling = np.where(labels, 1.0, -1.0)[:, None] + rng.normal(size=(len(table), 1))
+    found = roc_auc(held_out_scores(telling, labels, parts), labels)["measured"]
+    assert found == pytest.approx(0.921, abs=0.03)  # Phi(sqrt 2)
+
+
+def test_time_blocks_hold_out_neighbours_a_random_split_does_not(table):
+    """Features that change slowly with time and have nothing to do with the class."""
+    days = separability.days_from_mainshock(table)
+    labels = (np.floor(days) % 2).astype(int)  # each day a class: only a neighbour could tell
+    slow = np.stack([np.sin(days * k / 3) for k in range(1, 40)], axis=1)
+    scores = {kind: roc_auc(held_out_scores(slow, labels, folds(table, kind, 0), penalty=10.0), labels)["measured"]
+              for kind in ("random", "time blocks")}  # fmt: skip
+    assert scores["random"] > scores["time blocks"] + 0.1
+
+
+def test_weeks_are_left_out_whole(table):
+    times = pd.to_datetime(table["trace_start_time"], utc=True, format="ISO8601")
+    for train, test in folds(table, "weeks", 0):
+        week = (times.iloc[test] - times.min()).dt.total_seconds() // (7 * 86400)
+        assert week.nunique() == 1 and len(train) + len(test) == len(table)
+
+
+def test_overlap_weights_balance_every_mean(table):
+    covariates = table[["source_magnitude", "p_s_diff_sec", "source_depth_km"]]
+    labels = table["label"].to_numpy()
+    weights = overlap_weights(covariates, labels)
+    mean = lambda x, k: np.average(x[labels == k], axis=0, weights=weights[labels == k])
+    for x in (covariates.to_numpy(), covariates.to_numpy() ** 2):
+        apart = x[labels == 1].mean(axis=0) - x[labels == 0].mean(axis=0)
+        assert np.abs((mean(x, 1) - mean(x, 0)) / x.std(axis=0)).max() < 0.03 < np.abs(apart / x.std(axis=0)).max()
+    assert (separability.effective_events(weights, labels) < 200).all()
+    with pytest.raises(foreshap.ForeshapError, match="too few"):
+        overlap_weights(pd.DataFrame({"told": labels + 0.01 * covariates["p_s_diff_sec"]}), labels)
+
+
+def test_placebo_dates_have_equal_sides(table):
+    days, labels = separability.days_from_mainshock(table), table["label"].to_numpy()
+    dates = placebo_dates(table, 0)
+    assert {"mainshock", "across", "inside foreshocks", "inside aftershocks"} == set(dates["kind"])
+    for date in dates.itertuples():
+        assert len(date.before) == len(date.after) >= separability.LEAST
+        assert days[date.before].max() <= date.day <= days[date.after].min()
+        if date.kind.startswith("inside"):
+            assert set(labels[np.r_[date.before, date.after]]) == {int("after" in date.kind)}
+            within = days[labels == labels[date.before[0]]]
+            span = min(date.day - within.min(), within.max() - date.day)
+            assert np.abs(days[np.r_[date.before, date.after]] - date.day).max() <= span
+    with pytest.raises(foreshap.ForeshapError, match="overlap in time"):
+        placebo_dates(table.assign(label=table["label"].to_numpy()[::-1]).sample(frac=1, random_state=0, ignore_index=True)
+                      .assign(label=lambda t: np.arange(len(t)) % 2), 0)  # fmt: skip

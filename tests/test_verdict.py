@@ -1,0 +1,112 @@
+"""The verdict: its rules on made-up numbers, and the whole on simulated sequences whose cause is known."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import foreshap
+from foreshap import verdict
+from foreshap.evidence import stands_out
+
+CAUSES = {
+    "path/source": {"path": 0.01},
+    "station/background": {"gain": 0.2, "noise_band": 0.5},
+    "catalogue": {"magnitude": 0.5},
+    "mixed": {"path": 0.01, "noise_level": 0.2},
+    "undecided": {},
+}
+
+
+@pytest.fixture(scope="module")
+def sequences(tmp_path_factory):
+    """600 simulated events a cause, P64."""
+    folder = tmp_path_factory.mktemp("causes")
+    for name, effects in CAUSES.items():
+        place = folder / name.replace("/", " ")
+        foreshap.preprocess(
+            foreshap.simulate_sequence(place / "waveforms", 600, 7, effects), place, [foreshap.VARIANTS["P64"]]
+        )
+    return lambda name: foreshap.load_spectrograms(folder / name.replace("/", " ") / "P64.h5")
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_simulated_causes_are_found(sequences, cause):
+    controls = foreshap.run_controls(sequences(cause), seed=1)
+    assert controls.verdict == cause, controls.reasons
+    assert not controls.skipped and controls.table["measured"].notna().all()
+    assert {"control", "measured", "low", "high", "n_events", "if_path", "if_station"} <= set(controls.table)
+    null = controls.table.set_index("control").loc["shuffled labels (20 times)"]
+    assert null["low"] < 0.5 < null["high"]
+
+
+def table(noise, catalogue, floor, relative, inside=0.5):
+    names = (verdict.NOISE, verdict.CATALOGUE, *verdict.SIGNAL)
+    rows = [{"control": n, "measured": v + 0.02, "low": v, "high": v + 0.04} for n, v in zip(names, (noise, catalogue, floor, relative))]
+    placebo = pd.DataFrame({
+        "what": "signal", "kind": ["mainshock", "inside foreshocks"], "measured": [floor, inside], "low": [floor, inside]
+    })  # fmt: skip
+    return pd.DataFrame(rows), {"6 placebo": placebo}
+
+
+@pytest.mark.parametrize(
+    "numbers, expected",
+    [
+        ((0.5, 0.5, 0.9, 0.9), "path/source"),
+        ((0.9, 0.5, 0.5, 0.9), "station/background"),  # more noise: only relative to it
+        ((0.9, 0.5, 0.9, 0.5), "station/background"),  # other gain: only above the floor
+        ((0.9, 0.5, 0.9, 0.6), "station/background"),  # what a site change leaves
+        ((0.5, 0.9, 0.5, 0.5), "catalogue"),
+        ((0.9, 0.5, 0.9, 0.9), "mixed"),
+        ((0.5, 0.9, 0.9, 0.9), "mixed"),
+        ((0.5, 0.5, 0.5, 0.5), "undecided"),
+        ((0.54, 0.54, 0.54, 0.9), "undecided"),
+        ((0.5, 0.5, 0.7, 0.7, 0.8), "undecided"),  # another date does as well
+    ],
+)
+def test_the_rules(numbers, expected):
+    rows, details = table(*numbers)
+    found, reasons = verdict.judge(rows, details, {})
+    assert found == expected and any("0.5" in line for line in reasons)
+
+
+def test_no_dates_no_claim_about_the_fault():
+    rows, _ = table(0.5, 0.5, 0.9, 0.9)
+    found, reasons = verdict.judge(rows, {}, {"6 placebo": "some events have no time"})
+    assert found == "undecided" and "lacks: 6 placebo" in reasons[-1]
+    rows, details = table(0.5, 0.5, np.nan, 0.9)
+    assert verdict.judge(rows.dropna(), details, {})[0] == "undecided"
+
+
+def test_a_placebo_that_separates_nothing_does_not_count():
+    _, details = table(0.5, 0.5, 0.6, 0.6, inside=0.7)
+    assert not stands_out(details["6 placebo"], 0.55)
+    assert stands_out(details["6 placebo"].assign(low=[0.6, 0.4]), 0.55)
+
+
+def test_bad_data_are_skipped_with_a_reason(sequences, tmp_path):
+    s = sequences("path/source")
+    bare = replace(s, table=s.table[["trace_name", "label", "p_s_diff_sec", "trace_start_time"]])
+    controls = foreshap.run_controls(bare, seed=1)
+    assert verdict.CATALOGUE in controls.table["control"].to_numpy()  # S-P and the hour are known
+    one = replace(s, labels=np.zeros_like(s.labels))
+    controls = foreshap.run_controls(one)
+    assert controls.verdict == "undecided" and len(controls.table) == 0
+    assert all("0 aftershocks" in reason for reason in controls.skipped.values()) and "lacks" in controls.reasons[-1]
+    foreshap.write_verdict(controls, tmp_path / "empty.json")
+
+
+def test_nothing_is_computed_twice_and_programs_can_read_it(sequences, tmp_path):
+    first = foreshap.run_controls(sequences("undecided"), 1, tmp_path / "kept")
+    files = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "kept").iterdir()}
+    second = foreshap.run_controls(sequences("undecided"), 1, tmp_path / "kept")
+    assert files == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "kept").iterdir()}
+    pd.testing.assert_frame_equal(first.table, second.table, check_dtype=False)
+    other = foreshap.run_controls(sequences("catalogue"), 1, tmp_path / "kept")
+    assert other.verdict == "catalogue"  # kept for another file: computed anew
+    foreshap.write_verdict(second, tmp_path / "verdict.json", dataset="simulated")
+    content = json.loads((tmp_path / "verdict.json").read_text())
+    assert content["verdict"] == "undecided" and content["dataset"] == "simulated"
+    assert len(content["rows"]) == len(second.table)
