@@ -4,6 +4,7 @@ from . import figures
 from .attribution import METHODS, outputs_of, shap_tensors
 from .background import background_curve, choose_background, own_noise
 from .controls import (
+    after_p,
     agreement,
     agreement_matrix,
     effect_differences,
@@ -24,7 +25,7 @@ from .sources import from_continuous
 from .spectrograms import load_spectrograms, log_spectrogram, preprocess
 from .splits import cluster_split, random_split, time_block_split
 from .tiles import physical_tiles, tile_names, tile_sums
-from .training import TrainingConfig, save_checkpoint, train
+from .training import TrainingConfig, save_checkpoint, train, trained
 from .variants import VARIANTS, Variant
 from .verdict import VERDICTS, Controls, run_controls, write_verdict
 from .waveforms import event_times, load_trace, offered_traces

@@ -255,6 +255,21 @@ def on_axes(values, variant, time_edges, frequency_edges):
     return np.einsum("gf,...ft,ut->...gu", frequency, values, time, optimize=True)
 
 
+def after_p(values, variant, s_p, time_edges, frequency_edges):
+    """Maps in bins of time after P, whichever arrival the variant is aligned on: on_axes(), event by event.
+
+    values: array (N, 3, F, T)
+    variant: Variant of values
+    s_p: array (N,), S-P times [s]
+    time_edges: float array (t + 1,), ascending [s after P]
+    frequency_edges: float array (f + 1,), ascending [Hz]
+
+    returns: float array (N, 3, f, t)
+    """
+    shift = np.asarray(s_p) if variant.phase == "S" else np.zeros(len(values))
+    return np.stack([on_axes(v, variant, time_edges - s, frequency_edges) for v, s in zip(values, shift)])
+
+
 def _overlap(low, high, edges):
     """Share of each interval low..high (n,) in each bin between edges (bins + 1,), float (bins, n)."""
     inside = np.minimum(edges[1:, None], high) - np.maximum(edges[:-1, None], low)

@@ -26,7 +26,7 @@ from .separability import (
     roc_auc,
     shuffled,
 )
-from .waveforms import CLASSES
+from .waveforms import CLASSES, known_times
 
 BANDS = ((0, 10), (10, 25), (25, 45))  # [Hz]
 SHUFFLES = 20
@@ -71,13 +71,13 @@ def gather(spectrograms, seed=0):
     raises: ForeshapError where a class has too few events, or noise before P is missing
     """
     labels, spectra = spectrograms.labels.astype(int), features.window_spectra(spectrograms)
-    quiet = features.quiet_before_p(spectra, features.known_times(spectrograms.table))
+    quiet = features.quiet_before_p(spectra, known_times(spectrograms.table))
     try:
         check_enough(np.bincount(labels[quiet], minlength=2))
     except ForeshapError as error:
         raise ForeshapError(f"{spectrograms.path} can't be controlled, {error}, each with undisturbed noise before P.") from error
     table, labels = spectrograms.table[quiet].reset_index(drop=True), labels[quiet]
-    known = features.known_times(table).notna().all()
+    known = known_times(table).notna().all()
     catalogue = features.catalogue(table)
     try:
         weights = overlap_weights(catalogue, labels)
@@ -223,9 +223,24 @@ def nulls(e):
                           "if_station": CHANCE}])  # fmt: skip
 
 
+def stations(e):
+    """9. Does what was learned at the other stations hold at this one? Geometry changes between them, and the site."""
+    names = e.table.get("receiver_name", e.table.get("station", pd.Series("", e.table.index))).to_numpy()
+    if len(np.unique(names)) < 2:
+        raise ForeshapError("the dataset has one station")
+    parts = [(np.flatnonzero(names != name), np.flatnonzero(names == name)) for name in np.unique(names)]
+    for rows, _ in parts:
+        check_enough(np.bincount(e.labels[rows], minlength=2))
+    return pd.DataFrame([
+        _row(e, "other stations, signal minus own noise", above_own_noise(e), "above chance, with geometry", CHANCE, parts=parts),
+        _row(e, "other stations, noise before P", noise_before_p(e), CHANCE, CHANCE, parts=parts),
+    ])  # fmt: skip
+
+
 CONTROLS = {
     "1 windows": where, "2 relative": relative, "3 baselines": baselines, "4 matched": matched, "5 splits": splits,
     "6 placebo": placebo, "6 drift": drift, "7 bands": bands, "8 nulls": nulls,
+    "9 stations": stations,
 }  # fmt: skip
 
 
@@ -251,7 +266,7 @@ def _snr(e):
 def _more(e):
     """The catalogue, signal-to-noise ratio, and the days since the last larger event where they are known."""
     more = e.catalogue.assign(snr=_snr(e))
-    if "magnitude" in more and features.known_times(e.table).notna().all():
+    if "magnitude" in more and known_times(e.table).notna().all():
         more["days since larger"] = features.days_since_larger(e.table)
     return more
 

@@ -6,7 +6,7 @@ import pandas as pd
 from .files import ForeshapError
 from .splits import KM_PER_DEGREE
 from .tiles import WINDOWS, frame_windows
-from .waveforms import event_times
+from .waveforms import known_times
 
 CODA_EDGES = (4.0, 8.0)  # after P: the coda in three parts, so that its decay shows [s]
 PARTS = (*WINDOWS[:3], *(f"coda {part}" for part in ("to 4 s", "4 to 8 s", "from 8 s")))
@@ -132,13 +132,6 @@ def catalogue(table):
     })  # fmt: skip
     found = found.loc[:, found.nunique() > 1]
     return found.fillna(found.median())
-
-
-def known_times(table):
-    """Time of each event's P arrival, Series of datetimes [UTC]; NaT where unknown."""
-    if "trace_start_time" not in table:
-        return pd.Series(pd.NaT, table.index, dtype="datetime64[ns, UTC]")
-    return event_times(table)
 
 
 def hours(table):

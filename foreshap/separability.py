@@ -8,10 +8,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from threadpoolctl import threadpool_limits
 
-from .features import known_times
 from .files import ForeshapError
 from .splits import hypocentre_clusters, neighbours, time_blocks
-from .waveforms import CLASSES
+from .waveforms import CLASSES, known_times
 
 PENALTY = 0.01  # C of the regression on spectra: hundreds of correlated columns
 FOLDS = 5

@@ -7,7 +7,7 @@ import pandas as pd
 from sklearn.cluster import KMeans
 
 from .files import ForeshapError
-from .waveforms import CLASSES, event_times
+from .waveforms import CLASSES, known_times
 
 SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
 SECONDS_APART = 25.0  # events closer than this share samples: they stay on one side
@@ -54,6 +54,8 @@ def time_block_split(table, seed, blocks=10):
 
 def time_blocks(table, blocks):
     """Number of each event's block of time, int (N,): `blocks` in each class with about equally many events."""
+    if known_times(table).isna().any():
+        raise ForeshapError("Some events have no time: split at random instead.")
     labels = table["label"].to_numpy(int)
     rank = pd.Series(neighbours(table)).groupby(labels).rank(method="min", pct=True)
     return np.ceil(rank.to_numpy() * blocks).astype(int) + (blocks + 1) * labels
@@ -74,17 +76,20 @@ def cluster_split(table, seed, clusters=10):
 
 def hypocentre_clusters(table, seed, clusters):
     """Number of each event's cluster of hypocentres by k-means, int (N,)."""
-    latitude, longitude, depth = (table[f"source_{n}"].to_numpy(float) for n in ("latitude", "longitude", "depth_km"))
-    east = longitude * np.cos(np.radians(np.nanmean(latitude)))
-    place = np.stack([KM_PER_DEGREE * latitude, KM_PER_DEGREE * east, depth], axis=1)
-    if not np.isfinite(place).all():
+    names = [f"source_{part}" for part in ("latitude", "longitude", "depth_km")]
+    latitude, longitude, depth = table.reindex(columns=names).to_numpy(float).T
+    if not np.isfinite([latitude, longitude, depth]).all():
         raise ForeshapError("Some events have no hypocentre: split at random or by time blocks instead.")
+    east = longitude * np.cos(np.radians(latitude.mean()))
+    place = np.stack([KM_PER_DEGREE * latitude, KM_PER_DEGREE * east, depth], axis=1)
     return KMeans(clusters, random_state=seed, n_init=4).fit_predict(place)
 
 
 def neighbours(table):
-    """A number a group of events whose windows overlap, ascending in time, int (N,)."""
-    time = event_times(table)
+    """A number a group of events whose windows overlap, ascending in time, int (N,); each its own without times."""
+    time = known_times(table)
+    if time.isna().any():
+        return np.arange(len(table))
     order = np.argsort(time.to_numpy(), kind="stable")
     starts = time.iloc[order].diff().dt.total_seconds().to_numpy() > SECONDS_APART
     groups = np.empty(len(table), int)

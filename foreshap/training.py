@@ -4,6 +4,7 @@ import math
 import warnings
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from .files import ForeshapError, sha256
-from .model import Scaling, SpectrogramCNN, margin, min_max, write_checkpoint
+from .model import Scaling, SpectrogramCNN, load_checkpoint, margin, min_max, write_checkpoint
 from .spectrograms import read_events
 from .splits import Split
 from .variants import Variant
@@ -239,6 +240,25 @@ def _scores(labels, margins):
             "f1": 2 * hits / (found + real),
             "roc_auc": (ranks - real * (real + 1) / 2) / (real * negatives),  # Mann-Whitney U
         }
+
+
+def trained(spectrograms, path, split, config=TrainingConfig()):
+    """A checkpoint from its file where it was trained on these tensors, or trained now and saved there.
+
+    spectrograms: Spectrograms
+    path: str or Path, ending in .pt
+    split: Split, used where it is trained now
+    config: TrainingConfig, alike
+
+    returns: Checkpoint
+    raises: ForeshapError as train() and load_checkpoint() do
+    """
+    if Path(path).exists():
+        kept = load_checkpoint(path)
+        if kept.card["tensor_file"]["sha256"] == sha256(spectrograms.path):
+            return kept
+    save_checkpoint(train(spectrograms, split, config), path)
+    return load_checkpoint(path)
 
 
 def save_checkpoint(result, path):

@@ -109,6 +109,11 @@ def event_times(table):
     return starts + pd.Timedelta(seconds=SECONDS_BEFORE_P)
 
 
+def known_times(table):
+    """Time of each event's P arrival as event_times() gives it; NaT for all where the table has no times."""
+    return event_times(table) if "trace_start_time" in table else pd.Series(pd.NaT, table.index, "datetime64[ns, UTC]")
+
+
 def write_waveforms(folder, station, period, traces, rows, **attributes):
     """Write one station's traces and their table, each file aside and renamed when whole.
 
