@@ -6,12 +6,14 @@ aftershock.
 
 import copy
 import warnings
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import rankdata
 
+from .attribution import shap_tensors
 from .files import ForeshapError
 
 REGION = 0.5  # of the mean effect's largest value: where it is at least this much, the effect is
@@ -216,6 +218,45 @@ def agreement(a, b, seed=0, resamples=1000):
     return _intervals({"rank correlation, signed": signed, "rank correlation, absolute": absolute}, seed, resamples)
 
 
+def agreements(maps, pairs, seed=0):
+    """Rank correlation of signed maps for pairs of any kind, and between trainings.
+
+    maps: dict, name -> array (N, ...), of several trainings
+    pairs: dict, what is compared -> two arrays of one shape
+    seed: int, of the bootstrap
+
+    returns: DataFrame, a row a pair, "trainings" (mean over all pairs of them) first: value, low, high, n_events
+    raises: ForeshapError where shapes differ
+    """
+    signed = lambda a, b: agreement(a, b, seed).iloc[0]
+    found = {what: signed(*pair) for what, pair in pairs.items()}
+    trainings = [signed(a, b) for a, b in combinations(maps.values(), 2)]
+    means = {f"{len(maps)} trainings": pd.DataFrame(trainings).mean()} if trainings else {}
+    return pd.DataFrame(means | found).T
+
+
+def same_events(here, rows, other, spectrograms, edges):
+    """Maps of two variants for the events that both explain, in time after P.
+
+    here: array (N, 3, f, t), of after_p() with these edges
+    rows: int array (N,), their rows in spectrograms
+    other: ShapTensors of a file (load_shap), another variant
+    spectrograms: Spectrograms, that of here
+    edges: time and frequency edges, of after_p()
+
+    returns: two arrays (n, 3, f, t)
+    raises: ForeshapError where they share no event
+    """
+    place = {name: k for k, name in enumerate(other.table["trace_name"])}
+    names = spectrograms.table["trace_name"].to_numpy()[rows]
+    mine = [k for k, name in enumerate(names) if name in place]
+    theirs = [place[names[k]] for k in mine]
+    if not mine:
+        raise ForeshapError(f"{other.path} explains none of these events: explain the same ones.")
+    values = np.stack([other.values[k] for k in theirs])
+    return here[mine], after_p(values, other.variant, other.table["p_s_diff_sec"].to_numpy()[theirs], *edges)
+
+
 def agreement_matrix(maps, absolute=False):
     """Rank correlation of every two of several maps of the same events, mean over events.
 
@@ -296,6 +337,24 @@ def randomised(model, seed):
     for name in reversed(layers):
         current.get_submodule(name).load_state_dict(fresh.get_submodule(name).state_dict())
         yield name, copy.deepcopy(current)
+
+
+def randomisation_steps(model, x, background, maps, seed):
+    """Agreement of deep maps with the original's while layer after layer is drawn anew.
+
+    model: torch.nn.Module
+    x: tensor (N, 3, F, T), scaled
+    background: tensor (B, 3, F, T), scaled
+    maps: array (N, 3, F, T), SHAP of x by the model itself
+    seed: int
+
+    returns: DataFrame, a row a layer in the order of drawing: signed and absolute, each (value, low, high)
+    """
+    steps = {}
+    for layer, network in randomised(model, seed):
+        found = agreement(maps, shap_tensors(network, x, background).values, seed).drop(columns="n_events")
+        steps[layer] = found.apply(tuple, axis=1).rename(lambda row: row.removeprefix("rank correlation, "))
+    return pd.DataFrame(steps).T
 
 
 def bootstrap_interval(per_event, seed=0, resamples=1000):

@@ -9,12 +9,14 @@ from pathlib import Path
 from .demo import MAINSHOCK, simulate_sequence
 from .files import ForeshapError
 from .sources import from_continuous, utc
+from .spectrograms import import_spectrograms
 from .waveforms import PERIODS, stations
 
 SOURCES = {  # what a dataset's declaration must hold
     "simulated": (),
     "continuous": ("waveforms", "picks", "mainshock"),
     "layout": ("waveforms", "mainshock"),
+    "spectrograms": ("file", "mainshock"),
 }
 RECIPE_FILE = "recipe.json"
 
@@ -77,6 +79,8 @@ def waveform_folder(name, data="data", **simulation):
     if declared["source"] == "simulated":
         recipe = {key: declared[key] for key in ("n_events", "seed", "effects") if key in declared} | simulation
         return _built(folder, recipe, lambda output: simulate_sequence(output, **recipe))
+    if declared["source"] == "spectrograms":
+        raise ForeshapError(f"Dataset {name} holds spectrograms and no seismograms: begin with explainability/controls.ipynb.")
     source = data / declared["waveforms"]
     if declared["source"] == "continuous":
         build = lambda output: from_continuous(source, data / declared["picks"], output, declared["mainshock"])
@@ -87,6 +91,25 @@ def waveform_folder(name, data="data", **simulation):
         files = " and ".join(f"<STATION>_{period}.hdf5 with <STATION>_{period}_attributes.csv" for period in PERIODS)
         raise ForeshapError(f"Dataset {name} is not complete: put {files} into {source} ({error})") from error
     return source
+
+
+def tensor_files(name, data="data"):
+    """Tensor files of a dataset, by variant; published spectrograms are imported when they aren't there yet.
+
+    name: str, as declared in datasets.toml
+    data: str or Path, folder of datasets.toml
+
+    returns: dict, variant name -> Path
+    raises: ForeshapError for an unknown dataset, or where nothing is preprocessed yet
+    """
+    declared, folder = _declared(name, data), Path(data) / name
+    if declared["source"] == "spectrograms" and not list(folder.glob("*.h5")):
+        about = {key: str(declared[key]) for key in ("citation", "doi", "licence", "note") if key in declared}
+        import_spectrograms(Path(data) / declared["file"], folder, dataset=name, **about)
+    files = {path.stem: path for path in sorted(folder.glob("*.h5"))}
+    if not files:
+        raise ForeshapError(f"{folder} holds no tensor file: run preprocessing/preprocess.ipynb on {name} first.")
+    return files
 
 
 def _built(folder, recipe, build):

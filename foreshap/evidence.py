@@ -6,6 +6,7 @@ on the fault or path and what one at the station or in the catalogue would give.
 """
 
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from scipy.stats import spearmanr
 from tqdm.auto import tqdm
 
 from . import features
+from .demo import simulate_sequence
 from .files import ForeshapError
 from .separability import (
     LEAST,
@@ -26,6 +28,7 @@ from .separability import (
     roc_auc,
     shuffled,
 )
+from .spectrograms import load_spectrograms, preprocess
 from .waveforms import CLASSES, known_times
 
 BANDS = ((0, 10), (10, 25), (25, 45))  # [Hz]
@@ -84,7 +87,7 @@ def gather(spectrograms, seed=0):
     except ForeshapError as error:
         weights = f"the classes' catalogues hardly overlap ({error})"
     parts = folds(table, "time blocks" if known else "random", seed)
-    calibrated = "scaled" not in str(spectrograms.attributes.get("units", ""))
+    calibrated = "scaled" not in spectrograms.attributes
     return Evidence(
         spectrograms.variant, table, labels, spectra[quiet], catalogue, parts, weights, calibrated, int((~quiet).sum()), seed
     )  # fmt: skip
@@ -93,7 +96,7 @@ def gather(spectrograms, seed=0):
 def where(e):
     """1. The information by window: noise before P, P to S, S, coda, all."""
     rows = [_row(e, "noise before P", noise_before_p(e), CHANCE, ABOVE)]
-    for name, place in (("P to S", [1]), ("S", [2]), ("coda", [3, 4, 5])):
+    for name, place in zip(features.window_names(e.table)[1:], ([1], [2], [3, 4, 5])):
         rows.append(_row(e, name, e.spectra[:, place], ABOVE, ABOVE))
     return pd.DataFrame([*rows, _row(e, "everything", e.spectra, ABOVE, ABOVE)])
 
@@ -221,6 +224,24 @@ def nulls(e):
     return pd.DataFrame([{"control": f"shuffled labels ({SHUFFLES} times)", "measured": found.mean(), "low": low,
                           "high": high, "chance": 0.5, "n_events": len(e.labels), "if_path": CHANCE,
                           "if_station": CHANCE}])  # fmt: skip
+
+
+def effects_off(spectrograms, seed):
+    """8. The same simulated sequence with every effect off: all windows, like "everything" of control 1.
+
+    spectrograms: Spectrograms of a simulated sequence
+    seed: int
+
+    returns: DataFrame of one row
+    raises: ForeshapError for real data
+    """
+    if "simulated" not in spectrograms.attributes:
+        raise ForeshapError("real data: no effect can be switched off")
+    with TemporaryDirectory() as folder:
+        waveforms = simulate_sequence(f"{folder}/waveforms", len(spectrograms.labels), seed, {})
+        preprocess(waveforms, folder, [spectrograms.variant])
+        e = gather(load_spectrograms(f"{folder}/{spectrograms.variant.name}.h5"), seed)
+    return pd.DataFrame([_row(e, "every effect off (simulated)", e.spectra, CHANCE, CHANCE)])
 
 
 def stations(e):

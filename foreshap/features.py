@@ -42,6 +42,17 @@ def s_p_times(spectrograms):
     return np.where(s_p > 0, s_p, NO_S_P)
 
 
+def window_names(table):
+    """Names of the four windows: those of tiles.WINDOWS, or seconds after P where a table has no S-P times.
+
+    table: DataFrame of a tensor file
+
+    returns: list of str
+    """
+    known = (table.get("p_s_diff_sec", pd.Series(np.nan, table.index)) > 0).all()
+    return list(WINDOWS) if known else ["before P", "0 to 2 s after P", "2 to 4 s after P", "from 4 s after P"]
+
+
 def _frame_parts(variant, s_p):
     """Place in PARTS of each frame, int (T,)."""
     window = frame_windows(variant, s_p)

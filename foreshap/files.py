@@ -37,3 +37,27 @@ def sha256(path):
     """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def kept(path, key, compute):
+    """A table from a file that holds it for this key, or computed and written there.
+
+    path: Path, or None to compute it each time
+    key: what the table depends on, as JSON can hold it
+    compute: function without arguments that returns a DataFrame
+
+    returns: DataFrame
+    """
+    if path is None:
+        return compute()
+    try:
+        content = json.loads(Path(path).read_text())
+        if content["key"] == key:
+            return pd.DataFrame(content["rows"], columns=content["columns"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    table = compute()
+    rows = table.astype(object).where(table.notna(), None).to_numpy().tolist()
+    with written_whole(Path(path)) as partial:
+        partial.write_text(json.dumps({"key": key, "columns": list(table.columns), "rows": rows}, indent=1))
+    return table

@@ -202,6 +202,22 @@ def days_from_mainshock(table):
     return days - (last + first) / 2
 
 
+def gaps(table, longest=10):
+    """Spans without events that are far longer than the rate there leads one to expect: perhaps without data.
+
+    table: DataFrame of a tensor file, with label
+    longest: float, times the median wait of the 20 events around
+
+    returns: list of (start, end) [days after the mainshock]
+    raises: ForeshapError as days_from_mainshock() does
+    """
+    days = np.sort(days_from_mainshock(table))
+    waits = pd.Series(np.diff(days))
+    usual = waits.rolling(21, center=True, min_periods=5).median()
+    found = np.flatnonzero((waits > longest * usual) & (waits > 1))
+    return [(days[k], days[k + 1]) for k in found]
+
+
 def _around(days):
     """Dates an eighth and a sixteenth of all events before and after the mainshock [days]."""
     order, step = np.sort(days), len(days) // 16

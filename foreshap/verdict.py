@@ -9,7 +9,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from .evidence import CONTROLS, gather, stands_out
-from .files import ForeshapError, sha256, written_whole
+from .files import ForeshapError, kept, sha256, written_whole
 
 VERDICTS = ("path/source", "station/background", "catalogue", "mixed", "undecided")
 SEPARATES = 0.55  # ROC AUC whose 95 % interval must lie above this: less could not carry a network's map
@@ -60,30 +60,6 @@ def run_controls(spectrograms, seed=0, folder=None, notches=()):
         except ForeshapError as error:
             skipped[name] = str(error)
     return _judged(details, skipped)
-
-
-def kept(path, key, compute):
-    """A table from a file that holds it for this key, or computed and written there.
-
-    path: Path, or None to compute it each time
-    key: what the table depends on, as JSON can hold it
-    compute: function without arguments that returns a DataFrame
-
-    returns: DataFrame
-    """
-    if path is None:
-        return compute()
-    try:
-        content = json.loads(Path(path).read_text())
-        if content["key"] == key:
-            return pd.DataFrame(content["rows"], columns=content["columns"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    table = compute()
-    rows = table.astype(object).where(table.notna(), None).to_numpy().tolist()
-    with written_whole(Path(path)) as partial:
-        partial.write_text(json.dumps({"key": key, "columns": list(table.columns), "rows": rows}, indent=1))
-    return table
 
 
 def _judged(details, skipped):
@@ -150,6 +126,30 @@ def _reasons(table, found, unmatched, details, skipped):
     ]  # fmt: skip
     lacking = [name for name in (CATALOGUE, *SIGNAL) if name not in rows.index] + [n for n in skipped if "placebo" in n]
     return lines + ([f"The verdict lacks: {', '.join(lacking)}."] if lacking else [])
+
+
+def page_rows(table, parts, agreeing, shares):
+    """The plain controls' rows and beside them, for the reader, those of the CNN and its maps: for figures.verdict_page().
+
+    table: DataFrame of Controls
+    parts: DataFrame of train_parts()
+    agreeing: DataFrame of controls.agreements()
+    shares: DataFrame of share_table(), windows
+
+    returns: DataFrame with the columns of table
+    """
+    before = shares[shares["part"] == "before P"].set_index("series")
+    added = {
+        "CNN trained on a part (accuracy)": (parts, 0.5, "chance before P", "above chance before P"),
+        "maps: rank correlation": (agreeing, 0.0, "high where the data decided", "high where the data decided"),
+        "maps: share of |SHAP| before P": (before, before["area"].mean(), "as with random weights", "more"),
+    }
+    tables = [
+        found[["value", "low", "high", "n_events"]].rename(columns={"value": "measured"}).rename_axis("control").reset_index()
+        .assign(group=group, chance=chance, if_path=path, if_station=station)
+        for group, (found, chance, path, station) in added.items()
+    ]  # fmt: skip
+    return pd.concat([table, *tables], ignore_index=True)[list(table.columns)]
 
 
 def write_verdict(controls, path, **about):

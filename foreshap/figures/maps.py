@@ -1,4 +1,4 @@
-"""Every picture: each function takes arrays and axes, draws, and returns the axes.
+"""Pictures of waveforms, spectrograms, maps and trainings: each takes arrays and axes, draws, returns the axes.
 
 Times are relative to the arrival that a variant is aligned on; the other arrival follows from S-P.
 """
@@ -7,7 +7,7 @@ import numpy as np
 from cmcrameri import cm
 from matplotlib.colors import Normalize
 
-from .waveforms import CLASSES, COMPONENTS, SECONDS_BEFORE_P
+from ..waveforms import CLASSES, COMPONENTS, SECONDS_BEFORE_P
 
 CLASS_COLOURS = ("#0072B2", "#D55E00")  # foreshock, aftershock: told apart by colour-blind readers
 SPECTRAL, SIGNED, ABSOLUTE = cm.batlow, cm.vik, cm.lapaz_r
@@ -163,13 +163,17 @@ def distribution(ax, values, labels, label, bins=30):
     """
     values = np.asarray(values, dtype=float)
     if np.isfinite(values).any():
-        low, high = np.nanmin(values), np.nanmax(values)
-        _class_histograms(ax, values, labels, np.linspace(low, high + 1e-9, bins + 1))
+        _class_histograms(ax, values, labels, distribution_edges(values, bins))
     else:
         ax.annotate("not in this dataset", (0.5, 0.5), xycoords="axes fraction", ha="center")
     ax.set_xlabel(label)
     ax.set_ylabel("events")
     return ax
+
+
+def distribution_edges(values, bins):
+    """Edges of equal bins over the known values, float array (bins + 1,)."""
+    return np.linspace(np.nanmin(values), np.nanmax(values) + 1e-9, bins + 1)
 
 
 def _class_histograms(ax, values, labels, edges):

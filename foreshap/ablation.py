@@ -1,0 +1,118 @@
+"""The same network trained on parts of the input, or on input relative to the event's own noise or coda."""
+
+import json
+from dataclasses import asdict, replace
+from hashlib import sha256 as digest
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from .features import known_mean
+from .files import ForeshapError, kept, sha256
+from .tiles import WINDOWS, frame_windows
+from .training import TrainingConfig, train
+
+PARTS = (*WINDOWS, "everything", "minus own noise", "minus own coda")
+LEAST_FRAMES = 4  # the network halves the time axis twice
+BATCH = 64  # events read together
+
+
+def part_of(spectrograms, part):
+    """The same events with a part of each alone.
+
+    Of a window those frames that end in it; what other events have there and this one doesn't is filled with the mean
+    of its own frames, so that no edge marks the window. Frames that no event has are cut off. Relative input is the
+    log-spectrum minus the event's mean over its frames before P (or of its coda), on the frames after P.
+
+    spectrograms: Spectrograms
+    part: one of PARTS
+
+    returns: Spectrograms, values in memory (float32), variant cut to the frames that are left
+    raises: ForeshapError where S-P times are needed and missing, or an event lacks the noise or coda it is relative to
+    """
+    if part == "everything":
+        return spectrograms
+    windows = _windows(spectrograms, part)
+    chosen = windows == WINDOWS.index(part) if part in WINDOWS else windows > 0
+    if not chosen.any(axis=1).all():
+        raise ForeshapError(f"{(~chosen.any(axis=1)).sum()} events have no frame {part}")
+    first, stop = _extent(chosen)
+    reference = {"minus own noise": 0, "minus own coda": 3}.get(part)
+    values = np.concatenate([
+        _filled(spectrograms.values[s], windows[s], chosen[s], reference)[..., first:stop]
+        for s in (slice(a, a + BATCH) for a in range(0, len(windows), BATCH))
+    ])  # fmt: skip
+    return replace(spectrograms, values=values, variant=_cut(spectrograms.variant, first, stop))
+
+
+def _windows(spectrograms, part):
+    """Window of each frame of each event, int (N, T); without S-P times only before P (0) and after it (1)."""
+    variant, table = spectrograms.variant, spectrograms.table
+    s_p = table.get("p_s_diff_sec", pd.Series(np.nan, table.index)).to_numpy(float)
+    if (s_p > 0).all():
+        return np.stack([frame_windows(variant, s) for s in s_p])
+    if variant.phase == "S" or part not in ("before P", "minus own noise"):
+        raise ForeshapError("S-P times are not known")
+    ends = variant.times + variant.nperseg / variant.sampling_rate / 2
+    return np.tile((ends > 1e-6).astype(int), (len(table), 1))
+
+
+def _extent(chosen):
+    """First frame that any event has and the one after the last, at least LEAST_FRAMES apart."""
+    frames = np.flatnonzero(chosen.any(axis=0))
+    first, stop = frames[0], frames[-1] + 1
+    stop = min(max(stop, first + LEAST_FRAMES), chosen.shape[1])
+    return min(first, stop - LEAST_FRAMES), stop
+
+
+def _filled(values, windows, chosen, reference):
+    """Values (n, 3, F, T) of the chosen frames, relative to the mean of a window (reference), the mean elsewhere."""
+    mean = lambda inside: known_mean(np.where(inside[:, None, None], values, np.nan), -1)[..., None]
+    if reference is not None:
+        if not (windows == reference).any(axis=1).all():
+            raise ForeshapError(f"some events have no frame {WINDOWS[reference]}")
+        values = values - mean(windows == reference)
+    return np.where(chosen[:, None, None], values, mean(chosen)).astype(np.float32)
+
+
+def _cut(variant, first, stop):
+    """The variant of the frames from first to stop."""
+    before = variant.seconds_before - first * variant.hop / variant.sampling_rate
+    seconds = (variant.nperseg + (stop - first - 1) * variant.hop) / variant.sampling_rate
+    return replace(variant, seconds_before=before, seconds_after=seconds - before)
+
+
+def train_parts(spectrograms, split, config=TrainingConfig(), folder=None, parts=PARTS):
+    """Train the network anew on each part of the input.
+
+    spectrograms: Spectrograms
+    split: Split, the same for all parts
+    config: TrainingConfig
+    folder: str or Path, where each result is kept as JSON and not computed twice; nowhere when left out
+    parts: sequence of PARTS
+
+    returns: DataFrame, a row a part: value, low, high (accuracy on the test events, bootstrap 95 %), roc_auc, n_events;
+        in its attrs["skipped"] a dict, part that can't be had -> reason
+    """
+    rows = digest(np.concatenate([split.train, split.validation, split.test]).tobytes()).hexdigest()
+    key = [sha256(spectrograms.path), rows, asdict(config)]
+    found, skipped = {}, {}
+    for part in tqdm(parts, desc="networks on parts", unit="part"):
+        path = folder and Path(folder) / f"part-{part.replace(' ', '-')}.json"
+        try:
+            found[part] = kept(path, json.loads(json.dumps(key)), lambda: _trained(part_of(spectrograms, part), split, config))
+        except ForeshapError as error:
+            skipped[part] = str(error)
+    table = pd.concat(found).droplevel(1) if found else pd.DataFrame(columns=["value", "low", "high", "roc_auc", "n_events"])
+    table.attrs["skipped"] = skipped
+    return table
+
+
+def _trained(spectrograms, split, config):
+    """One row of train_parts()."""
+    result = train(spectrograms, split, config)
+    low, high = result.intervals["accuracy"]
+    row = {"value": result.metrics["accuracy"], "low": low, "high": high, "roc_auc": result.metrics["roc_auc"]}
+    return pd.DataFrame([row | {"n_events": len(split.test)}])
