@@ -1,9 +1,12 @@
 """Files that are whole or absent, their hashes, and the one exception of this package."""
 
 import hashlib
+import json
 import os
 from contextlib import contextmanager
 from pathlib import Path
+
+import pandas as pd
 
 
 class ForeshapError(Exception):

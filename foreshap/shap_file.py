@@ -196,7 +196,8 @@ def _opened(task):
 def _prepared(task):
     """Function from an event and its row to its values, base value and standard error."""
     checkpoint, spectrograms = _opened(task)
-    variant, s_p = checkpoint.variant, spectrograms.table["p_s_diff_sec"].to_numpy()
+    variant, table = checkpoint.variant, spectrograms.table
+    s_p = table.get("p_s_diff_sec", pd.Series(np.nan, table.index)).to_numpy()  # asked for by tiles and own noise alone
     options = dict(task.options)
     if task.method == "tiles":
         options = {"tiles": lambda row: physical_tiles(variant, s_p[row])} | options
