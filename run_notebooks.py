@@ -10,11 +10,15 @@ import base64
 import os
 import shutil
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import nbconvert
 import nbformat
 import papermill
+
+import foreshap
 
 ROOT = Path(__file__).parent
 NOTEBOOKS = (
@@ -23,7 +27,9 @@ NOTEBOOKS = (
     "training/s_wave_model_training.ipynb",
     "explainability/explainability_p.ipynb",
     "explainability/explainability_s.ipynb",
+    "explainability/controls.ipynb",
 )
+TOGETHER = NOTEBOOKS[3:5]  # side by side, one core each: events are explained on one core anyway
 KEEP_FREED_MEMORY = {  # glibc gives large blocks back at once and each training step asks again: 10 to 15 % slower
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
@@ -34,6 +40,8 @@ README_FIGURES = (
     "explainability_s/means-figure",
     "explainability_s/tiles-figure",
     "explainability_s/truth",
+    "controls/page",
+    "controls/windows",
 )
 
 
@@ -60,6 +68,13 @@ def run(notebook, reports, parameters):
             (figures / f"{cell['id']}.png").write_bytes(base64.b64decode(picture))
 
 
+def stages(dataset):
+    """Notebooks to run on a dataset, those of one tuple side by side."""
+    if foreshap.datasets(ROOT / "data")[dataset]["source"] == "spectrograms":  # no seismograms: the controls alone
+        return [NOTEBOOKS[-1:]]
+    return [NOTEBOOKS[:1], NOTEBOOKS[1:2], NOTEBOOKS[2:3], TOGETHER, NOTEBOOKS[5:]]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="demo", help="name in data/datasets.toml")
@@ -70,10 +85,12 @@ def main():
     if arguments.dataset == "demo":  # simulated: nothing is lost by starting from scratch
         for folder in ("data", "checkpoints"):
             shutil.rmtree(ROOT / folder / "demo", ignore_errors=True)
-    for notebook in NOTEBOOKS:
+    for stage in stages(arguments.dataset):
         start = time.monotonic()
-        run(notebook, reports, {"DATASET": arguments.dataset})
-        print(f"{notebook}: {time.monotonic() - start:.0f} s", flush=True)
+        cores = {"OMP_NUM_THREADS": "1"} if len(stage) > 1 else {}
+        with ProcessPoolExecutor(len(stage), initializer=os.environ.update, initargs=(cores,)) as pool:
+            list(pool.map(partial(run, reports=reports, parameters={"DATASET": arguments.dataset}), stage))
+        print(f"{' and '.join(stage)}: {time.monotonic() - start:.0f} s", flush=True)
     if arguments.media:
         for figure in README_FIGURES:
             shutil.copy(reports / "figures" / f"{figure}.png", ROOT / "media" / f"{figure.replace('/', '-')}.png")

@@ -84,25 +84,27 @@ def _cut(variant, first, stop):
     return replace(variant, seconds_before=before, seconds_after=seconds - before)
 
 
-def train_parts(spectrograms, split, config=TrainingConfig(), folder=None, parts=PARTS):
+def train_parts(spectrograms, split, config=TrainingConfig(), folder=None, known=None):
     """Train the network anew on each part of the input.
 
     spectrograms: Spectrograms
     split: Split, the same for all parts
     config: TrainingConfig
     folder: str or Path, where each result is kept as JSON and not computed twice; nowhere when left out
-    parts: sequence of PARTS
+    known: dict, part -> Checkpoint of the same split, which needn't be trained again
 
     returns: DataFrame, a row a part: value, low, high (accuracy on the test events, bootstrap 95 %), roc_auc, n_events;
         in its attrs["skipped"] a dict, part that can't be had -> reason
     """
     rows = digest(np.concatenate([split.train, split.validation, split.test]).tobytes()).hexdigest()
     key = [sha256(spectrograms.path), rows, asdict(config)]
+    known = {part: _row(c.card["metrics"], c.card["intervals_95"], split) for part, c in (known or {}).items()}
     found, skipped = {}, {}
-    for part in tqdm(parts, desc="networks on parts", unit="part"):
+    for part in tqdm(PARTS, desc="networks on parts", unit="part"):
         path = folder and Path(folder) / f"part-{part.replace(' ', '-')}.json"
+        compute = lambda: _trained(part_of(spectrograms, part), split, config)
         try:
-            found[part] = kept(path, json.loads(json.dumps(key)), lambda: _trained(part_of(spectrograms, part), split, config))
+            found[part] = known[part] if part in known else kept(path, json.loads(json.dumps(key)), compute)
         except ForeshapError as error:
             skipped[part] = str(error)
     table = pd.concat(found).droplevel(1) if found else pd.DataFrame(columns=["value", "low", "high", "roc_auc", "n_events"])
@@ -111,8 +113,13 @@ def train_parts(spectrograms, split, config=TrainingConfig(), folder=None, parts
 
 
 def _trained(spectrograms, split, config):
-    """One row of train_parts()."""
+    """One row of train_parts(), by training."""
     result = train(spectrograms, split, config)
-    low, high = result.intervals["accuracy"]
-    row = {"value": result.metrics["accuracy"], "low": low, "high": high, "roc_auc": result.metrics["roc_auc"]}
+    return _row(result.metrics, result.intervals, split)
+
+
+def _row(metrics, intervals, split):
+    """One row of train_parts()."""
+    low, high = intervals["accuracy"]
+    row = {"value": metrics["accuracy"], "low": low, "high": high, "roc_auc": metrics["roc_auc"]}
     return pd.DataFrame([row | {"n_events": len(split.test)}])

@@ -105,8 +105,8 @@ def relative(e):
     """2. Relative to the event's own noise, and to its own coda: what acts on all windows alike cancels."""
     coda = features.known_mean(e.spectra[:, 3:], 1)[:, None]
     return pd.DataFrame([
-        _row(e, "minus own noise", above_own_noise(e), ABOVE, "chance, unless the noise itself changed"),
-        _row(e, "minus own coda", e.spectra[:, 1:3] - coda, "above chance, unless coda changed alike", CHANCE),
+        _row(e, "minus own noise", above_own_noise(e), ABOVE, "chance, if the noise is the same"),
+        _row(e, "minus own coda", e.spectra[:, 1:3] - coda, "above chance, or lower", CHANCE),
     ])  # fmt: skip
 
 

@@ -203,7 +203,7 @@ def days_from_mainshock(table):
 
 
 def gaps(table, longest=10):
-    """Spans without events that are far longer than the rate there leads one to expect: perhaps without data.
+    """Spans without events that are far longer than the waits around them, and than two days: perhaps without data.
 
     table: DataFrame of a tensor file, with label
     longest: float, times the median wait of the 20 events around
@@ -214,7 +214,7 @@ def gaps(table, longest=10):
     days = np.sort(days_from_mainshock(table))
     waits = pd.Series(np.diff(days))
     usual = waits.rolling(21, center=True, min_periods=5).median()
-    found = np.flatnonzero((waits > longest * usual) & (waits > 1))
+    found = np.flatnonzero((waits > longest * usual) & (waits > 2))
     return [(days[k], days[k + 1]) for k in found]
 
 

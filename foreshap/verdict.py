@@ -110,12 +110,12 @@ def judge(table, details, skipped):
 
 def _reasons(table, found, unmatched, details, skipped):
     """Why, a sentence for each cause, with its numbers."""
-    rows = table.drop_duplicates("control").set_index("control")
+    rows, noise = table.drop_duplicates("control").set_index("control"), "noise before P" if unmatched else NOISE
     number = lambda name: (
         "{measured:.2f} ({low:.2f} to {high:.2f})".format(**rows.loc[name]) if name in rows.index else "not measured"
     )
-    says = lambda cause: "yes" if found[cause] else "no"
-    noise = "noise before P" if unmatched else NOISE
+    needed = {"station/background": [noise], "catalogue": [CATALOGUE], "path/source": SIGNAL}
+    says = lambda cause: ("yes" if found[cause] else "no") if set(needed[cause]) <= set(rows.index) else "can't be said"
     lines = [
         f"Station or background: {says('station/background')}. ROC AUC of {noise}: {number(noise)}.",
         f"Catalogue: {says('catalogue')}. ROC AUC of {CATALOGUE}: {number(CATALOGUE)}.",
@@ -139,9 +139,10 @@ def page_rows(table, parts, agreeing, shares):
     returns: DataFrame with the columns of table
     """
     before = shares[shares["part"] == "before P"].set_index("series")
+    noise = parts.index == "before P"
     added = {
-        "CNN trained on a part (accuracy)": (parts, 0.5, "chance before P", "above chance before P"),
-        "maps: rank correlation": (agreeing, 0.0, "high where the data decided", "high where the data decided"),
+        "CNN trained on a part (accuracy)": (parts, 0.5, np.where(noise, "chance", "above chance"), "above chance"),
+        "maps: rank correlation": (agreeing, 0.0, "high: the data decided", "high: the data decided"),
         "maps: share of |SHAP| before P": (before, before["area"].mean(), "as with random weights", "more"),
     }
     tables = [

@@ -17,6 +17,7 @@ VERDICT_STYLE = {  # colour and symbol: one is enough to tell them apart
     "mixed": ("#CC79A7", "✚"),
     "undecided": ("0.45", "○"),
 }
+COLUMNS, AXIS = (0.05, 0.3, 0.46, 0.665), (0.805, 0.115)  # of the verdict's page: texts, and start and length of 0 to 1
 KINDS = {  # of placebo dates: colour, marker, size
     "inside foreshocks": (CLASS_COLOURS[0], "o", 6),
     "inside aftershocks": (CLASS_COLOURS[1], "^", 6),
@@ -129,7 +130,7 @@ def reliability(ax, table, error):
     """
     bounds = np.abs(table[["low", "high"]].to_numpy().T - table["observed"].to_numpy())
     ax.plot([0, 1], [0, 1], color="0.5", linestyle=":", label="calibrated")
-    ax.errorbar(table["predicted"], table["observed"], bounds, fmt="o-", color=INK, capsize=3, linewidth=1)
+    ax.errorbar(table["predicted"], table["observed"], bounds, fmt="o", color=INK, capsize=3)
     for row in table.itertuples():
         ax.annotate(f"{row.n_events}", (row.predicted, row.observed), xytext=(5, -9), textcoords="offset points", fontsize=8)
     ax.set(xlabel="probability of aftershock by the network", ylabel="share of aftershocks (numbers: events)",
@@ -230,9 +231,10 @@ def _controls_table(ax, table, top, bottom):
     step = min(0.018, (top - bottom) / (len(table) + headings + 1))
     size = float(np.clip(440 * step, 4.6, 7))
     write = lambda x, y, text, **options: ax.text(x, y, text, fontsize=size, va="center", **options)
-    columns = zip((0.05, 0.31, 0.475, 0.66, 0.795, 0.965), ("control", "fault or path predicts", "station or catalogue predicts", "measured", "0 ........ 0.5 ........ 1", "n"))
-    for x, name in columns:
-        write(x, top, name, weight="bold", ha="right" if name == "n" else "left")
+    for x, name in zip(COLUMNS, ("control", "fault or path predicts", "station or catalogue predicts", "measured")):
+        write(x, top, name, weight="bold")
+    for x, name in zip((*(AXIS[0] + AXIS[1] * np.array([0, 0.5, 1])), 0.965), ("0", "0.5", "1", "events")):
+        write(x, top, name, weight="bold", ha="center" if name != "events" else "right")
     y = top
     for group, rows in table.groupby("group", sort=False):
         y -= step
@@ -243,15 +245,12 @@ def _controls_table(ax, table, top, bottom):
 
 
 def _control_row(ax, write, y, row):
-    """One control: texts, and its dot on an axis from 0 to 1 between 0.795 and 0.925 of the page."""
-    place = lambda value: 0.795 + 0.13 * np.clip(value, 0, 1)
-    write(0.05, y, row.control)
-    write(0.31, y, row.if_path)
-    write(0.475, y, row.if_station)
-    if not np.isfinite(row.measured):
-        return write(0.66, y, "not measured")
-    write(0.66, y, f"{row.measured:.2f} ({row.low:.2f} to {row.high:.2f})")
-    ax.plot([0.795, 0.925], [y, y], color="0.85", linewidth=0.8)
+    """One control: texts, and its dot on an axis from 0 to 1."""
+    place = lambda value: AXIS[0] + AXIS[1] * np.clip(value, 0, 1)
+    measured = f"{row.measured:.2f} ({row.low:.2f} to {row.high:.2f})" if np.isfinite(row.measured) else "not measured"
+    for x, text in zip(COLUMNS, (row.control, row.if_path, row.if_station, measured)):
+        write(x, y, text)
+    ax.plot(place(np.array([0, 1])), [y, y], color="0.85", linewidth=0.8)
     ax.plot(place(np.array([row.chance] * 2)), [y - 0.004, y + 0.004], color="0.5", linewidth=0.8)
     ax.plot(place(np.array([row.low, row.high])), [y, y], color=INK, linewidth=2)
     ax.plot(place(row.measured), y, "o", color=INK, markersize=3)
