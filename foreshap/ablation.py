@@ -93,8 +93,8 @@ def train_parts(spectrograms, split, config=TrainingConfig(), folder=None, known
     folder: str or Path, where each result is kept as JSON and not computed twice; nowhere when left out
     known: dict, part -> Checkpoint of the same split, which needn't be trained again
 
-    returns: DataFrame, a row a part: value, low, high (accuracy on the test events, bootstrap 95 %), roc_auc, n_events;
-        in its attrs["skipped"] a dict, part that can't be had -> reason
+    returns: DataFrame, a row a part: value, low, high (ROC AUC on the test events, bootstrap 95 %), accuracy, accuracy_low,
+        accuracy_high, n_events; in its attrs["skipped"] a dict, part that can't be had -> reason
     """
     rows = digest(np.concatenate([split.train, split.validation, split.test]).tobytes()).hexdigest()
     key = [sha256(spectrograms.path), rows, asdict(config)]
@@ -107,7 +107,7 @@ def train_parts(spectrograms, split, config=TrainingConfig(), folder=None, known
             found[part] = known[part] if part in known else kept(path, json.loads(json.dumps(key)), compute)
         except ForeshapError as error:
             skipped[part] = str(error)
-    table = pd.concat(found).droplevel(1) if found else pd.DataFrame(columns=["value", "low", "high", "roc_auc", "n_events"])
+    table = pd.concat(found).droplevel(1) if found else pd.DataFrame(columns=["value", "low", "high", "n_events"])
     table.attrs["skipped"] = skipped
     return table
 
@@ -120,6 +120,6 @@ def _trained(spectrograms, split, config):
 
 def _row(metrics, intervals, split):
     """One row of train_parts()."""
-    low, high = intervals["accuracy"]
-    row = {"value": metrics["accuracy"], "low": low, "high": high, "roc_auc": metrics["roc_auc"]}
+    name = {"roc_auc": ("value", "low", "high"), "accuracy": ("accuracy", "accuracy_low", "accuracy_high")}
+    row = {column: number for score, columns in name.items() for column, number in zip(columns, (metrics[score], *intervals[score]))}
     return pd.DataFrame([row | {"n_events": len(split.test)}])

@@ -198,8 +198,8 @@ def drift(e):
         draws = np.random.default_rng(e.seed).choice(mine, (200, len(mine)))
         low, high = np.percentile([spearmanr(days[d], scores[d])[0] for d in draws], (2.5, 97.5))
         value = spearmanr(days[mine], scores[mine])[0]
-        rows.append({"control": f"drift among {name}s (rank correlation)", "measured": value, "low": low, "high": high,
-                     "chance": 0.0, "n_events": len(mine), "if_path": "0, or toward the mainshock",
+        rows.append({"control": f"drift of {name}s (correlation)", "measured": value, "low": low, "high": high,
+                     "chance": 0.0, "n_events": len(mine), "if_path": "0, or toward mainshock",
                      "if_station": "0 for a step, else a drift"})  # fmt: skip
     return pd.DataFrame(rows)
 

@@ -268,7 +268,9 @@ def _variant_of(frequency, time):
     nperseg = round(rate / frequency[1])
     seconds = nperseg / rate + (len(time) - 1) * hop
     before, overlap = SECONDS_BEFORE_P, nperseg - round(hop * rate)
-    return Variant(f"P{nperseg}-{seconds:.0f}s", "P", before, round(seconds) - before, nperseg, overlap, float(rate))
+    variant = Variant(f"P{nperseg}-{seconds:.0f}s", "P", before, round(seconds) - before, nperseg, overlap, float(rate))
+    np.testing.assert_allclose(variant.times + before, time, atol=1e-6, err_msg="uneven times")
+    return variant
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ def page_rows(table, parts, agreeing, shares):
     before = shares[shares["part"] == "before P"].set_index("series")
     noise = parts.index == "before P"
     added = {
-        "CNN trained on a part (accuracy)": (parts, 0.5, np.where(noise, "chance", "above chance"), "above chance"),
+        "CNN trained on a part": (parts, 0.5, np.where(noise, "chance", "above chance"), "above chance"),
         "maps: rank correlation": (agreeing, 0.0, "high: the data decided", "high: the data decided"),
         "maps: share of |SHAP| before P": (before, before["area"].mean(), "as with random weights", "more"),
     }

@@ -289,3 +289,38 @@ def test_share_before_the_arrival():
     values[0, :, :, variant.times < -0.33] = 1.0
     values[1, 0, 0, [5, 15, 20]] = (-1, 1, 2)  # frames centred at -3.08 s, 0.12 s and 1.72 s
     np.testing.assert_allclose(foreshap.share_before(values, variant), [1.0, 0.25])
+
+
+def test_maps_of_both_alignments_meet_in_time_after_p():
+    """One pixel of energy at a known time after P lands in the same bin whichever arrival the variant is aligned on."""
+    edges, s_p = (np.arange(-2, 12.1, 1.0), np.arange(0, 50.1, 10.0)), np.array([1.5, 2.7])
+    found = []
+    for name in ("P64", "S64"):
+        variant = foreshap.VARIANTS[name]
+        maps = np.zeros((2, *variant.shape))
+        for k, s in enumerate(s_p):
+            at = 4.5 - (s if variant.phase == "S" else 0)
+            maps[k, 0, 10, np.abs(variant.times - at).argmin()] = 1
+        found.append(foreshap.after_p(maps, variant, s_p, *edges))
+    for binned in found:
+        assert (binned[:, 0, 1, 5:8].sum(axis=1) == pytest.approx(1)) and binned.sum() == pytest.approx(2)
+        assert (binned[:, 0, 1].argmax(axis=1) == 6).all()
+
+
+def test_agreements_of_pairs_and_trainings():
+    rng = np.random.default_rng(0)
+    a, b, c = (rng.normal(size=(10, 3, 4, 5)) for _ in range(3))
+    table = foreshap.agreements({"one": a, "two": a, "three": b}, {"same": (c, 3 * c), "opposite": (c, -c)})
+    assert table.loc["same", "value"] == pytest.approx(1) and table.loc["opposite", "value"] == pytest.approx(-1)
+    between = foreshap.agreement(a, b).iloc[0]["value"]
+    assert table.loc["3 trainings", "value"] == pytest.approx((1 + 2 * between) / 3)
+    assert list(foreshap.agreements({"one": a}, {"same": (a, a)}).index) == ["same"]
+
+
+def test_randomisation_steps_lose_the_signed_map(trained):
+    s, model = trained.spectrograms, trained.result.model
+    x = trained.result.scaling(s.values[:8])
+    maps = foreshap.shap_tensors(model, x[:3], x).values
+    steps = foreshap.randomisation_steps(model, x[:3], x, maps, 0)
+    layers = [name for name, layer in model.named_modules() if hasattr(layer, "reset_parameters")]
+    assert list(steps.index) == layers[::-1] and abs(steps["signed"].iloc[-1][0]) < 0.3

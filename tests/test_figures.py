@@ -124,3 +124,79 @@ def test_a_matrix_is_written_where_it_is_drawn(ax):
     figures.matrix(ax, table, "rank correlation")
     assert [text.get_text() for text in ax.texts] == ["1.00", "0.20", "0.20", "1.00"]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["one", "two"]
+
+
+def rows(n, **columns):
+    value = np.linspace(0.4, 0.9, n)
+    return pd.DataFrame({"value": value, "low": value - 0.05, "high": value + 0.05, "n_events": 100} | columns)
+
+
+def test_measurements_are_drawn_where_they_are(ax):
+    table = rows(3).set_axis(["first", "second", "third"])
+    figures.measured(ax, table, "ROC AUC")
+    dots = [line.get_xydata()[0].tolist() for line in ax.lines if line.get_marker() == "o"]
+    assert dots == [[value, place] for place, value in enumerate(table["value"])]
+    assert [t.get_text() for t in ax.get_yticklabels()] == list(table.index)
+    assert ax.get_ylim()[0] > ax.get_ylim()[1] and sum("n = 100" in t.get_text() for t in ax.texts) == 3
+
+
+def test_weighted_histograms_keep_each_classs_number(ax):
+    values, labels, weights = RNG.normal(size=300), np.repeat([0, 1], [100, 200]), RNG.random(300)
+    figures.overlap(ax, values, labels, weights, "magnitude")
+    heights = [sum(bar.get_height() for bar in container) for container in ax.containers if hasattr(container, "patches")]
+    assert [round(h) for h in heights] == [100, 200]
+
+
+def test_placebo_dates_services_and_gaps_are_marked():
+    _, axes = plt.subplots(2, sharex=True)
+    kinds = ["inside foreshocks", "inside aftershocks", "across", "mainshock"]
+    table = rows(4, day=[-5.0, 5.0, 1.0, 0.0], kind=kinds)
+    main = pd.Timestamp("2016-10-30T06:40:17Z")
+    times = pd.Series(main + pd.to_timedelta(np.arange(-10, 10) + 0.5, unit="D"))
+    services = pd.DataFrame({"time": [main + pd.Timedelta(days=3)], "what": ["new digitiser"]})
+    figures.placebo(axes, table, times, (np.arange(20) > 9).astype(int), main, [(-8, -6)], services)
+    assert [c.get_label() for c in axes[0].containers] == kinds
+    assert any(np.allclose(line.get_xdata(), 3) for line in axes[1].lines)
+    assert all("new digitiser" in [t.get_text() for t in ax.texts] for ax in axes)
+    assert any(patch.get_x() == -8 and patch.get_width() == 2 for patch in axes[0].patches)
+    plt.close("all")
+
+
+def test_the_other_pictures_of_controls_show_their_numbers(ax):
+    bins = rows(3, predicted=[0.1, 0.5, 0.9], observed=[0.2, 0.5, 0.8], centre=[1.0, 2.0, 3.0])
+    assert "0.123" in figures.reliability(ax, bins.assign(low=0.1, high=0.9), 0.123).get_title()
+    ax.clear()
+    assert [t.get_text() for t in figures.accuracy_by(ax, bins, "magnitude").texts] == ["100"] * 3
+    ax.clear()
+    shared = pd.concat([rows(2, part=["before P", "S"], series=name, area=0.2) for name in ("foreshocks", "random weights")])
+    figures.shares(ax, shared, "window")
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["before P", "S"] and "%" in ax.get_ylabel()
+    ax.clear()
+    weeks = rows(2, week=[-1, 0], series=["foreshocks", "aftershocks"]).assign(low=np.nan)
+    assert -0.5 in [line.get_xdata()[0] for line in figures.shares_by_week(ax, weeks, 0.2).lines]
+    ax.clear()
+    figures.drift(ax, np.linspace(-5, 5, 100), RNG.normal(size=100), np.repeat([0, 1], 50))
+    assert "days" in ax.get_xlabel()
+
+
+@pytest.mark.parametrize("n", [1, 45])
+def test_the_verdict_page_says_everything_once(n):
+    table = rows(n).rename(columns={"value": "measured"}).assign(
+        group=["1 windows"] * n, control=[f"control {k}" for k in range(n)], chance=0.5, if_path="chance", if_station="above"
+    )  # fmt: skip
+    table.loc[0, ["measured", "low", "high"]] = np.nan
+    before = table.copy()
+    fig = figures.verdict_page(plt.figure(figsize=(8.27, 11.69)), table, "mixed", ["why"], {"6 placebo": "no times"}, "demo, SIMULATED")
+    texts = [t.get_text() for t in fig.axes[0].texts]
+    assert any("mixed" in t for t in texts) and "demo, SIMULATED" in texts and any("6 placebo: no times" in t for t in texts)
+    assert [texts.count(f"control {k}") for k in range(n)] == [1] * n and texts.count("not measured") == 1
+    heights = [t.get_position()[1] for t in fig.axes[0].texts]
+    assert 0 < min(heights) and max(heights) < 1
+    assert min(t.get_fontsize() for t in fig.axes[0].texts) >= 4.5
+    pd.testing.assert_frame_equal(table, before)
+    plt.close("all")
+
+
+def test_every_verdict_has_its_own_colour_and_symbol():
+    assert set(figures.VERDICT_STYLE) == set(foreshap.VERDICTS)
+    assert all(len(set(column)) == 5 for column in zip(*figures.VERDICT_STYLE.values()))

@@ -87,7 +87,7 @@ def real_places(tmp_path_factory, iquique):
 def test_the_same_notebooks_run_on_real_seismograms(notebook, real_places):
     check_no_warnings(run(notebook, **real_places, **FEW))
     data = Path(real_places["DATA"]) / "iquique"
-    for name in foreshap.VARIANTS if notebook == NOTEBOOKS[-1] else ():
+    for name in foreshap.VARIANTS if notebook == NOTEBOOKS[4] else ():
         tensors, shap = (
             foreshap.load_spectrograms(data / f"{name}.h5"),
             foreshap.load_shap(data / "shap" / f"{name}.h5"),
@@ -95,6 +95,18 @@ def test_the_same_notebooks_run_on_real_seismograms(notebook, real_places):
         assert np.bincount(tensors.labels).tolist() == [40, 334]
         assert shap.values.shape == (6, *foreshap.VARIANTS[name].shape)
         assert shap.table["additivity_error"].max() < 1e-4 and "simulated" not in shap.attributes
+
+
+def test_controls_of_published_spectrograms_without_dates(nrca, tmp_path):
+    declared = (ROOT / "data" / "datasets.toml").read_text()
+    (tmp_path / "datasets.toml").write_text(declared.replace("../../shared/data/nrca", str(nrca)))
+    book = run(NOTEBOOKS[5], **FEW, DATASET="nrca_published", DATA=str(tmp_path), CHECKPOINTS=str(tmp_path / "checkpoints"))
+    check_no_warnings(book)
+    found = json.loads((tmp_path / "nrca_published" / "controls" / "P64-13s" / "verdict.json").read_text())
+    measured = {row["control"]: row["measured"] for row in found["rows"]}
+    assert found["verdict"] == "station/background" and found["simulated"] == "no"
+    assert measured["noise before P"] > 0.95 > measured["minus own noise"] > 0.8
+    assert set(found["skipped"]) == {"4 matched", "6 placebo", "6 drift", "9 stations"}
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS)

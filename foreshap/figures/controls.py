@@ -17,7 +17,7 @@ VERDICT_STYLE = {  # colour and symbol: one is enough to tell them apart
     "mixed": ("#CC79A7", "✚"),
     "undecided": ("0.45", "○"),
 }
-COLUMNS, AXIS = (0.05, 0.3, 0.46, 0.665), (0.805, 0.115)  # of the verdict's page: texts, and start and length of 0 to 1
+COLUMNS, AXIS = (0.05, 0.3, 0.46, 0.665), (0.8, 0.105)  # of the verdict's page: texts, and start and length of 0 to 1
 KINDS = {  # of placebo dates: colour, marker, size
     "inside foreshocks": (CLASS_COLOURS[0], "o", 6),
     "inside aftershocks": (CLASS_COLOURS[1], "^", 6),
@@ -233,7 +233,7 @@ def _controls_table(ax, table, top, bottom):
     write = lambda x, y, text, **options: ax.text(x, y, text, fontsize=size, va="center", **options)
     for x, name in zip(COLUMNS, ("control", "fault or path predicts", "station or catalogue predicts", "measured")):
         write(x, top, name, weight="bold")
-    for x, name in zip((*(AXIS[0] + AXIS[1] * np.array([0, 0.5, 1])), 0.965), ("0", "0.5", "1", "events")):
+    for x, name in zip((*(AXIS[0] + AXIS[1] * np.array([0, 0.5, 1])), 0.97), ("0", "0.5", "1", "events")):
         write(x, top, name, weight="bold", ha="center" if name != "events" else "right")
     y = top
     for group, rows in table.groupby("group", sort=False):
@@ -254,4 +254,4 @@ def _control_row(ax, write, y, row):
     ax.plot(place(np.array([row.chance] * 2)), [y - 0.004, y + 0.004], color="0.5", linewidth=0.8)
     ax.plot(place(np.array([row.low, row.high])), [y, y], color=INK, linewidth=2)
     ax.plot(place(row.measured), y, "o", color=INK, markersize=3)
-    return write(0.965, y, f"{row.n_events:.0f}", ha="right")
+    return write(0.97, y, f"{row.n_events:.0f}", ha="right")
