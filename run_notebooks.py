@@ -34,15 +34,18 @@ KEEP_FREED_MEMORY = {  # glibc gives large blocks back at once and each training
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
 }
-README_FIGURES = (
-    "preprocess/rgb",
-    "p_wave_model_training/scores",
-    "explainability_s/means-figure",
-    "explainability_s/tiles-figure",
-    "explainability_s/truth",
-    "controls/page",
-    "controls/windows",
-)
+README_FIGURES = {
+    "demo": (
+        "preprocess/rgb",
+        "p_wave_model_training/scores",
+        "explainability_s/means-figure",
+        "explainability_s/tiles-figure",
+        "explainability_s/truth",
+        "controls/page",
+    ),
+    "nrca_published": ("controls/page",),
+    "iquique": ("controls/page",),
+}
 
 
 def run(notebook, reports, parameters):
@@ -68,6 +71,11 @@ def run(notebook, reports, parameters):
             (figures / f"{cell['id']}.png").write_bytes(base64.b64decode(picture))
 
 
+def media_name(dataset, figure):
+    """Name in media/ of a figure, <notebook>/<cell id>."""
+    return ("" if dataset == "demo" else f"{dataset}-") + figure.replace("/", "-") + ".png"
+
+
 def stages(dataset):
     """Notebooks to run on a dataset, those of one tuple side by side."""
     if foreshap.datasets(ROOT / "data")[dataset]["source"] == "spectrograms":  # no seismograms: the controls alone
@@ -78,7 +86,7 @@ def stages(dataset):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="demo", help="name in data/datasets.toml")
-    parser.add_argument("--media", action="store_true", help="update the README's figures in media/")
+    parser.add_argument("--media", action="store_true", help="update the README's figures of this dataset in media/")
     arguments = parser.parse_args()
     reports = ROOT / "reports" / arguments.dataset
     os.environ.update(KEEP_FREED_MEMORY)  # for the kernels started below
@@ -92,8 +100,8 @@ def main():
             list(pool.map(partial(run, reports=reports, parameters={"DATASET": arguments.dataset}), stage))
         print(f"{' and '.join(stage)}: {time.monotonic() - start:.0f} s", flush=True)
     if arguments.media:
-        for figure in README_FIGURES:
-            shutil.copy(reports / "figures" / f"{figure}.png", ROOT / "media" / f"{figure.replace('/', '-')}.png")
+        for figure in README_FIGURES[arguments.dataset]:
+            shutil.copy(reports / "figures" / f"{figure}.png", ROOT / "media" / media_name(arguments.dataset, figure))
     print(f"Read {reports.relative_to(ROOT)}/*.html")
 
 

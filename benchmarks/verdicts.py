@@ -46,11 +46,18 @@ def judged(name, setting, seed, events, variant):
     effects = CAUSES[name][1 + SETTINGS.index(setting)]
     with tempfile.TemporaryDirectory() as folder:
         foreshap.preprocess(
-            foreshap.simulate_sequence(f"{folder}/waveforms", events, seed, effects), folder, [foreshap.VARIANTS[variant]]
+            foreshap.simulate_sequence(f"{folder}/waveforms", events, seed, effects),
+            folder,
+            [foreshap.VARIANTS[variant]],
         )
         controls = foreshap.run_controls(foreshap.load_spectrograms(f"{folder}/{variant}.h5"), seed)
     low = controls.table.drop_duplicates("control").set_index("control")["low"]
-    keys = ("noise before P, matched", "catalogue alone", "signal above a common floor, matched", "signal minus own noise, matched")
+    keys = (
+        "noise before P, matched",
+        "catalogue alone",
+        "signal above a common floor, matched",
+        "signal minus own noise, matched",
+    )
     return {"setting": setting, "name": name, "cause": CAUSES[name][0], "seed": seed, "verdict": controls.verdict,
             **{f"low: {k}": round(float(low.get(k, float("nan"))), 3) for k in keys}}  # fmt: skip
 

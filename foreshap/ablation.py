@@ -13,6 +13,7 @@ from .features import known_mean
 from .files import ForeshapError, kept, sha256
 from .tiles import WINDOWS, frame_windows
 from .training import TrainingConfig, train
+from .waveforms import known_s_p
 
 PARTS = (*WINDOWS, "everything", "minus own noise", "minus own coda")
 LEAST_FRAMES = 4  # the network halves the time axis twice
@@ -49,14 +50,13 @@ def part_of(spectrograms, part):
 
 def _windows(spectrograms, part):
     """Window of each frame of each event, int (N, T); without S-P times only before P (0) and after it (1)."""
-    variant, table = spectrograms.variant, spectrograms.table
-    s_p = table.get("p_s_diff_sec", pd.Series(np.nan, table.index)).to_numpy(float)
-    if (s_p > 0).all():
+    variant, s_p = spectrograms.variant, known_s_p(spectrograms.table)
+    if np.isfinite(s_p).all():
         return np.stack([frame_windows(variant, s) for s in s_p])
     if variant.phase == "S" or part not in ("before P", "minus own noise"):
         raise ForeshapError("S-P times are not known")
     ends = variant.times + variant.nperseg / variant.sampling_rate / 2
-    return np.tile((ends > 1e-6).astype(int), (len(table), 1))
+    return np.tile((ends > 1e-6).astype(int), (len(s_p), 1))
 
 
 def _extent(chosen):
@@ -107,7 +107,8 @@ def train_parts(spectrograms, split, config=TrainingConfig(), folder=None, known
             found[part] = known[part] if part in known else kept(path, json.loads(json.dumps(key)), compute)
         except ForeshapError as error:
             skipped[part] = str(error)
-    table = pd.concat(found).droplevel(1) if found else pd.DataFrame(columns=["value", "low", "high", "n_events"])
+    empty = pd.DataFrame(columns=["value", "low", "high", "n_events"])
+    table = pd.concat(found).droplevel(1) if found else empty
     table.attrs["skipped"] = skipped
     return table
 
@@ -121,5 +122,9 @@ def _trained(spectrograms, split, config):
 def _row(metrics, intervals, split):
     """One row of train_parts()."""
     name = {"roc_auc": ("value", "low", "high"), "accuracy": ("accuracy", "accuracy_low", "accuracy_high")}
-    row = {column: number for score, columns in name.items() for column, number in zip(columns, (metrics[score], *intervals[score]))}
+    row = {
+        column: number
+        for score, columns in name.items()
+        for column, number in zip(columns, (metrics[score], *intervals[score]))
+    }
     return pd.DataFrame([row | {"n_events": len(split.test)}])

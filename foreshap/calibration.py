@@ -15,9 +15,9 @@ def reliability(margins, labels, bins=10):
     labels: array (N,), 0 or 1
     bins: int, of equal width
 
-    returns: DataFrame, a row a bin with events: predicted (mean probability), observed (share of aftershocks), low, high
-        (Wilson's 95 % interval), n_events; and the expected calibration error, the mean |observed - predicted| over events
-        (Naeini et al., 2015)
+    returns: DataFrame, a row a bin with events: predicted (mean probability), observed (share of aftershocks), low,
+        high (Wilson's 95 % interval), n_events; and the expected calibration error, the mean |observed - predicted|
+        over events (Naeini et al., 2015)
     """
     probability, labels = expit(np.asarray(margins, dtype=float)), np.asarray(labels)
     place = np.minimum((probability * bins).astype(int), bins - 1)

@@ -80,7 +80,7 @@ def waveform_folder(name, data="data", **simulation):
         recipe = {key: declared[key] for key in ("n_events", "seed", "effects") if key in declared} | simulation
         return _built(folder, recipe, lambda output: simulate_sequence(output, **recipe))
     if declared["source"] == "spectrograms":
-        raise ForeshapError(f"Dataset {name} holds spectrograms and no seismograms: begin with explainability/controls.ipynb.")
+        raise ForeshapError(f"Dataset {name} holds no seismograms: begin with explainability/controls.ipynb.")
     source = data / declared["waveforms"]
     if declared["source"] == "continuous":
         build = lambda output: from_continuous(source, data / declared["picks"], output, declared["mainshock"])

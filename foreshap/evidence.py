@@ -1,8 +1,9 @@
 """Controls by plain models: where the information that tells the classes apart could come from.
 
 Each control takes an Evidence and returns a table, a row a measurement: control, measured (ROC AUC of held-out events by
-logistic regression, unless it says otherwise), low and high (bootstrap 95 %), chance, n_events, and in words what a change
-on the fault or path and what one at the station or in the catalogue would give. Plain, because there are hundreds of fits.
+logistic regression, unless it says otherwise), low and high (bootstrap 95 %), chance, n_events, and in words what a
+change on the fault or path and what one at the station or in the catalogue would give. Plain, because there are
+hundreds of fits.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from . import features
 from .demo import simulate_sequence
 from .files import ForeshapError
 from .separability import (
-    LEAST,
     check_enough,
     days_from_mainshock,
     effective_events,
@@ -78,7 +78,9 @@ def gather(spectrograms, seed=0):
     try:
         check_enough(np.bincount(labels[quiet], minlength=2))
     except ForeshapError as error:
-        raise ForeshapError(f"{spectrograms.path} can't be controlled, {error}, each with undisturbed noise before P.") from error
+        raise ForeshapError(
+            f"{spectrograms.path} can't be controlled, {error}, each with undisturbed noise before P."
+        ) from error
     table, labels = spectrograms.table[quiet].reset_index(drop=True), labels[quiet]
     known = known_times(table).notna().all()
     catalogue = features.catalogue(table)
@@ -151,7 +153,9 @@ def splits(e):
     for kind in ("random", "clusters", "time blocks", "weeks"):
         try:
             parts = folds(e.table, kind, e.seed)
-            rows.append(_row(e, f"split: {kind}", e.spectra, "all splits alike", "random better than blocks", parts=parts))
+            rows.append(
+                _row(e, f"split: {kind}", e.spectra, "all splits alike", "random better than blocks", parts=parts)
+            )
         except ForeshapError:
             continue
     return pd.DataFrame(rows)
@@ -186,7 +190,9 @@ def stands_out(table, least, what="signal"):
     """
     table = table[table["what"] == what]
     inside = table[table["kind"].str.startswith("inside") & (table["low"] > least)]
-    return bool((table.loc[table["kind"] == "mainshock", "measured"].to_numpy()[:, None] > inside["measured"].to_numpy()).all())
+    return bool(
+        (table.loc[table["kind"] == "mainshock", "measured"].to_numpy()[:, None] > inside["measured"].to_numpy()).all()
+    )
 
 
 def drift(e):
@@ -253,7 +259,7 @@ def stations(e):
     for rows, _ in parts:
         check_enough(np.bincount(e.labels[rows], minlength=2))
     return pd.DataFrame([
-        _row(e, "other stations, signal minus own noise", above_own_noise(e), "above chance, with geometry", CHANCE, parts=parts),
+        _row(e, "other stations, signal", above_own_noise(e), "above chance, with geometry", CHANCE, parts=parts),
         _row(e, "other stations, noise before P", noise_before_p(e), CHANCE, CHANCE, parts=parts),
     ])  # fmt: skip
 

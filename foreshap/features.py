@@ -6,7 +6,7 @@ import pandas as pd
 from .files import ForeshapError
 from .splits import KM_PER_DEGREE
 from .tiles import WINDOWS, frame_windows
-from .waveforms import known_times
+from .waveforms import known_s_p, known_times
 
 CODA_EDGES = (4.0, 8.0)  # after P: the coda in three parts, so that its decay shows [s]
 PARTS = (*WINDOWS[:3], *(f"coda {part}" for part in ("to 4 s", "4 to 8 s", "from 8 s")))
@@ -35,11 +35,10 @@ def window_spectra(spectrograms):
 
 def s_p_times(spectrograms):
     """S-P time of each event [s], float (N,); NO_S_P where the table has none and windows start at P."""
-    table, variant = spectrograms.table, spectrograms.variant
-    s_p = table.get("p_s_diff_sec", pd.Series(np.nan, table.index)).to_numpy(float)
-    if variant.phase == "S" and not (s_p > 0).all():
+    s_p = known_s_p(spectrograms.table)
+    if spectrograms.variant.phase == "S" and np.isnan(s_p).any():
         raise ForeshapError(f"{spectrograms.path} is aligned on S and lacks S-P times: use a variant aligned on P.")
-    return np.where(s_p > 0, s_p, NO_S_P)
+    return np.where(np.isnan(s_p), NO_S_P, s_p)
 
 
 def window_names(table):
@@ -49,8 +48,8 @@ def window_names(table):
 
     returns: list of str
     """
-    known = (table.get("p_s_diff_sec", pd.Series(np.nan, table.index)) > 0).all()
-    return list(WINDOWS) if known else ["before P", "0 to 2 s after P", "2 to 4 s after P", "from 4 s after P"]
+    known = np.isfinite(known_s_p(table)).all()
+    return list(WINDOWS if known else ("before P", *(f"{span} s after P" for span in ("0 to 2", "2 to 4", "from 4"))))
 
 
 def _frame_parts(variant, s_p):

@@ -20,6 +20,7 @@ def window_shares(values, variant, s_p):
 
     returns: DataFrame (N rows), a column a window
     """
+
     def shares(value, s):
         window = frame_windows(variant, s)
         return np.bincount(window, np.abs(value).sum(axis=(0, 1)), len(WINDOWS)) / np.abs(value).sum()

@@ -115,7 +115,9 @@ def roc_auc(scores, labels, weights=None, seed=0):
 def check_enough(counts):
     """Raise ForeshapError unless both classes have LEAST events (counts: two numbers)."""
     if min(counts) < LEAST:
-        raise ForeshapError(f"too few events: {counts[0]:.0f} foreshocks, {counts[1]:.0f} aftershocks, {LEAST} are needed")
+        raise ForeshapError(
+            f"too few events: {counts[0]:.0f} foreshocks, {counts[1]:.0f} aftershocks, {LEAST} are needed"
+        )
 
 
 def overlap_weights(covariates, labels):

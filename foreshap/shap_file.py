@@ -29,7 +29,7 @@ from .spectrograms import (
 from .threads import each, one_thread
 from .tiles import physical_tiles
 from .variants import Variant
-from .waveforms import CLASSES
+from .waveforms import CLASSES, known_s_p
 
 BATCH = 8  # events explained by one worker at a time, and written together
 FILLED = ("shap", "shap_standard_error", "base_value", "seconds", "additivity_error")  # in this order
@@ -196,8 +196,7 @@ def _opened(task):
 def _prepared(task):
     """Function from an event and its row to its values, base value and standard error."""
     checkpoint, spectrograms = _opened(task)
-    variant, table = checkpoint.variant, spectrograms.table
-    s_p = table.get("p_s_diff_sec", pd.Series(np.nan, table.index)).to_numpy()  # asked for by tiles and own noise alone
+    variant, s_p = checkpoint.variant, known_s_p(spectrograms.table)  # asked for by tiles and own noise alone
     options = dict(task.options)
     if task.method == "tiles":
         options = {"tiles": lambda row: physical_tiles(variant, s_p[row])} | options

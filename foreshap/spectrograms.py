@@ -245,11 +245,12 @@ def import_spectrograms(path, output, **attributes):
         raise ForeshapError(f"{path} holds no published spectrograms ({error}): download it again.") from error
     if shape != (n, *variant.shape) or not set(labels) <= {0, 1} or len(arrays["source_id"]) != n:
         raise ForeshapError(
-            f"{path} holds spectrograms of shape {shape} for {n} labels {labels}, its axes ask for {(n, *variant.shape)} "
-            "and labels 0 and 1: download it again."
+            f"{path} holds spectrograms of shape {shape} for {n} labels {labels}, its axes ask for "
+            f"{(n, *variant.shape)} and labels 0 and 1: download it again."
         )
     names = [f"{source}_EV" for source in arrays["source_id"]]
-    table = pd.DataFrame({"trace_name": names, "source_id": arrays["source_id"].astype(str), "label": arrays["label"].astype("i1")})
+    table = pd.DataFrame({"trace_name": names, "source_id": arrays["source_id"].astype(str)})
+    table = table.assign(label=arrays["label"].astype("i1"))
     target = Path(output) / f"{variant.name}.h5"
     with _tensor_file(target, variant) as file:
         for first in range(0, n, BATCH):
@@ -257,8 +258,9 @@ def import_spectrograms(path, output, **attributes):
         file["spectrogram"].attrs["units"] = "1"
         write_columns(file, table)
         attach_axes(file["spectrogram"])
-        file.attrs.update({"scaled": "log10 of the power, each event to 0..255 over its components together"} | attributes)
-        file.attrs.update(source_sha256=json.dumps({Path(path).name: sha256(path)}), history="foreshap.import_spectrograms")
+        file.attrs["scaled"] = "log10 of the power, each event to 0..255 over its components together"
+        file.attrs["source_sha256"] = json.dumps({Path(path).name: sha256(path)})
+        file.attrs.update({"history": "foreshap.import_spectrograms"} | attributes)
     return target
 
 

@@ -56,7 +56,9 @@ def run_controls(spectrograms, seed=0, folder=None, notches=()):
     for name, control in tqdm(CONTROLS.items(), desc="controls", unit="control"):
         options = {"notches": notches} if name == "7 bands" else {}
         try:
-            details[name] = kept(folder and Path(folder) / f"{name.replace(' ', '-')}.json", key, lambda: control(evidence, **options))
+            details[name] = kept(
+                folder and Path(folder) / f"{name.replace(' ', '-')}.json", key, lambda: control(evidence, **options)
+            )
         except ForeshapError as error:
             skipped[name] = str(error)
     return _judged(details, skipped)
@@ -129,7 +131,7 @@ def _reasons(table, found, unmatched, details, skipped):
 
 
 def page_rows(table, parts, agreeing, shares):
-    """The plain controls' rows and beside them, for the reader, those of the CNN and its maps: for figures.verdict_page().
+    """The plain controls' rows, and for the reader those of the CNN and its maps: for figures.verdict_page().
 
     table: DataFrame of Controls
     parts: DataFrame of train_parts()
@@ -161,6 +163,11 @@ def write_verdict(controls, path, **about):
     about: what else JSON can hold: dataset, variant, simulated...
     """
     rows = controls.table.astype(object).where(controls.table.notna(), None).to_dict("records")
-    content = about | {"verdict": controls.verdict, "reasons": controls.reasons, "skipped": controls.skipped, "rows": rows}
+    content = about | {
+        "verdict": controls.verdict,
+        "reasons": controls.reasons,
+        "skipped": controls.skipped,
+        "rows": rows,
+    }
     with written_whole(Path(path)) as partial:
         partial.write_text(json.dumps(content, indent=2, default=float) + "\n")

@@ -114,6 +114,12 @@ def known_times(table):
     return event_times(table) if "trace_start_time" in table else pd.Series(pd.NaT, table.index, "datetime64[ns, UTC]")
 
 
+def known_s_p(table):
+    """S-P time of each event [s], float array (N,); NaN where it is unknown or not positive."""
+    s_p = table.get("p_s_diff_sec", pd.Series(np.nan, table.index)).to_numpy(float)
+    return np.where(s_p > 0, s_p, np.nan)
+
+
 def write_waveforms(folder, station, period, traces, rows, **attributes):
     """Write one station's traces and their table, each file aside and renamed when whole.
 

@@ -14,7 +14,9 @@ from foreshap.tiles import frame_windows
 def counted(request, demo):
     """A tensor file's events with each value the number of its frame."""
     s = foreshap.load_spectrograms(demo.folder / f"{request.param}.h5")
-    return replace(s, values=np.broadcast_to(np.arange(s.variant.shape[2], dtype=np.float32), (len(s.labels), *s.variant.shape)))
+    return replace(
+        s, values=np.broadcast_to(np.arange(s.variant.shape[2], dtype=np.float32), (len(s.labels), *s.variant.shape))
+    )
 
 
 @pytest.mark.parametrize("part, window", [("before P", 0), ("P to S", 1), ("S", 2), ("coda", 3)])
@@ -32,7 +34,9 @@ def test_a_window_holds_its_own_frames_and_their_mean(counted, part, window):
 
 def test_a_gain_of_the_recording_cancels_relative_to_noise_and_coda(demo):
     s = foreshap.load_spectrograms(demo.folder / "P64.h5")
-    gain = np.random.default_rng(0).normal(size=(len(s.labels), 3, 33, 1)).astype(np.float32)  # each component and frequency
+    gain = (
+        np.random.default_rng(0).normal(size=(len(s.labels), 3, 33, 1)).astype(np.float32)
+    )  # each component and frequency
     louder = replace(s, values=s.values[:] + gain)
     for part in ("minus own noise", "minus own coda"):
         before, after = foreshap.part_of(s, part), foreshap.part_of(louder, part)
@@ -58,6 +62,8 @@ def test_networks_are_trained_once(demo, tmp_path):
     assert list(first.index) == list(PARTS) and first.attrs["skipped"] == {}
     assert first.loc["everything", "accuracy"] == checkpoint.card["metrics"]["accuracy"]
     times = {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
-    again = foreshap.train_parts(s, split, config, tmp_path, {"everything": foreshap.trained(s, tmp_path / "P64.pt", split, config)})
+    again = foreshap.train_parts(
+        s, split, config, tmp_path, {"everything": foreshap.trained(s, tmp_path / "P64.pt", split, config)}
+    )
     assert times == {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
     np.testing.assert_array_equal(first.to_numpy(float), again.to_numpy(float))

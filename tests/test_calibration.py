@@ -25,7 +25,9 @@ def test_wilsons_interval_by_its_formula():
     table = foreshap.accuracy_by(np.arange(50.0), np.arange(50) % 5 > 0, bins=1)
     z, n, p = NormalDist().inv_cdf(0.975), 50, 0.8
     middle, half = (p + z**2 / 2 / n) / (1 + z**2 / n), z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / 4 / n**2)
-    assert table.loc[0, ["value", "low", "high", "centre"]].to_list() == pytest.approx([p, middle - half, middle + half, 24.5])
+    assert table.loc[0, ["value", "low", "high", "centre"]].to_list() == pytest.approx(
+        [p, middle - half, middle + half, 24.5]
+    )
 
 
 def test_accuracy_falls_where_it_falls():

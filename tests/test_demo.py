@@ -92,6 +92,8 @@ def test_without_effects_the_truth_is_the_sequence(tmp_path):
         ("noise_band", 3.0),
         ("site_peak", 2.0),
         ("noise_level", 0.5),
+        ("gain", 0.3),
+        ("corner", 0.02),
     ],
 )
 def test_each_effect_acts_where_it_should(tmp_path, effect, size):
@@ -116,6 +118,17 @@ def test_each_effect_acts_where_it_should(tmp_path, effect, size):
         )
     elif effect == "noise_level":
         np.testing.assert_allclose(noise[:, 2:-1], 1.0, atol=0.02)
+    elif effect == "gain":
+        np.testing.assert_allclose(change[:, 2:-1].mean(axis=2), 0.6, atol=0.03)  # waves and noise alike
+    elif effect == "corner":  # one pole at 50 Hz
+        expected = -np.log10(1 + (f / 50) ** 2)
+        np.testing.assert_allclose(
+            noise[:, 2:22], np.tile(expected, (3, 1))[:, 2:22], atol=0.03
+        )  # above: what the taper leaks
+        np.testing.assert_allclose(shaking[:, 2:25], np.tile(expected, (3, 1))[:, 2:25], atol=0.05)
+    elif effect == "site_peak":  # the noise crosses the same site
+        np.testing.assert_allclose(noise[:2, 3:25], shaking[:2, 3:25], atol=0.1)
+        assert noise[:2, site].mean() > 0.1 and np.abs(noise[2]).max() < 0.02
     else:
         assert np.abs(noise).max() < 0.02
     if effect == "site_peak":
@@ -146,9 +159,27 @@ def test_catalogue_effects_and_nuisances(tmp_path):
     assert 1 <= len(lost) <= 10 and 4 <= len(second) <= 16
 
 
+def test_other_hours_and_a_noise_that_follows_them(tmp_path):
+    folder = foreshap.simulate_sequence(tmp_path, 600, 2, effects={"hours": 0.8})
+    foreshap.preprocess(folder, folder, (foreshap.VARIANTS["P64"],))
+    s = foreshap.load_spectrograms(folder / "P64.h5")
+    hour = foreshap.event_times(s.table).dt.hour.to_numpy()
+    at_work = (hour >= 8) & (hour < 16)
+    assert at_work[s.labels == 0].mean() == pytest.approx(1 / 3, abs=0.08)
+    assert at_work[s.labels == 1].mean() == pytest.approx(0.8 + 0.2 / 3, abs=0.06)
+    before = s.values[:][..., s.variant.times < -0.4].mean(axis=(1, 2, 3))
+    for label in (0, 1):  # of both classes: the hour makes the noise, not the class; +- 0.2 in amplitude
+        noon, night = (
+            before[(s.labels == label) & which].mean() for which in (np.abs(hour - 11.5) < 2, (hour < 3) | (hour > 20))
+        )
+        assert noon - night == pytest.approx(2 * 0.2 * 1.7, abs=0.25)
+    after = foreshap.event_times(s.table) > pd.Timestamp(MAINSHOCK, tz="UTC")
+    assert (after == (s.labels == 1)).all()
+
+
 def test_unknown_effects_are_refused(tmp_path):
     with pytest.raises(foreshap.ForeshapError, match="No effect weather"):
         foreshap.simulate_sequence(tmp_path, 10, 0, effects={"weather": 1})
     with pytest.raises(foreshap.ForeshapError, match="at least"):
         foreshap.simulate_sequence(tmp_path, 1, 0)
-    assert not list(tmp_path.iterdir()) and len(EFFECTS) == 11
+    assert not list(tmp_path.iterdir()) and len(EFFECTS) == 14

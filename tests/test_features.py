@@ -23,7 +23,9 @@ def test_window_spectra_are_means_over_the_windows_frames(demo, name):
         frames = [window == 0, window == 1, window == 2, (window == 3) & (after_p <= 4)]
         frames += [(window == 3) & (after_p > 4) & (after_p <= 8), (window == 3) & (after_p > 8)]
         for part, inside in enumerate(frames):
-            np.testing.assert_allclose(spectra[event, part], s.values[event][..., inside].mean(axis=-1), rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(
+                spectra[event, part], s.values[event][..., inside].mean(axis=-1), rtol=1e-5, atol=1e-6
+            )
 
 
 def test_no_frame_before_p_reaches_p():

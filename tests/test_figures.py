@@ -143,7 +143,9 @@ def test_measurements_are_drawn_where_they_are(ax):
 def test_weighted_histograms_keep_each_classs_number(ax):
     values, labels, weights = RNG.normal(size=300), np.repeat([0, 1], [100, 200]), RNG.random(300)
     figures.overlap(ax, values, labels, weights, "magnitude")
-    heights = [sum(bar.get_height() for bar in container) for container in ax.containers if hasattr(container, "patches")]
+    heights = [
+        sum(bar.get_height() for bar in container) for container in ax.containers if hasattr(container, "patches")
+    ]
     assert [round(h) for h in heights] == [100, 200]
 
 
@@ -168,7 +170,9 @@ def test_the_other_pictures_of_controls_show_their_numbers(ax):
     ax.clear()
     assert [t.get_text() for t in figures.accuracy_by(ax, bins, "magnitude").texts] == ["100"] * 3
     ax.clear()
-    shared = pd.concat([rows(2, part=["before P", "S"], series=name, area=0.2) for name in ("foreshocks", "random weights")])
+    shared = pd.concat(
+        [rows(2, part=["before P", "S"], series=name, area=0.2) for name in ("foreshocks", "random weights")]
+    )
     figures.shares(ax, shared, "window")
     assert [t.get_text() for t in ax.get_xticklabels()] == ["before P", "S"] and "%" in ax.get_ylabel()
     ax.clear()
@@ -186,9 +190,15 @@ def test_the_verdict_page_says_everything_once(n):
     )  # fmt: skip
     table.loc[0, ["measured", "low", "high"]] = np.nan
     before = table.copy()
-    fig = figures.verdict_page(plt.figure(figsize=(8.27, 11.69)), table, "mixed", ["why"], {"6 placebo": "no times"}, "demo, SIMULATED")
+    fig = figures.verdict_page(
+        plt.figure(figsize=(8.27, 11.69)), table, "mixed", ["why"], {"6 placebo": "no times"}, "demo, SIMULATED"
+    )
     texts = [t.get_text() for t in fig.axes[0].texts]
-    assert any("mixed" in t for t in texts) and "demo, SIMULATED" in texts and any("6 placebo: no times" in t for t in texts)
+    assert (
+        any("mixed" in t for t in texts)
+        and "demo, SIMULATED" in texts
+        and any("6 placebo: no times" in t for t in texts)
+    )
     assert [texts.count(f"control {k}") for k in range(n)] == [1] * n and texts.count("not measured") == 1
     heights = [t.get_position()[1] for t in fig.axes[0].texts]
     assert 0 < min(heights) and max(heights) < 1

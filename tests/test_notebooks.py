@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import foreshap
-from run_notebooks import NOTEBOOKS, README_FIGURES
+from run_notebooks import NOTEBOOKS, README_FIGURES, media_name
 
 ROOT = Path(__file__).parents[1]
 FEW = {
@@ -136,6 +136,7 @@ def test_the_first_plot_of_the_readme(tmp_path):
 
 def test_the_readme_shows_figures_that_are_there():
     readme = (ROOT / "README.md").read_text()
-    for figure in README_FIGURES:
-        name = f"media/{figure.replace('/', '-')}.png"
-        assert name in readme and (ROOT / name).exists()
+    for dataset, figures in README_FIGURES.items():
+        for figure in figures:
+            name = f"media/{media_name(dataset, figure)}"
+            assert name in readme and (ROOT / name).exists()

@@ -13,7 +13,10 @@ def imported(nrca, tmp_path):
 
 
 def test_the_tensor_file_holds_what_was_published(nrca, imported):
-    with np.load(nrca / "nrca_spectrograms.npz", allow_pickle=False) as file, xarray.open_dataset(imported, engine="h5netcdf") as found:
+    with (
+        np.load(nrca / "nrca_spectrograms.npz", allow_pickle=False) as file,
+        xarray.open_dataset(imported, engine="h5netcdf") as found,
+    ):
         np.testing.assert_array_equal(found["spectrogram"], file["spectrogram"])
         np.testing.assert_array_equal(found["label"], file["label"])
         np.testing.assert_allclose(found["frequency"], file["frequency"])

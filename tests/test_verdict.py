@@ -44,7 +44,10 @@ def test_simulated_causes_are_found(sequences, cause):
 
 def table(noise, catalogue, floor, relative, inside=0.5):
     names = (verdict.NOISE, verdict.CATALOGUE, *verdict.SIGNAL)
-    rows = [{"control": n, "measured": v + 0.02, "low": v, "high": v + 0.04} for n, v in zip(names, (noise, catalogue, floor, relative))]
+    rows = [
+        {"control": n, "measured": v + 0.02, "low": v, "high": v + 0.04}
+        for n, v in zip(names, (noise, catalogue, floor, relative))
+    ]
     placebo = pd.DataFrame({
         "what": "signal", "kind": ["mainshock", "inside foreshocks"], "measured": [floor, inside], "low": [floor, inside]
     })  # fmt: skip

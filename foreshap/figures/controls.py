@@ -4,7 +4,6 @@ import textwrap
 
 import numpy as np
 import pandas as pd
-from cmcrameri import cm
 
 from ..waveforms import CLASSES
 from .maps import CLASS_COLOURS, distribution_edges, event_rate
@@ -63,7 +62,15 @@ def overlap(ax, values, labels, weights, label, bins=25):
     for k, (name, colour) in enumerate(zip(CLASSES, CLASS_COLOURS)):
         mine = labels == k
         scaled = weights[mine] * mine.sum() / weights[mine].sum()
-        ax.hist(values[mine], edges, histtype="step", color=colour, linewidth=1.4, linestyle=("-", "--")[k], label=f"{name}s")
+        ax.hist(
+            values[mine],
+            edges,
+            histtype="step",
+            color=colour,
+            linewidth=1.4,
+            linestyle=("-", "--")[k],
+            label=f"{name}s",
+        )
         ax.hist(values[mine], edges, weights=scaled, color=colour, alpha=0.35, label="matched")
     ax.set(xlabel=label, ylabel="events")
     return ax
@@ -83,10 +90,14 @@ def placebo(axes, table, times, labels, mainshock, gaps=(), services=None):
     for kind, (colour, marker, size) in KINDS.items():
         rows = table[table["kind"] == kind]
         bounds = np.abs(rows[["low", "high"]].to_numpy(float).T - rows["value"].to_numpy(float))
-        axes[0].errorbar(rows["day"], rows["value"], bounds, fmt=marker, color=colour, markersize=size, capsize=3, label=kind)
+        axes[0].errorbar(
+            rows["day"], rows["value"], bounds, fmt=marker, color=colour, markersize=size, capsize=3, label=kind
+        )
     axes[0].axhline(0.5, color="0.5", linestyle=":")
     counts = table["n_events"].min(), table["n_events"].max()
-    axes[0].set(ylabel=f"ROC AUC\n({counts[0]:.0f} to {counts[1]:.0f} events a date)", ylim=(min(0.3, table["low"].min()), 1.02))
+    axes[0].set(
+        ylabel=f"ROC AUC\n({counts[0]:.0f} to {counts[1]:.0f} events a date)", ylim=(min(0.3, table["low"].min()), 1.02)
+    )
     axes[0].legend(frameon=False, fontsize=9, ncol=2, loc="upper left")
     if not axes[1].patches:
         event_rate(axes[1], times, labels, mainshock)
@@ -96,7 +107,9 @@ def placebo(axes, table, times, labels, mainshock, gaps=(), services=None):
         for time, what in () if services is None else services[["time", "what"]].itertuples(index=False):
             day = (pd.Timestamp(time, tz="UTC") if pd.Timestamp(time).tz is None else time) - mainshock
             ax.axvline(day / pd.Timedelta(days=1), color="0.3", linestyle="--", linewidth=1)
-            ax.annotate(what, (day / pd.Timedelta(days=1), 0.02), xycoords=("data", "axes fraction"), rotation=90, fontsize=8)
+            ax.annotate(
+                what, (day / pd.Timedelta(days=1), 0.02), xycoords=("data", "axes fraction"), rotation=90, fontsize=8
+            )
     return axes
 
 
@@ -110,7 +123,15 @@ def drift(ax, days, scores, labels):
     """
     for k, (name, colour) in enumerate(zip(CLASSES, CLASS_COLOURS)):
         order = np.flatnonzero(labels == k)[np.argsort(days[labels == k])]
-        ax.plot(days[order], scores[order], "o^"[k], color=colour, markersize=2.5, alpha=0.4, label=f"{name}s ({len(order)})")
+        ax.plot(
+            days[order],
+            scores[order],
+            "o^"[k],
+            color=colour,
+            markersize=2.5,
+            alpha=0.4,
+            label=f"{name}s ({len(order)})",
+        )
         smooth = pd.Series(scores[order]).rolling(41, center=True, min_periods=10).median()
         ax.plot(days[order], smooth, color="white", linewidth=4)
         ax.plot(days[order], smooth, color=colour, linewidth=2, label="running median of 41")
@@ -132,7 +153,9 @@ def reliability(ax, table, error):
     ax.plot([0, 1], [0, 1], color="0.5", linestyle=":", label="calibrated")
     ax.errorbar(table["predicted"], table["observed"], bounds, fmt="o", color=INK, capsize=3)
     for row in table.itertuples():
-        ax.annotate(f"{row.n_events}", (row.predicted, row.observed), xytext=(5, -9), textcoords="offset points", fontsize=8)
+        ax.annotate(
+            f"{row.n_events}", (row.predicted, row.observed), xytext=(5, -9), textcoords="offset points", fontsize=8
+        )
     ax.set(xlabel="probability of aftershock by the network", ylabel="share of aftershocks (numbers: events)",
            xlim=(-0.03, 1.08), ylim=(-0.05, 1.05), title=f"expected calibration error {error:.3f}")  # fmt: skip
     return ax
@@ -170,7 +193,15 @@ def shares(ax, table, label):
         ax.errorbar(places, 100 * rows["value"], bounds, fmt="o^s"[k % 3], color=colour, capsize=3,
                     label=f"{name} ({rows['n_events'].iloc[0]})")  # fmt: skip
     areas = table.drop_duplicates("part").set_index("part").loc[parts, "area"]
-    ax.hlines(100 * areas, np.arange(len(parts)) - 0.4, np.arange(len(parts)) + 0.4, color="0.6", linewidth=5, alpha=0.5, label="area")
+    ax.hlines(
+        100 * areas,
+        np.arange(len(parts)) - 0.4,
+        np.arange(len(parts)) + 0.4,
+        color="0.6",
+        linewidth=5,
+        alpha=0.5,
+        label="area",
+    )
     ax.set_xticks(range(len(parts)), parts)
     ax.set(xlabel=label, ylabel="share of |SHAP| [%]", ylim=(0, None))
     ax.legend(frameon=False, fontsize=9)
@@ -189,7 +220,9 @@ def shares_by_week(ax, table, area):
         bounds = 100 * np.abs(np.nan_to_num(rows[["low", "high"]].to_numpy().T - rows["value"].to_numpy()))
         ax.errorbar(rows["week"], 100 * rows["value"], bounds, fmt="o^"[k], color=colour, capsize=3, label=f"{name}s")
         for row in rows.itertuples():
-            ax.annotate(f"{row.n_events}", (row.week, 0.02), xycoords=("data", "axes fraction"), ha="center", fontsize=8)
+            ax.annotate(
+                f"{row.n_events}", (row.week, 0.02), xycoords=("data", "axes fraction"), ha="center", fontsize=8
+            )
     ax.axvline(-0.5, color="black", linewidth=1.5)
     ax.axhline(100 * area, color="0.5", linestyle=":", label="area")
     ax.set(xlabel="week after the mainshock (numbers: events)", ylabel="share of |SHAP|\nbefore P [%]", ylim=(0, None))
@@ -215,10 +248,14 @@ def verdict_page(fig, table, verdict, reasons, skipped, title):
     ax.axis("off")
     colour, symbol = VERDICT_STYLE[verdict]
     ax.text(0.04, 0.972, title, fontsize=10, va="center")
-    ax.text(0.04, 0.943, f"{symbol} {verdict}", fontsize=22, color=colour, weight="bold", va="center", family="DejaVu Sans")
+    ax.text(
+        0.04, 0.943, f"{symbol} {verdict}", fontsize=22, color=colour, weight="bold", va="center", family="DejaVu Sans"
+    )
     lines = [piece for reason in reasons for piece in textwrap.wrap(reason, 135, subsequent_indent="    ")]
     ax.text(0.04, 0.922, "\n".join(lines), fontsize=7, va="top", linespacing=1.35)
-    lacking = [p for n, r in skipped.items() for p in textwrap.wrap(f"{n}: {r}", 135, subsequent_indent="    ")] or ["none"]
+    lacking = [p for n, r in skipped.items() for p in textwrap.wrap(f"{n}: {r}", 135, subsequent_indent="    ")] or [
+        "none"
+    ]
     foot = 0.025 + 0.0125 * (len(lacking) + 1)
     ax.text(0.04, foot, "Not measured:\n" + "\n".join(lacking), fontsize=7, va="top", linespacing=1.35)
     _controls_table(ax, table, 0.905 - 0.0118 * len(lines), foot + 0.012)
