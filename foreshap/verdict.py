@@ -52,7 +52,7 @@ def run_controls(spectrograms, seed=0, folder=None, notches=()):
     except ForeshapError as error:
         return _judged({}, dict.fromkeys(CONTROLS, str(error)))
     key = [VERSION, sha256(spectrograms.path), seed, [list(map(float, n)) for n in notches]]
-    details, skipped = {}, {}
+    details, skipped = {}, {"1 noise without events": "a tensor file holds no such windows"}
     for name, control in tqdm(CONTROLS.items(), desc="controls", unit="control"):
         options = {"notches": notches} if name == "7 bands" else {}
         try:

@@ -108,7 +108,7 @@ def test_controls_of_published_spectrograms_without_dates(nrca, tmp_path):
     measured = {row["control"]: row["measured"] for row in found["rows"]}
     assert found["verdict"] == "station/background" and found["simulated"] == "no"
     assert measured["noise before P"] > 0.95 > measured["minus own noise"] > 0.8
-    assert set(found["skipped"]) == {"4 matched", "6 placebo", "6 drift", "9 stations"}
+    assert set(found["skipped"]) == {"1 noise without events", "4 matched", "6 placebo", "6 drift", "9 stations"}
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS)

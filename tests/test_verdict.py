@@ -36,7 +36,7 @@ def sequences(tmp_path_factory):
 def test_simulated_causes_are_found(sequences, cause):
     controls = foreshap.run_controls(sequences(cause), seed=1)
     assert controls.verdict == cause, controls.reasons
-    assert list(controls.skipped) == ["9 stations"] and controls.table["measured"].notna().all()
+    assert list(controls.skipped) == ["1 noise without events", "9 stations"] and controls.table["measured"].notna().all()
     assert {"control", "measured", "low", "high", "n_events", "if_path", "if_station"} <= set(controls.table)
     null = controls.table.set_index("control").loc["shuffled labels (20 times)"]
     assert null["low"] < 0.5 < null["high"]
@@ -94,6 +94,8 @@ def test_bad_data_are_skipped_with_a_reason(sequences, tmp_path):
     bare = replace(s, table=s.table[["trace_name", "label", "p_s_diff_sec", "trace_start_time"]])
     controls = foreshap.run_controls(bare, seed=1)
     assert verdict.CATALOGUE in controls.table["control"].to_numpy()  # S-P and the hour are known
+    splits = controls.details["5 splits"].set_index("control")
+    assert np.isnan(splits.loc["split: clusters", "measured"]) and splits.loc["split: weeks", "measured"] > 0.8
     one = replace(s, labels=np.zeros_like(s.labels))
     controls = foreshap.run_controls(one)
     assert controls.verdict == "undecided" and len(controls.table) == 0
