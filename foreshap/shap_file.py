@@ -231,7 +231,8 @@ def _create(path, checkpoint, spectrograms, rows, task, identity):
     background = _scaled(task, task.background or rows[:BATCH])
     check_request(checkpoint.model, background, task.method, dict(task.options))
     check_events(_scaled(task, rows[:1]), background)
-    _prepared(task)  # what can't be explained leaves no file
+    with one_thread():  # as the workers, or the last bits of what is kept would differ
+        _prepared(task)  # what can't be explained leaves no file
     outputs, margins = (_outputs(task, rows, output) for output in (task.output, "margin"))
     spread = output_range(outputs, outputs_of(checkpoint.model, background, task.output))
     predicted = (margins > 0).astype("i1")

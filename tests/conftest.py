@@ -10,6 +10,7 @@ import foreshap
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Tests of one file stay on one process, unless they name a group themselves."""
     for item in items:
