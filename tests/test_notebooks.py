@@ -83,7 +83,6 @@ def real_places(tmp_path_factory, iquique):
     return {"DATASET": "iquique", "DATA": str(folder), "CHECKPOINTS": str(folder / "checkpoints")}
 
 
-@pytest.mark.xdist_group("real notebooks")
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_the_same_notebooks_run_on_real_seismograms(notebook, real_places):
     check_no_warnings(run(notebook, **real_places, **FEW))
@@ -98,7 +97,6 @@ def test_the_same_notebooks_run_on_real_seismograms(notebook, real_places):
         assert shap.table["additivity_error"].max() < 1e-4 and "simulated" not in shap.attributes
 
 
-@pytest.mark.xdist_group("real notebooks")
 def test_controls_of_published_spectrograms_without_dates(nrca, tmp_path):
     declared = (ROOT / "data" / "datasets.toml").read_text()
     (tmp_path / "datasets.toml").write_text(declared.replace("../../shared/data/nrca", str(nrca)))
