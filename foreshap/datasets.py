@@ -8,7 +8,8 @@ from pathlib import Path
 
 from .demo import MAINSHOCK, simulate_sequence
 from .files import ForeshapError
-from .sources import from_continuous, utc
+from .periods import periods
+from .sources import from_continuous
 from .spectrograms import import_spectrograms
 from .waveforms import PERIODS, stations
 
@@ -18,6 +19,7 @@ SOURCES = {  # what a dataset's declaration must hold
     "layout": ("waveforms", "mainshock"),
     "spectrograms": ("file", "mainshock"),
 }
+SPANS = ("mainshock", "start", "end", "left_out")  # of periods.periods(); all but the first may be left out
 RECIPE_FILE = "recipe.json"
 
 
@@ -60,7 +62,12 @@ def mainshock_time(name, data="data"):
     raises: ForeshapError for an unknown dataset
     """
     declared = _declared(name, data)
-    return utc(MAINSHOCK if declared["source"] == "simulated" else declared["mainshock"])
+    return _spans({"mainshock": MAINSHOCK} if declared["source"] == "simulated" else declared).mainshock
+
+
+def _spans(declared):
+    """The Periods of a declaration."""
+    return periods(**{name: declared[name] for name in SPANS if name in declared})
 
 
 def waveform_folder(name, data="data", **simulation):
@@ -83,8 +90,9 @@ def waveform_folder(name, data="data", **simulation):
         raise ForeshapError(f"Dataset {name} holds no seismograms: begin with explainability/controls.ipynb.")
     source = data / declared["waveforms"]
     if declared["source"] == "continuous":
-        build = lambda output: from_continuous(source, data / declared["picks"], output, declared["mainshock"])
-        return _built(folder, {key: declared[key] for key in SOURCES["continuous"]}, build)
+        build = lambda output: from_continuous(source, data / declared["picks"], output, _spans(declared))
+        recipe = {key: declared[key] for key in (*SOURCES["continuous"], *SPANS) if key in declared}
+        return _built(folder, recipe, build)
     try:
         stations(source)
     except ForeshapError as error:

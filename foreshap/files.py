@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import re
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,14 +23,54 @@ def written_whole(path):
 
     yields: Path to write to; removed again when the block raises
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = _partial(path)
     try:
         yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_written_whole(path):
+    """Write a folder of files beside its name; when all are whole they take their places.
+
+    path: str or Path, the final name; files that were there and are not written again are left
+
+    yields: Path of an empty folder to write to; removed again when the block raises
+    """
+    path, partial = Path(path), _partial(path)
+    partial.mkdir()
+    try:
+        yield partial
+        if not path.exists():
+            os.replace(partial, path)
+        for file in sorted(partial.iterdir()) if partial.exists() else ():
+            os.replace(file, path / file.name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _partial(path):
+    """Name beside a path to write to; what processes that were killed have left there is removed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}.*.partial"):
+        owner = re.fullmatch(r"\.(\d+)\.partial", left.name.removeprefix(f".{path.name}"))
+        if owner and not _runs(int(owner[1])):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def _runs(process):
+    """Whether a process of this number runs on this machine."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def sha256(path):

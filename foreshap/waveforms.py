@@ -18,12 +18,41 @@ PERIODS = ("pre", "post")  # the files of label 0 and 1
 COMPONENTS = ("E", "N", "Z")
 SECONDS_BEFORE_P = 5.0
 SAMPLING_RATE = 100.0
+STANDARD_ATTRIBUTES = {"component_order": "".join(COMPONENTS), "sampling_rate": SAMPLING_RATE, "unit": "counts"}
 COLUMNS = (
     "trace_name", "trace_start_time", "network_code", "receiver_name", "receiver_type",
     "receiver_elevation_m", "receiver_latitude", "receiver_longitude", "source_id",
     "source_depth_km", "source_latitude", "source_longitude", "source_magnitude",
     "source_origin_time", "p_travel_sec", "s_travel_sec", "p_s_diff_sec",
 )  # fmt: skip
+REASONS = {  # why a trace is not used: what it means
+    "no waveform in the file": "the table names a trace that the HDF5 file lacks",
+    "no row in the table": "the HDF5 file holds a trace that the table doesn't name",
+    "duplicate name": "the name was offered before, with another event",
+    "name that can't be used": "a station or trace name that can't name a file or an HDF5 dataset",
+    "start time missing": "no time, or text that is none",
+    "P missing": "no pick of P, and none was to be predicted",
+    "S-P missing": "no pick of S or no number, and none was to be predicted",
+    "S-P zero or negative": "S is not after P",
+    "no array of samples": "a group or a damaged dataset stands in the place of samples",
+    "component missing": "fewer than three components at this time",
+    "not of shape (3, samples)": "another number of dimensions or of components",
+    "samples are no numbers": "text or another type",
+    "samples can't be read: the file is damaged here": "a damaged chunk of the file",
+    "samples not finite": "NaN or infinite",
+    "window longer than the trace": "the variant's window begins before or ends after the trace",
+    "component flat": "a component is constant in the variant's window",
+    "no waveform of this station": "a pick of a station without any recording",
+    "no waveform at this time": "nothing was recorded at the time of the window",
+    "gap inside the window": "samples are missing inside the window",
+    "window runs beyond the recording": "the recording begins or ends inside the window",
+    "recordings can't be joined": "pieces inside the window differ in rate or type",
+    "response can't be removed": "the StationXML has no response for this channel and time",
+    "its file and its time disagree on the class": "stored as a foreshock with a time after the mainshock, or the reverse",
+    "inside the window left out around the mainshock": "left out on purpose",
+    "outside the span of the study": "left out on purpose",
+}
+REJECTED_FILE, REJECTED_COLUMNS = "import_rejected.csv", ("trace_name", "station", "label", "reason")
 TEXT_COLUMNS = (
     "trace_name", "trace_start_time", "network_code", "receiver_name", "receiver_type",
     "source_id", "source_origin_time",
@@ -134,19 +163,23 @@ def write_waveforms(folder, station, period, traces, rows, **attributes):
     returns: Path of the HDF5 file
     """
     path = waveform_file(folder, station, period)
-    standard = {"component_order": "".join(COMPONENTS), "sampling_rate": SAMPLING_RATE, "unit": "counts"}
     with written_whole(path) as partial:
         with h5py.File(partial, "w") as file:
-            file.attrs.update(standard | attributes)
+            file.attrs.update(STANDARD_ATTRIBUTES | attributes)
             for name, samples in traces:
-                _write_trace(file, name, np.ascontiguousarray(samples))
+                write_trace(file, name, np.ascontiguousarray(samples))
         with written_whole(path.with_name(f"{path.stem}_attributes.csv")) as table:
             (rows() if callable(rows) else rows).to_csv(table, index=False)
     return path
 
 
-def _write_trace(file, name, samples):
-    """One contiguous dataset by HDF5's own calls: half the time of create_dataset."""
+def write_trace(file, name, samples):
+    """Write one contiguous dataset by HDF5's own calls: half the time of create_dataset.
+
+    file: h5py.File open for writing
+    name: str
+    samples: contiguous array (3, samples)
+    """
     kind = h5py.h5t.py_create(samples.dtype, logical=True)
     plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plan.set_obj_track_times(False)  # the same traces give the same bytes
@@ -155,19 +188,32 @@ def _write_trace(file, name, samples):
 
 
 def offered_traces(folder):
-    """Every trace that a folder offers, in its files or in its tables, and what its row alone rejects.
+    """Every trace that a folder offers, in its files or tables, and what its row alone or its source rejected.
 
     folder: str or Path, in the waveform layout
 
-    returns: DataFrame, one row a trace name: the tables' columns, station, period, label, and reason,
-        "" where the row is good
+    returns: DataFrame, one row a trace name: the tables' columns, station, period, label, and reason
+        (of REASONS), "" where the row is good
     raises: ForeshapError as stations() and read_table() do
     """
     parts = [_offered(folder, s, label, period) for s in stations(folder) for label, period in enumerate(PERIODS)]
     offered = pd.concat(parts, ignore_index=True)
     twice = offered["trace_name"].duplicated(keep=False)
     offered.loc[twice, "reason"] = "duplicate name"
-    return offered.drop_duplicates("trace_name", ignore_index=True)
+    offered = offered.drop_duplicates("trace_name", ignore_index=True)
+    return pd.concat([offered, _rejected_by_source(folder)], ignore_index=True).astype({"label": np.int8})
+
+
+def _rejected_by_source(folder):
+    """What a source rejected before it came here: DataFrame of trace_name, station, label (-1: neither), reason."""
+    path = Path(folder) / REJECTED_FILE
+    if not path.exists():
+        return pd.DataFrame(columns=REJECTED_COLUMNS)
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)[list(REJECTED_COLUMNS)]
+        return table.assign(label=table["label"].astype(int), period="")
+    except (ValueError, KeyError, OSError) as error:
+        raise ForeshapError(f"{path} can't be read ({error}): import the source again.") from error
 
 
 def _offered(folder, station, label, period):

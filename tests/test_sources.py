@@ -13,7 +13,7 @@ from scipy.signal import resample
 from foreshap.datasets import datasets, mainshock_time, waveform_folder
 from foreshap.files import ForeshapError
 from foreshap.sources import from_continuous
-from foreshap.waveforms import COLUMNS, PERIODS, event_times, read_table, stations
+from foreshap.waveforms import COLUMNS, PERIODS, REASONS, event_times, offered_traces, read_table, stations
 
 START = obspy.UTCDateTime("2020-01-01T00:00:00")
 MAINSHOCK = "2020-01-01T00:05:00"
@@ -119,19 +119,21 @@ def test_each_pair_that_cannot_be_cut_has_its_reason(tmp_path):
         "gap": (190, 192, "gap inside the window"),
         "late": (480, 485, "window runs beyond the recording"),
         "early": (4.9, 9, "window runs beyond the recording"),
-        "two": (550, 552, "no component N"),
+        "two": (550, 552, "component missing"),
         "never": (5000, 5002, "no waveform at this time"),
-        "swapped": (100, 99, "S is not after P"),
-        "same": (100, 100, "S is not after P"),
-        "no_p": (None, 99, "the time of P or S is missing"),
-        "no_s": (99, None, "the time of P or S is missing"),
+        "swapped": (100, 99, "S-P zero or negative"),
+        "same": (100, 100, "S-P zero or negative"),
+        "no_p": (None, 99, "P missing"),
+        "no_s": (99, None, "S-P missing"),
     }
     pairs = [(name, p, s) for name, (p, s, _) in reasons.items()] + [("good", 50, 52), ("good", 51, 53)]
     report = from_continuous(tmp_path / "in", picks_csv(tmp_path / "p.csv", *pairs), tmp_path / "out", MAINSHOCK)
     expected = {f"TST.NA.{name}_EV": reason for name, (_, _, reason) in reasons.items()}
-    expected["TST.NA.good_EV"] = "the picks hold this event and station twice"
+    expected["TST.NA.good_EV (2)"] = "duplicate name"
     assert report.written == 1 and len(report.rejected) == len(pairs) - 1
-    assert dict(report.rejected.itertuples(index=False)) == expected
+    assert dict(zip(report.rejected["trace_name"], report.rejected["reason"])) == expected
+    offered = offered_traces(tmp_path / "out").set_index("trace_name")
+    assert offered["reason"].to_dict() == expected | {"TST.NA.good_EV": ""} and set(expected.values()) < set(REASONS)
     assert list(layout(tmp_path / "out")[0]) == ["TST.NA.good_EV"]
     elsewhere = picks_csv(tmp_path / "p.csv", ("x", 100, 102), station="ELSE")
     report = from_continuous(tmp_path / "in", elsewhere, tmp_path / "else", MAINSHOCK)
@@ -205,7 +207,7 @@ def test_declared_datasets_are_built_once(tmp_path):
     )
     folder = waveform_folder("real", tmp_path)
     assert folder == tmp_path / "real/waveforms" and stations(folder) == ["TST"]
-    assert list(pd.read_csv(folder / "import_rejected.csv")["reason"]) == ["S is not after P"]
+    assert list(pd.read_csv(folder / "import_rejected.csv")["reason"]) == ["S-P zero or negative"]
     (folder / "TST_pre.hdf5").write_bytes(b"kept")
     assert (waveform_folder("real", tmp_path) / "TST_pre.hdf5").read_bytes() == b"kept"
     for n_events in (4, 6):  # another request is another dataset

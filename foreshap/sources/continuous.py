@@ -8,7 +8,6 @@ from fnmatch import fnmatch
 from fractions import Fraction
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import obspy
@@ -16,20 +15,14 @@ import pandas as pd
 from scipy.signal import firwin, resample_poly
 from tqdm.auto import tqdm
 
-from .files import ForeshapError, written_whole
-from .waveforms import COLUMNS, COMPONENTS, PERIODS, SAMPLING_RATE, SECONDS_BEFORE_P, write_waveforms
+from ..files import ForeshapError
+from ..periods import periods
+from ..waveforms import COMPONENTS, SAMPLING_RATE, SECONDS_BEFORE_P
+from .layout import Offer, trace_name, write_layout
 
 PICK_COLUMNS = ("event_id", "network", "station", "p_time", "s_time")
 MARGIN = 1.0  # s after the last window, more than a frame
 FILTER = 50  # half length of the anti-alias filter, in samples of the lower rate
-REJECTED_FILE = "import_rejected.csv"
-
-
-class Imported(NamedTuple):
-    """How many traces were written, and a table of the other picks (trace_name, reason)."""
-
-    written: int
-    rejected: pd.DataFrame
 
 
 def from_continuous(waveforms, picks, output, mainshock, seconds_after_p=20.0, seconds_after_s=15.0, instrument="*"):
@@ -39,7 +32,7 @@ def from_continuous(waveforms, picks, output, mainshock, seconds_after_p=20.0, s
     picks: str or Path, QuakeML, or a .csv with event_id, network, station, p_time, s_time [UTC];
         further columns of the .csv go into the tables
     output: str or Path, folder in the waveform layout; import_rejected.csv is written there too
-    mainshock: str or datetime [UTC]; P before it makes a foreshock
+    mainshock: str or datetime [UTC], or Periods
     seconds_after_p, seconds_after_s: float, how far each trace reaches at least [s]
     instrument: str, which location and band + instrument code to use, with wildcards ("00.HH", "*.HH");
         one is chosen a station: seismometers first, then the one that covers most picks, then the
@@ -48,27 +41,13 @@ def from_continuous(waveforms, picks, output, mainshock, seconds_after_p=20.0, s
     returns: Imported
     raises: ForeshapError where no recording or no pick can be read
     """
-    mainshock, pairs, index = utc(mainshock), read_picks(picks), index_recordings(waveforms)
+    spans, pairs, index = periods(mainshock), read_picks(picks), index_recordings(waveforms)
     cut = partial(
         _cut, index=_one_instrument(index, pairs, instrument), read=lru_cache(maxsize=6)(_read),
         seconds_after_p=seconds_after_p, seconds_after_s=seconds_after_s,
     )  # fmt: skip
-    before = pairs["p_time"] < mainshock
-    columns = [*COLUMNS, *(name for name in pairs if name not in (*COLUMNS, *PICK_COLUMNS))]
-    pairs = pairs.assign(twice=pairs["trace_name"].duplicated())
-    rejected, written = [], 0
-    with tqdm(total=len(pairs), desc="cutting", unit="event") as progress:
-        for station, chosen in pairs.groupby("station"):
-            for period, members in zip(PERIODS, (chosen[before[chosen.index]], chosen[~before[chosen.index]])):
-                rows = []
-                traces = _traces(members, cut, rows, rejected, progress)
-                table = lambda: pd.DataFrame(rows, columns=columns)
-                write_waveforms(output, station, period, traces, table, mainshock=str(mainshock))
-                written += len(rows)
-    report = pd.DataFrame(rejected, columns=["trace_name", "reason"], dtype=str)
-    with written_whole(Path(output) / REJECTED_FILE) as file:
-        report.to_csv(file, index=False)
-    return Imported(written, report)
+    columns = [name for name in pairs if name not in PICK_COLUMNS]
+    return write_layout(output, _offers(pairs, cut), spans, columns)
 
 
 def read_picks(path):
@@ -95,7 +74,7 @@ def read_picks(path):
         raise ForeshapError(f"{path} holds no P or S pick: give picks with the phase hints P and S.")
     if not pairs["station"].str.fullmatch("[A-Za-z0-9_-]+").all():
         raise ForeshapError(f"{path} holds a station code that is no file name: use letters and digits only.")
-    names = pairs["station"] + "." + pairs["network"] + "." + pairs["event_id"].str.replace("/", "_") + "_EV"
+    names = [trace_name(*parts) for parts in zip(pairs["station"], pairs["network"], pairs["event_id"])]
     to_time = partial(pd.to_datetime, utc=True, format="ISO8601", errors="coerce")
     times = {name: to_time(pairs[name]) for name in ("p_time", "s_time")}
     return pairs.assign(**times, trace_name=names).sort_values(["station", "p_time"], ignore_index=True)
@@ -171,32 +150,30 @@ def _preference(recordings, seconds):
     return covered > 0, recordings["instrument"].iloc[0].endswith("H"), covered, -abs(rate - SAMPLING_RATE)
 
 
-def _traces(pairs, cut, rows, rejected, progress):
-    """Yield (trace_name, samples) of each pair that can be cut; add to rows or to rejected what became of it."""
-    for pair in pairs.to_dict("records"):
-        progress.update()
+def _offers(pairs, cut):
+    """Yield an Offer of each pair of picks."""
+    for pair in tqdm(pairs.to_dict("records"), desc="cutting", unit="event"):
+        start = pair["p_time"] - pd.Timedelta(seconds=SECONDS_BEFORE_P)
+        row = pair | {
+            "network_code": pair["network"], "receiver_name": pair["station"], "source_id": pair["event_id"],
+            "trace_start_time": "" if pd.isna(start) else str(start),
+            "p_s_diff_sec": (pair["s_time"] - pair["p_time"]).total_seconds(),
+        }  # fmt: skip
         try:
             samples, start, receiver_type = cut(pair)
+            yield Offer(row | {"trace_start_time": str(start), "receiver_type": receiver_type}, samples)
         except ForeshapError as reason:
-            rejected.append((pair["trace_name"], str(reason)))
-            continue
-        rows.append(pair | {
-            "trace_start_time": str(start), "network_code": pair["network"], "receiver_name": pair["station"],
-            "receiver_type": receiver_type, "source_id": pair["event_id"],
-            "p_s_diff_sec": (pair["s_time"] - pair["p_time"]).total_seconds(),
-        })  # fmt: skip
-        yield pair["trace_name"], samples
+            yield Offer(row, None, str(reason))
 
 
 def _cut(pair, index, read, seconds_after_p, seconds_after_s):
     """Samples (3, n) of a pair, the first one's time, the receiver type; a ForeshapError is the reason why not."""
-    if pair["twice"]:
-        raise ForeshapError("the picks hold this event and station twice")
-    if pd.isna(pair["p_time"]) or pd.isna(pair["s_time"]):
-        raise ForeshapError("the time of P or S is missing")
+    for phase, reason in (("p_time", "P missing"), ("s_time", "S-P missing")):
+        if pd.isna(pair[phase]):
+            raise ForeshapError(reason)
     s_p = (pair["s_time"] - pair["p_time"]).total_seconds()
     if s_p <= 0:
-        raise ForeshapError("S is not after P")
+        raise ForeshapError("S-P zero or negative")
     recordings = index[(index["network"] == pair["network"]) & (index["station"] == pair["station"])]
     if recordings.empty:
         raise ForeshapError("no waveform of this station")
@@ -220,8 +197,7 @@ def _components(recordings, start, end, read):
         streams[row.component] += chosen.slice(start - spare, end + spare)
     missing = [name for name in COMPONENTS if not streams[name]]
     if missing:
-        everything = len(missing) == len(COMPONENTS)
-        raise ForeshapError("no waveform at this time" if everything else f"no component {', '.join(missing)}")
+        raise ForeshapError("no waveform at this time" if len(missing) == len(COMPONENTS) else "component missing")
     return {name: _at_100_hz(_joined(stream)) for name, stream in streams.items()}
 
 
@@ -232,7 +208,7 @@ def _joined(stream):
     try:
         return stream.merge(method=1)[0]
     except Exception as error:  # ObsPy raises no narrower one
-        raise ForeshapError(f"the recordings inside the window can't be joined ({error})") from error
+        raise ForeshapError("recordings can't be joined") from error
 
 
 def _at_100_hz(trace):
@@ -261,11 +237,3 @@ def _window(trace, start, length):
     if np.ma.is_masked(samples):
         raise ForeshapError("gap inside the window")
     return np.ma.getdata(samples)
-
-
-def utc(time):
-    """A time given as text or datetime, as pandas.Timestamp [UTC]; ForeshapError where it is none."""
-    try:
-        return pd.to_datetime(time, utc=True)
-    except (ValueError, TypeError) as error:
-        raise ForeshapError(f"{time} is no time: give it like 2016-10-30T06:40:17.") from error

@@ -1,0 +1,4 @@
+"""How other formats become the waveform layout, one call a source."""
+
+from .continuous import from_continuous
+from .layout import Imported, Offer, trace_name, write_layout

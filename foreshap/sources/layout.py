@@ -1,0 +1,138 @@
+"""What a source offers becomes the waveform layout: every trace is written, with the class of its time, or rejected."""
+
+import csv
+import re
+from contextlib import ExitStack, contextmanager
+from itertools import groupby, islice
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from ..files import ForeshapError, folder_written_whole
+from ..periods import classes
+from ..waveforms import (
+    COLUMNS,
+    PERIODS,
+    REASONS,
+    REJECTED_COLUMNS,
+    REJECTED_FILE,
+    STANDARD_ATTRIBUTES,
+    event_times,
+    waveform_file,
+    write_trace,
+)
+
+BATCH = 32  # traces in memory together
+
+
+class Offer(NamedTuple):
+    """One trace that a source has.
+
+    row: dict, columns of the table; trace_name, receiver_name (the station) and trace_start_time at least
+    samples: array (3, samples), components E, N, Z, P at 5 s; None where there is a reason
+    reason: str of waveforms.REASONS, why it can't be used; "" where it can
+    label: 0 or 1 where the source itself says the class, else None
+    """
+
+    row: dict
+    samples: np.ndarray | None
+    reason: str = ""
+    label: int | None = None
+
+
+class Imported(NamedTuple):
+    """How many traces were written, and a table of the others (trace_name, station, label, reason)."""
+
+    written: int
+    rejected: pd.DataFrame
+
+
+def trace_name(station, network, source_id):
+    """Name of a trace in the layout, str."""
+    return f"{station}.{network}.{source_id}_EV".replace("/", "_")
+
+
+def write_layout(output, offers, spans, columns=(), **attributes):
+    """Write what a source offers in the waveform layout, in a stream; the files take their names when all are whole.
+
+    output: str or Path, folder; import_rejected.csv is written there too
+    offers: iterable of Offer; those of one station together are fastest
+    spans: Periods, or None where the source says each trace's class
+    columns: sequence of str, columns of the tables beyond waveforms.COLUMNS
+    attributes: str or number, of the HDF5 files; unit defaults to "counts"
+
+    returns: Imported
+    raises: ForeshapError where nothing is offered
+    """
+    header = [*COLUMNS, *(name for name in columns if name not in COLUMNS)]
+    attributes = STANDARD_ATTRIBUTES | (spans.attributes() if spans else {}) | attributes
+    rejected, written = [], 0
+    with folder_written_whole(output) as folder:
+        judged = _judged(offers, spans)
+        for station, group in groupby(judged, key=lambda one: str(one[0].row["receiver_name"])):
+            with _station_files(folder, station, header, attributes) as append:
+                for offer, label, reason in group:
+                    if reason:
+                        rejected.append((offer.row["trace_name"], station, label, reason))
+                    else:
+                        append(PERIODS[label], offer)
+                        written += 1
+        if not written and not rejected:
+            raise ForeshapError(f"Nothing is offered for {output}: check the source and the selection.")
+        report = pd.DataFrame(rejected, columns=list(REJECTED_COLUMNS))
+        report.to_csv(folder / REJECTED_FILE, index=False)
+    return Imported(written, report)
+
+
+def _judged(offers, spans):
+    """Yield (Offer, label, reason): label -1 where a trace belongs to no class."""
+    offers, seen = iter(offers), {}
+    while batch := list(islice(offers, BATCH)):
+        times = event_times(pd.DataFrame({"trace_start_time": [offer.row["trace_start_time"] for offer in batch]}))
+        by_time = zip(*classes(times, spans)) if spans else ((None, "") for _ in batch)
+        for offer, (label, unfit), unknown in zip(batch, by_time, times.isna()):
+            label = offer.label if label is None or unknown and offer.label is not None else int(label)
+            disagrees = offer.label is not None and label != offer.label
+            reason = offer.reason or _unusable(offer) or unfit
+            reason = reason or ("its file and its time disagree on the class" if disagrees else "")
+            assert not reason or reason in REASONS, reason
+            name = offer.row["trace_name"]
+            seen[name] = seen.get(name, 0) + 1
+            if seen[name] > 1:
+                reason = reason or "duplicate name"
+                offer = offer._replace(row=offer.row | {"trace_name": f"{name} ({seen[name]})"})
+            yield offer, -1 if unfit or unknown and offer.label is None else label, reason
+
+
+def _unusable(offer):
+    """Why a trace's names can't be used, "" where they can."""
+    station, name = str(offer.row["receiver_name"]), str(offer.row["trace_name"])
+    good = re.fullmatch("[A-Za-z0-9_-]+", station) and re.fullmatch("[^/\x00]+", name) and name != "."
+    return "" if good else "name that can't be used"
+
+
+@contextmanager
+def _station_files(folder, station, header, attributes):
+    """Open one station's two files and tables; yields a function (period, Offer) that appends to them."""
+    if not re.fullmatch("[A-Za-z0-9_-]+", station):
+        yield None  # all its traces are rejected
+        return
+    with ExitStack() as stack:
+        files, tables = {}, {}
+        for period in PERIODS:
+            path = waveform_file(folder, station, period)
+            files[period] = stack.enter_context(h5py.File(path, "a"))
+            files[period].attrs.update(attributes)
+            table = path.with_name(f"{path.stem}_attributes.csv")
+            new = not table.exists()
+            text = stack.enter_context(open(table, "a", newline="", encoding="utf-8"))
+            tables[period] = csv.DictWriter(text, header, restval="", extrasaction="ignore")
+            tables[period].writeheader() if new else None
+
+        def append(period, offer):
+            write_trace(files[period], offer.row["trace_name"], np.ascontiguousarray(offer.samples))
+            tables[period].writerow(offer.row)
+
+        yield append
