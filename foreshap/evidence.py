@@ -1,7 +1,7 @@
 """Controls by plain models: where the information that tells the classes apart could come from.
 
-Each control takes an Evidence and returns a table, a row a measurement: control, measured (ROC AUC of held-out events by
-logistic regression, unless it says otherwise), low and high (bootstrap 95 %), chance, n_events, and in words what a
+Each control takes an Evidence and returns a table, a row a measurement: control, measured (ROC AUC of held-out events
+by logistic regression, unless it says otherwise), low and high (bootstrap 95 %), chance, n_events, and in words what a
 change on the fault or path and what one at the station or in the catalogue would give. Plain, because there are
 hundreds of fits.
 """
@@ -94,8 +94,8 @@ def gather(spectrograms, seed=0, noise=None):
     parts = folds(table, "time blocks" if known else "random", seed)
     calibrated = "scaled" not in spectrograms.attributes
     return Evidence(
-        spectrograms.variant, table, labels, spectra[quiet], catalogue, parts, weights, calibrated, int((~quiet).sum()), noise,
-        seed,
+        spectrograms.variant, table, labels, spectra[quiet], catalogue, parts, weights, calibrated,
+        int((~quiet).sum()), noise, seed,
     )  # fmt: skip
 
 
@@ -279,7 +279,8 @@ def stations(e):
 
 
 CONTROLS = {
-    "1 windows": where, "1 noise without events": without_events, "2 relative": relative, "3 baselines": baselines, "4 matched": matched, "5 splits": splits,
+    "1 windows": where, "1 noise without events": without_events,
+    "2 relative": relative, "3 baselines": baselines, "4 matched": matched, "5 splits": splits,
     "6 placebo": placebo, "6 drift": drift, "7 bands": bands, "8 nulls": nulls,
     "9 stations": stations,
 }  # fmt: skip
