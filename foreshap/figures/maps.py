@@ -49,7 +49,7 @@ def mark_arrivals(ax, phase, s_p, label=True):
 
     ax: Axes, time relative to the arrival phase
     phase: "P" or "S"
-    s_p: float, S-P time [s]
+    s_p: float, S-P time [s]; NaN where it isn't known: then phase alone is marked
     label: bool, write P and S above the axes
     """
     for name, time in (("P", -s_p if phase == "S" else 0.0), ("S", 0.0 if phase == "S" else s_p)):
