@@ -99,7 +99,9 @@ def _read(path, **options):
             stream = obspy.read(file, format=kind, **options) if kind else obspy.Stream()
             return stream, any("ntegrity" in str(warning.message) for warning in said)
     except Exception as error:  # ObsPy raises whatever its parsers raise
-        raise ForeshapError(f"{path} can't be read as a recording ({error}): remove or replace it.") from error
+        raise ForeshapError(
+            f"{path} can't be read as a recording ({' '.join(str(error).split())}): remove or replace it."
+        ) from error
 
 
 def read_stretches(path, **span):
