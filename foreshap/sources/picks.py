@@ -24,7 +24,7 @@ FORMATS = {  # file name, in lower case -> what ObsPy calls the format; never by
     r".*\.(nor|nordic|out|sfile)|.*\.s\d{6}": "NORDIC",
     r".*\.csv": "CSV",
 }
-WITHOUT_NETWORK = ("NORDIC", "NLLOC_HYP")  # what these give as a network is blank or a placeholder
+NAMELESS = ("NORDIC", "NLLOC_HYP")  # ObsPy gives their events another id each time
 
 
 def read_picks(path, pickless=False):
@@ -53,7 +53,7 @@ def read_picks(path, pickless=False):
     if not pairs["station"].str.fullmatch("[A-Za-z0-9_-]*").all():
         raise ForeshapError(f"{path} holds a station code that is no file name: use letters and digits only.")
     to_time = partial(pd.to_datetime, utc=True, format="ISO8601", errors="coerce")
-    times = {name: to_time(pairs[name]) for name in ("p_time", "s_time")}
+    times = {name: to_time(pairs[name]).astype("datetime64[ns, UTC]") for name in ("p_time", "s_time")}
     pairs = pairs if pickless else pairs[pairs["station"] != ""]
     return named(pairs.assign(**times)).sort_values(["station", "p_time"], ignore_index=True)
 
@@ -101,13 +101,12 @@ def _pairs(event, kind):
     """One tuple (PICK_COLUMNS, ORIGIN_COLUMNS) a station of an event; an empty station where it has no pick."""
     origin = _origin(event)
     name = re.split("[/=]", str(event.resource_id))[-1]
-    if kind in WITHOUT_NETWORK:
+    if kind in NAMELESS and origin[0]:
         name = pd.Timestamp(origin[0]).strftime("%Y%m%dT%H%M%S.%f")[:-4]
     found = {}
     for pick, phase in sorted(_phases(event), key=lambda one: one[0].time):
         place = pick.waveform_id or obspy.core.event.WaveformStreamID()
-        network = "" if kind in WITHOUT_NETWORK and place.network_code == "NA" else place.network_code or ""
-        station = network.strip(), (place.station_code or "").strip()
+        station = (place.network_code or "").strip(), (place.station_code or "").strip()
         found.setdefault(station, {}).setdefault(phase, str(pick.time))
     for station, times in (found or {("", ""): {}}).items():
         yield name, *station, times.get("P"), times.get("S"), *origin

@@ -49,7 +49,9 @@ def predict_arrivals(pairs, places, predict):
     for row in np.flatnonzero(complete & missing):
         travel[:, row] = travel_times(*pairs.loc[row, [*origin[1:], *PLACE]].astype(float))
     p, s = (pd.to_timedelta(pd.Series(seconds, pairs.index).round(6), unit="s") for seconds in travel)
-    start = pd.to_datetime(pairs["source_origin_time"], utc=True, format="ISO8601", errors="coerce")
+    start = pd.to_datetime(pairs["source_origin_time"], utc=True, format="ISO8601", errors="coerce").astype(
+        "datetime64[ns, UTC]"
+    )
     p_time = pairs["p_time"].fillna(pairs["s_time"] - (s - p)).fillna(start + p)
     s_time = pairs["s_time"].fillna(pairs["p_time"] + (s - p)).fillna(start + s)
     marks = {f"{n}_predicted": (pairs[f"{n}_time"].isna() & t.notna()) for n, t in (("p", p_time), ("s", s_time))}
