@@ -15,8 +15,8 @@ from ..waveforms import SAMPLING_RATE, SECONDS_BEFORE_P
 from .instruments import one_instrument, shared_networks
 from .layout import Offer, write_layout
 from .noise import NOISE_S_P, QUIET_AFTER, QUIET_BEFORE, noise_pairs
-from .picks import PICK_COLUMNS, named, read_picks
-from .predictions import PLACE, predict_arrivals
+from .picks import PICK_COLUMNS, PLACE, named, read_picks, utc_times
+from .predictions import predict_arrivals
 from .recordings import Station, index_recordings, read_stretches
 from .responses import CORNERS, WATER_LEVEL, Unusable, read_inventory, station_places
 
@@ -101,7 +101,7 @@ def _pairs(catalogue, places, inventory, predict):
     if pairs.empty:
         raise ForeshapError("There is no P or S pick: give picks with the phase hints P and S, or predict them.")
     if "source_origin_time" in pairs:
-        origin = pd.to_datetime(pairs["source_origin_time"], utc=True, format="ISO8601", errors="coerce")
+        origin = utc_times(pairs["source_origin_time"])
         travel = {f"{n}_travel_sec": (pairs[f"{n}_time"] - origin).dt.total_seconds() for n in "ps"}
         pairs = pairs.assign(**travel)
     return named(pairs).sort_values(["station", "p_time"], ignore_index=True)

@@ -6,6 +6,7 @@ import pandas as pd
 from ..periods import classes
 from ..waveforms import COMPONENTS, SECONDS_BEFORE_P
 from .instruments import nanoseconds, stretches
+from .picks import utc_times
 
 QUIET_BEFORE = 120.0  # s from the last pick or origin to the window
 QUIET_AFTER = 5.0  # s from the window to the next pick or origin
@@ -42,8 +43,7 @@ def noise_pairs(pairs, chosen, spans, seconds):
 
 def _busy(own, pairs):
     """Times [ns] of all that happens at a station: its picks, and the origin times of all events; sorted."""
-    origins = pairs.get("source_origin_time", pd.Series(dtype=object))
-    origins = pd.to_datetime(origins, utc=True, format="ISO8601", errors="coerce")
+    origins = utc_times(pairs.get("source_origin_time", pd.Series(dtype=object)))
     return np.unique(np.concatenate([nanoseconds(times) for times in (own["p_time"], own["s_time"], origins)]))
 
 

@@ -2,7 +2,6 @@
 
 import re
 import warnings
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -18,12 +17,14 @@ PICK_COLUMNS = ("event_id", "network", "station", "p_time", "s_time")
 ORIGIN_COLUMNS = (
     "source_origin_time", "source_latitude", "source_longitude", "source_depth_km", "source_magnitude",
 )  # fmt: skip
+PLACE = ["receiver_latitude", "receiver_longitude", "receiver_elevation_m"]
 FORMATS = {  # file name, in lower case -> what ObsPy calls the format; never by looking at the content
     r".*\.(xml|quakeml|qml)": "QUAKEML",
     r".*\.hyp": "NLLOC_HYP",
     r".*\.(nor|nordic|out|sfile)|.*\.s\d{6}": "NORDIC",
     r".*\.csv": "CSV",
 }
+KNOWN = "QuakeML (.xml, .quakeml, .qml), NonLinLoc (.hyp), Nordic (.nor, .nordic, .out, .sfile) or a .csv"
 NAMELESS = ("NORDIC", "NLLOC_HYP")  # ObsPy gives their events another id each time
 
 
@@ -45,20 +46,26 @@ def read_picks(path, pickless=False):
     """
     files = sorted(file for file in Path(path).rglob("*") if _format(file)) if Path(path).is_dir() else [Path(path)]
     if not files:
-        raise ForeshapError(f"{path} holds no file of picks: give {_KNOWN}.")
+        raise ForeshapError(f"{path} holds no file of picks: give {KNOWN}.")
     pairs = pd.concat([_read(file) for file in files], ignore_index=True)
     pairs = pairs.fillna({"network": "", "station": ""})
     if not (pairs["station"] != "").any() and not pickless:
         raise ForeshapError(f"{path} holds no P or S pick: give picks with the phase hints P and S.")
     if not pairs["station"].str.fullmatch("[A-Za-z0-9_-]*").all():
         raise ForeshapError(f"{path} holds a station code that is no file name: use letters and digits only.")
-    to_time = partial(pd.to_datetime, utc=True, format="ISO8601", errors="coerce")
-    times = {name: to_time(pairs[name]).astype("datetime64[ns, UTC]") for name in ("p_time", "s_time")}
-    pairs = pairs if pickless else pairs[pairs["station"] != ""]
-    return named(pairs.assign(**times)).sort_values(["station", "p_time"], ignore_index=True)
+    times = {name: utc_times(pairs[name]) for name in ("p_time", "s_time")}
+    numbers = {
+        name: pd.to_numeric(pairs[name], errors="coerce") for name in (*ORIGIN_COLUMNS[1:], *PLACE) if name in pairs
+    }
+    pairs = named(pairs.assign(**times, **numbers)).sort_values(["station", "p_time"], ignore_index=True)
+    return pairs if pickless else pairs[pairs["station"] != ""].reset_index(drop=True)
 
 
-_KNOWN = "QuakeML (.xml, .quakeml, .qml), NonLinLoc (.hyp), Nordic (.nor, .nordic, .out, .sfile) or a .csv"
+def utc_times(texts):
+    """Times (Series) of datetime64[ns, UTC] from texts; NaT where one is missing, no time, or not of 1900 to 2200."""
+    times = pd.to_datetime(texts, utc=True, format="ISO8601", errors="coerce")
+    sane = times.between(pd.Timestamp("1900", tz="UTC"), pd.Timestamp("2200", tz="UTC"))
+    return times.where(sane).astype("datetime64[ns, UTC]")
 
 
 def named(pairs):
@@ -76,7 +83,7 @@ def _read(path):
     """One file's pairs as text, and its further columns."""
     kind = _format(path)
     if kind is None:
-        raise ForeshapError(f"{path} has a name that tells no format of picks: give {_KNOWN}.")
+        raise ForeshapError(f"{path} has a name that tells no format of picks: give {KNOWN}.")
     try:
         if kind == "CSV":
             text, empty = dict.fromkeys((*PICK_COLUMNS, "source_origin_time"), str), ["", "nan", "NaN"]  # NA is a code
@@ -91,7 +98,7 @@ def _read(path):
     except ForeshapError:
         raise
     except Exception as error:  # ObsPy raises whatever its parsers raise
-        raise ForeshapError(f"{path} can't be read as picks ({error}): give {_KNOWN}.") from error
+        raise ForeshapError(f"{path} can't be read as picks ({error}): give {KNOWN}.") from error
     if missing := set(PICK_COLUMNS) - set(pairs):
         raise ForeshapError(f"{path} lacks the columns {', '.join(sorted(missing))}: they are needed.")
     return pairs

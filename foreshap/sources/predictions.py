@@ -1,6 +1,7 @@
 """Arrivals that nobody picked, predicted from the hypocentre: only when asked for, and marked."""
 
 import re
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -8,9 +9,9 @@ import pandas as pd
 from obspy.geodetics import gps2dist_azimuth, kilometer2degrees
 
 from ..files import ForeshapError
+from .picks import PLACE, utc_times
 
 PHASES = (["p", "P", "Pn", "Pdiff", "PKP", "PKIKP"], ["s", "S", "Sn", "Sdiff", "SKS", "SKIKS"])
-PLACE = ["receiver_latitude", "receiver_longitude", "receiver_elevation_m"]
 
 
 class Velocity(NamedTuple):
@@ -47,11 +48,10 @@ def predict_arrivals(pairs, places, predict):
     missing = pairs["p_time"].isna() | pairs["s_time"].isna()
     travel = np.full((2, len(pairs)), np.nan)
     for row in np.flatnonzero(complete & missing):
-        travel[:, row] = travel_times(*pairs.loc[row, [*origin[1:], *PLACE]].astype(float))
+        with suppress(Exception):  # ObsPy raises many kinds for what is no place on earth: it stays unknown
+            travel[:, row] = travel_times(*pairs.loc[row, [*origin[1:], *PLACE]].astype(float))
     p, s = (pd.to_timedelta(pd.Series(seconds, pairs.index).round(6), unit="s") for seconds in travel)
-    start = pd.to_datetime(pairs["source_origin_time"], utc=True, format="ISO8601", errors="coerce").astype(
-        "datetime64[ns, UTC]"
-    )
+    start = utc_times(pairs["source_origin_time"])
     p_time = pairs["p_time"].fillna(pairs["s_time"] - (s - p)).fillna(start + p)
     s_time = pairs["s_time"].fillna(pairs["p_time"] + (s - p)).fillna(start + s)
     marks = {f"{n}_predicted": (pairs[f"{n}_time"].isna() & t.notna()) for n, t in (("p", p_time), ("s", s_time))}

@@ -1,5 +1,6 @@
 """Continuous or event recordings, miniSEED or SAC: what there is, and windows of it at 100 Hz."""
 
+import glob
 import math
 import re
 import warnings
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import obspy
 import pandas as pd
+from obspy.io.mseed.core import _is_mseed
 from obspy.io.sac.core import _is_sac
 from scipy.signal import firwin, resample_poly
 
@@ -83,7 +85,7 @@ def _format(file):
     ObsPy's own search would also try formats that run code from the file, and unpack archives.
     """
     head = file.peek(320)[:320]
-    if re.match(rb"[0-9 \0]{6}[DRQMV][ \0]", head):
+    if re.match(rb"[0-9 \0]{6}[DRQM][ \0]", head) or head[6:7] == b"V" and _is_mseed(file):  # V: full SEED
         return "MSEED"
     if re.match(rb"(?:[ 0-9.eE+-]{15}){5}\r?\n", head):
         return "SACXY"
@@ -95,8 +97,8 @@ def _read(path, **options):
     try:
         with warnings.catch_warnings(record=True) as said, open(path, "rb") as file:
             warnings.simplefilter("always")
-            kind = _format(file)
-            stream = obspy.read(file, format=kind, **options) if kind else obspy.Stream()
+            kind, name = _format(file), glob.escape(str(path))
+            stream = obspy.read(name, format=kind, check_compression=False, **options) if kind else obspy.Stream()
             return stream, any("ntegrity" in str(warning.message) for warning in said)
     except Exception as error:  # ObsPy raises whatever its parsers raise
         raise ForeshapError(
