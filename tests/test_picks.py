@@ -146,6 +146,12 @@ def test_a_blank_network_is_that_of_the_recordings(tmp_path):
         from_continuous(tmp_path / "in", tmp_path / "a.hyp", tmp_path / "out", MAINSHOCK)
 
 
+def test_a_pick_without_a_station_is_refused(tmp_path):
+    as_csv(tmp_path / "a.csv", read_picks(hyp(tmp_path / "a.hyp", EVENTS)).assign(station=["TST", None, "TST"]))
+    with pytest.raises(ForeshapError, match=r"a\.csv holds a pick without a station code"):
+        read_picks(tmp_path / "a.csv")
+
+
 def test_the_preferred_origin_counts_and_an_arrival_names_its_phase(tmp_path):
     one = event("a", 100, ("P", 105, "TST"), (None, 109, "TST"), ("S", 108, "TST"), ("PP", 101, "TST"))
     better = quakeml.Origin(time=START + 101, latitude=1.0, longitude=2.0, depth=3000.0)

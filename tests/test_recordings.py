@@ -101,6 +101,16 @@ def test_a_file_a_folder_and_sac_give_the_same_samples(tmp_path, form):
         assert table["trace_start_time"].tolist() == [str(START + 95)]
 
 
+def test_sac_without_a_network_serves_the_picks_and_the_response(tmp_path):
+    parts = [trace(f"HH{code}", counts(n), network="") for n, code in enumerate("ENZ")]
+    for part in parts:
+        write(tmp_path / f"in/{part.stats.channel}.sac", part, form="SAC")
+    _, traces, *_ = imported(tmp_path)
+    np.testing.assert_array_equal(traces["TST.NA.a_EV"], np.stack([part.data[9500:12100] for part in parts]))
+    report, *_ = imported(tmp_path, inventory=stationxml(tmp_path / "s.xml", "flat", 100))
+    assert report.written == 1
+
+
 def test_real_data_as_sds_and_sac_give_the_same_samples(tmp_path, iquique):
     stream = obspy.Stream()
     for channel in "ENZ":

@@ -57,6 +57,8 @@ def read_picks(path, pickless=False):
     numbers = {
         name: pd.to_numeric(pairs[name], errors="coerce") for name in (*ORIGIN_COLUMNS[1:], *PLACE) if name in pairs
     }
+    if ((pairs["station"] == "") & (times["p_time"].notna() | times["s_time"].notna())).any():
+        raise ForeshapError(f"{path} holds a pick without a station code: write it there, or remove the pick.")
     pairs = named(pairs.assign(**times, **numbers)).sort_values(["station", "p_time"], ignore_index=True)
     return pairs if pickless else pairs[pairs["station"] != ""].reset_index(drop=True)
 
