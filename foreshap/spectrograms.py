@@ -79,13 +79,14 @@ def preprocess(source, output, variants=tuple(VARIANTS.values())):
     variants: sequence of Variant
 
     returns: dict, variant name -> Report
-    raises: ForeshapError where the folder is not in the waveform layout or no trace can be used
+    raises: ForeshapError where the folder is not in the waveform layout, no trace can be used, or units differ
     """
     offered = offered_traces(source)
     reasons = {variant.name: np.array(offered["reason"], dtype=object) for variant in variants}
     with ExitStack() as stack:
         paths = [Path(output) / f"{variant.name}.h5" for variant in variants]
-        files = [stack.enter_context(_tensor_file(path, v)) for path, v in zip(paths, variants)]
+        unit = _unit(source, offered)
+        files = [stack.enter_context(_tensor_file(path, v, unit)) for path, v in zip(paths, variants)]
         pool = stack.enter_context(ThreadPoolExecutor(2))
         hashes = {path.name: pool.submit(sha256, path) for path in sorted(Path(source).glob("*.hdf5"))}
         for rows, results in _transformed(pool, source, offered, variants):
@@ -97,6 +98,19 @@ def preprocess(source, output, variants=tuple(VARIANTS.values())):
                 file, offered[reasons[variant.name] == ""], source, {name: job.result() for name, job in hashes.items()}
             )
     return {name: _report(offered, reason) for name, reason in reasons.items()}
+
+
+def _unit(source, offered):
+    """The one unit of a folder's waveforms: "counts" where a file names none."""
+    units = {}
+    for station, period in offered.loc[offered["period"] != "", ["station", "period"]].drop_duplicates().to_numpy():
+        path = waveform_file(source, station, period)
+        with open_waveforms(path) as file:
+            units.setdefault(str(file.attrs.get("unit", "counts")), path.name)
+    if len(units) > 1:
+        named = ", ".join(f"{unit} in {name}" for unit, name in units.items())
+        raise ForeshapError(f"The waveforms in {source} have several units ({named}): import them in one.")
+    return next(iter(units), "counts")
 
 
 def _report(offered, reason):
@@ -148,15 +162,16 @@ def _cut_and_transform(variant, s_p, traces):
 
 
 @contextmanager
-def _tensor_file(path, variant):
+def _tensor_file(path, variant, unit="counts"):
     """A tensor file with its axes and no events yet, renamed to path when the block has ended well."""
+    unit = unit if unit.isalpha() else f"({unit})"
     with written_whole(path) as partial, h5py.File(partial, "w") as file:
         write_axes(file, variant)
         shape = variant.shape
         values = file.create_dataset(
             "spectrogram", (0, *shape), "f4", maxshape=(None, *shape), chunks=(1, *shape), fillvalue=None
         )
-        values.attrs["units"] = "log10(counts^2 Hz^-1)"
+        values.attrs["units"] = f"log10({unit}^2 Hz^-1)"
         values.attrs["long_name"] = "log10 of the power spectral density"
         yield file
 
@@ -281,7 +296,7 @@ class Spectrograms:
 
     path: Path
     variant: Variant
-    values: h5py.Dataset (N, 3, F, T), read by slices [log10(counts^2/Hz)]
+    values: h5py.Dataset (N, 3, F, T), read by slices [log10(counts^2/Hz), or as its units say]
     labels: int8 array (N,), 0 foreshock, 1 aftershock
     table: DataFrame, one row an event
     attributes: dict, of the file

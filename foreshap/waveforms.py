@@ -46,8 +46,8 @@ REASONS = {  # why a trace is not used: what it means
     "no waveform at this time": "nothing was recorded at the time of the window",
     "gap inside the window": "samples are missing inside the window",
     "window runs beyond the recording": "the recording begins or ends inside the window",
-    "recordings can't be joined": "pieces inside the window differ in rate or type",
-    "response can't be removed": "the StationXML has no response for this channel and time",
+    "recordings can't be joined": "pieces inside the window differ in rate, type, channel or where they overlap",
+    "response can't be removed": "the StationXML has no response or no direction for this channel and time",
     "its file and its time disagree on the class": "stored as a foreshock with a time after the mainshock, or the reverse",
     "inside the window left out around the mainshock": "left out on purpose",
     "outside the span of the study": "left out on purpose",
@@ -55,7 +55,7 @@ REASONS = {  # why a trace is not used: what it means
 REJECTED_FILE, REJECTED_COLUMNS = "import_rejected.csv", ("trace_name", "station", "label", "reason")
 TEXT_COLUMNS = (
     "trace_name", "trace_start_time", "network_code", "receiver_name", "receiver_type",
-    "source_id", "source_origin_time",
+    "source_id", "source_origin_time", "receiver_location_code",
 )  # fmt: skip
 
 

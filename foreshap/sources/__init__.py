@@ -2,3 +2,5 @@
 
 from .continuous import from_continuous
 from .layout import Imported, Offer, trace_name, write_layout
+from .picks import read_picks
+from .predictions import Velocity
