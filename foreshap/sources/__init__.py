@@ -1,4 +1,6 @@
 """How other formats become the waveform layout, one call a source."""
 
+from .archives import from_nine_stations, from_nrca_archive
 from .continuous import from_continuous
+from .frames import from_frames, read_frame
 from .layout import Imported, Offer, trace_name, write_layout
