@@ -2,5 +2,6 @@
 
 from .archives import from_nine_stations, from_nrca_archive
 from .continuous import from_continuous
+from .downloads import download
 from .frames import from_frames, read_frame
 from .layout import Imported, Offer, trace_name, write_layout
