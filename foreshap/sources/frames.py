@@ -20,6 +20,7 @@ from .layout import Offer, trace_name, write_layout
 
 GROWTH = 32  # times a file's size that its arrays may take in memory, copies counted
 DTYPE = "[<>|=]?([biufcO][0-9]*|[SU][1-9][0-9]*|[mM]8)"  # plain ones: no records, nothing of size zero
+NDARRAY = "numpy.ndarray"  # stands for the class, which a call could lay over any address
 UNITS = ("s", "ms", "us", "ns")
 
 
@@ -50,11 +51,11 @@ def _new_datetime_index(kind, options):
 
 
 _LISTED = {  # modules of numpy 1 and 2, of pandas 1, 2 and 3: what a frame may ask for there
-    "builtins __builtin__": {"slice": slice},
+    "builtins __builtin__": {"slice": slice, "bytes": lambda: b""},
     "_codecs": {"encode": lambda text, codec: text.encode("latin1")},
     "datetime": {name: getattr(datetime, name) for name in ("datetime", "timedelta", "timezone")},
     "pytz": {"_UTC": lambda: datetime.UTC},
-    "numpy": {"dtype": _dtype, "ndarray": None},  # only ever named, as what _reconstruct makes
+    "numpy": {"dtype": _dtype, "ndarray": NDARRAY},  # only ever named, as what _reconstruct makes
     "numpy.core.multiarray numpy._core.multiarray": {
         "_reconstruct": lambda kind, shape, dtype: np.empty(0, "b"),
         "scalar": _scalar,
@@ -89,7 +90,7 @@ ALLOWED = {
     for module in modules.split()
     for name, thing in things.items()
 }  # exact names: a dotted one isn't among them
-NAMED_ONLY = (None, pd.DataFrame, pd.Index, pd.RangeIndex, pd.DatetimeIndex, pd.arrays.StringArray)  # never called
+NAMED_ONLY = (NDARRAY, pd.DataFrame, pd.Index, pd.RangeIndex, pd.DatetimeIndex, pd.arrays.StringArray)  # never called
 MADE = (pd.DataFrame, managers.BlockManager, pd.arrays.DatetimeArray, pd.DatetimeTZDtype)  # empty, then built
 BUILT = (
     np.ndarray, np.dtype, pd.DataFrame, managers.BlockManager, pd.DatetimeTZDtype, arrays.NDArrayBacked,
@@ -135,7 +136,7 @@ class _Unpickler(pickle_compat.Unpickler):
         if not isinstance(target, BUILT):
             raise ForeshapError(f"values set on {target!r:.40}")
         if isinstance(target, np.dtype) and not _own_state(target, state):
-            raise ForeshapError("a dtype with fields")
+            raise ForeshapError(f"a state that numpy gives to no {target}")
         if isinstance(target, np.ndarray):
             self.charge(int(np.prod([float(n) for n in state[1]])) * state[2].itemsize)
         super().load_build()
