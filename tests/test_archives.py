@@ -183,11 +183,14 @@ def test_damaged_archives_are_refused_and_leave_what_was_there(nrca):
     whole, text = waveforms.read_bytes(), table.read_text()
     groups = nrca.folder / "dataframe_NRCA_SelectedSimilarTraces.csv"
     damages = [
-        (waveforms, whole[: len(whole) // 2], "NRCA_post.hdf5 can't be read"), (waveforms, b"", "NRCA_post.hdf5 can't"),
+        (waveforms, whole[: len(whole) // 2], "NRCA_post.hdf5 can't be read"),
+        (waveforms, b"", "NRCA_post.hdf5 can't"),
         (waveforms, None, "no file NRCA_post.hdf5"), (table, None, "no file NRCA_post_attributes.csv"),
-        (table, b"a;b\n1;2\n", "lacks the columns"), (table, text.replace(",NRCA,", ",T1212,").encode(), "table of station T1212"),
+        (table, b"a;b\n1;2\n", "lacks the columns"),
+        (table, text.replace(",NRCA,", ",T1212,").encode(), "table of station T1212"),
         (nrca.root / "copy/NRCA_post.hdf5", whole, "2 files NRCA_post.hdf5"),
-        (groups, b"cos\nsystem\n(S'true'\ntR.", "asks for os.system"), (groups, b"trace_name\n", "can't be read as a pickled"),
+        (groups, b"cos\nsystem\n(S'true'\ntR.", "asks for os.system"),
+        (groups, b"trace_name\n", "can't be read as a pickled"),
     ]  # fmt: skip
     for path, content, said in damages:
         path.parent.mkdir(exist_ok=True)
@@ -208,7 +211,8 @@ def nine(tmp_path):
     for station in NINE_STATIONS:
         folder = tmp_path / "archive" / station
         for period, start in ("pre", "2016-09-01T00:00:0{}"), ("post", "2016-11-01T00:00:0{}.5"):
-            table = attributes(station, [1, 2], [start.format(k) for k in (1, 2)], [1.5, 2.5])
+            ids = [1, 2] if period == "pre" else [3, 4]
+            table = attributes(station, ids, [start.format(k) for k in (1, 2)], [1.5, 2.5])
             traces = {name: rng.normal(size=(3, 2500)) for name in table["trace_name"]}
             write(
                 folder / f"{station}_waveforms_{period}.hdf5",
@@ -228,8 +232,8 @@ def test_nine_stations_come_in_with_the_order_that_is_said(nine, tmp_path, order
         h5py.File(tmp_path / "out/MC2_post.hdf5") as written,
     ):
         assert written.attrs["source_component_order"] == order and written.attrs["component_order"] == "ENZ"
-        assert written["MC2.IV.2_EV"].dtype == np.float64 and set(written) == set(given)
-        np.testing.assert_array_equal(written["MC2.IV.2_EV"], given["MC2.IV.2_EV"][:][rows])
+        assert written["MC2.IV.4_EV"].dtype == np.float64 and set(written) == set(given)
+        np.testing.assert_array_equal(written["MC2.IV.4_EV"], given["MC2.IV.4_EV"][:][rows])
     report = foreshap.preprocess(tmp_path / "out", tmp_path / "tensors", [foreshap.VARIANTS["P64"]])["P64"]
     spectrograms = foreshap.load_spectrograms(tmp_path / "tensors/P64.h5")
     assert report.written == 36 and spectrograms.attributes["source_component_order"] == order

@@ -23,7 +23,8 @@ def small():
     return pd.DataFrame({
         "E_channel": [np.arange(4.0), np.arange(4.0) + 1], "label": [[1, 0], [0, 1]], "trace_name": ["a", "b"],
         "source_id": [7, 8], "source_magnitude": [1.5, np.nan], "used": [True, False],
-        "start": pd.to_datetime(["2016-10-01", None]).as_unit("ns"), "utc": pd.to_datetime(["2016-10-01T01:02:03.5", None], utc=True).as_unit("ns"),
+        "start": pd.to_datetime(["2016-10-01", None]).as_unit("ns"),
+        "utc": pd.to_datetime(["2016-10-01T01:02:03.5", None], utc=True).as_unit("ns"),
         "mixed": np.array([pd.Timestamp("2016-10-01", tz="UTC"), np.float64(2)], dtype=object),
     })  # fmt: skip
 
@@ -160,7 +161,8 @@ HOSTILE = {
     "a class that is changed": load("pandas", "Index") + b"N}\x8c\x07foolishK\x01s\x86b",
     "a function that is changed": load("pandas._libs.internals", "_unpickle_block")
     + b"N}\x8c\x07foolishK\x01s\x86b",
-    "a persistent id": b"K\x01Q", "a persistent name": b"Pname\n", "an extension": b"\x82\x01", "one more": b"\x84\x01\x00\x00\x00",
+    "a persistent id": b"K\x01Q", "a persistent name": b"Pname\n",
+    "an extension": b"\x82\x01", "one more": b"\x84\x01\x00\x00\x00",
     "an old instance": b"(ios\nsystem\n", "an old object": b"(cos\nsystem\no", "a buffer": b"\x97",
 }  # fmt: skip
 
