@@ -34,7 +34,7 @@ REASONS = {  # why a trace is not used: what it means
     "P missing": "no pick of P, and none was to be predicted",
     "S-P missing": "no pick of S or no number, and none was to be predicted",
     "S-P zero or negative": "S is not after P",
-    "no array of samples": "a group or a damaged dataset stands in the place of samples",
+    "no array of samples": "a group, a damaged dataset or a link stands in the place of samples",
     "component missing": "fewer than three components at this time",
     "not of shape (3, samples)": "another number of dimensions or of components",
     "samples are no numbers": "text or another type",
@@ -257,10 +257,10 @@ def read_trace(file, name):
     """
     try:
         dataset = h5py.h5d.open(file.id, name.encode())  # a third of the time of file[name][:]
-        shape, kind = dataset.shape, dataset.dtype.kind
+        shape, kind, inside = dataset.shape, dataset.dtype.kind, _inside(file, name, dataset)
     except (KeyError, ValueError, OSError):
         return None, "no array of samples"
-    if reason := unfit(shape, kind):
+    if reason := unfit(shape, kind) if inside else "no array of samples":
         return None, reason
     samples = np.empty(shape, dataset.dtype)
     try:
@@ -270,6 +270,14 @@ def read_trace(file, name):
     if kind == "f" and not np.isfinite(samples).all():
         return None, "samples not finite"
     return samples, ""
+
+
+def _inside(file, name, dataset):
+    """Whether a dataset's samples lie in this very file: HDF5 can also show what lies in others, by their paths."""
+    if file.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+        return False
+    plan = None if dataset.get_offset() is not None else dataset.get_create_plist()
+    return plan is None or plan.get_layout() != h5py.h5d.VIRTUAL and plan.get_external_count() == 0
 
 
 def unfit(shape, kind):

@@ -205,6 +205,30 @@ def test_damaged_archives_are_refused_and_leave_what_was_there(nrca):
     assert {path.name: path.read_bytes() for path in nrca.out.iterdir()} == before
 
 
+def test_samples_of_other_files_are_not_read(nrca, tmp_path):
+    """HDF5 can point to any file of the machine: by a link, as raw storage, as a virtual dataset."""
+    name, secret = "NRCA.IV.{}_EV".format, tmp_path / "secret.bin"
+    secret.write_bytes(bytes(range(250)) * 240)
+    with h5py.File(tmp_path / "other.hdf5", "w") as file:
+        file["trace"] = np.ones((3, 2500))
+    virtual = h5py.VirtualLayout((3, 2500), "f8")
+    virtual[:] = h5py.VirtualSource(str(tmp_path / "other.hdf5"), "trace", (3, 2500))
+    with h5py.File(nrca.folder / "NRCA_pre.hdf5", "a") as file:
+        kept = file[name(9)][:]
+        for n in (7, 5, 11, 12, 9):
+            del file[name(n)]
+        file[name(7)] = h5py.ExternalLink(str(tmp_path / "other.hdf5"), "trace")
+        file.create_dataset(name(5), (3, 2500), "f8", external=[(str(secret), 0, 60_000)])
+        file.create_virtual_dataset(name(11), virtual)
+        file[name(12)] = h5py.SoftLink("/" + name(9))
+        file.create_dataset(name(9), data=kept, chunks=(1, 500), compression="gzip")  # this one is its own
+    found = from_nrca_archive(nrca.root, nrca.out)
+    assert reasons(found) == AT_IMPORT | dict.fromkeys(("7", "5", "11", "12"), "no array of samples")
+    with h5py.File(nrca.out / "NRCA_pre.hdf5") as file:
+        assert list(file) == [name(9)]
+        np.testing.assert_array_equal(file[name(9)], kept)
+
+
 @pytest.fixture
 def nine(tmp_path):
     rng = np.random.default_rng(3)
