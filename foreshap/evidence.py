@@ -166,7 +166,8 @@ def _matched_on_noise(e):
 def splits(e):
     """5. The same model on other splits: the gap between random and blocked ones is the leak."""
     rows = []
-    for kind in ("random", "clusters", "time blocks", "weeks"):
+    further = ["co-located groups"] if "co_located_group" in e.table else []
+    for kind in ("random", "clusters", "time blocks", "weeks", *further):
         said = f"split: {kind}", "all splits alike", "random better than blocks"
         try:
             rows.append(_row(e, said[0], e.spectra, *said[1:], parts=folds(e.table, kind, e.seed)))

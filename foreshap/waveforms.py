@@ -34,7 +34,7 @@ REASONS = {  # why a trace is not used: what it means
     "P missing": "no pick of P, and none was to be predicted",
     "S-P missing": "no pick of S or no number, and none was to be predicted",
     "S-P zero or negative": "S is not after P",
-    "no array of samples": "a group or a damaged dataset stands in the place of samples",
+    "no array of samples": "a group, a damaged dataset or a link stands in the place of samples",
     "component missing": "fewer than three components at this time",
     "not of shape (3, samples)": "another number of dimensions or of components",
     "samples are no numbers": "text or another type",
@@ -55,7 +55,7 @@ REASONS = {  # why a trace is not used: what it means
 REJECTED_FILE, REJECTED_COLUMNS = "import_rejected.csv", ("trace_name", "station", "label", "reason")
 TEXT_COLUMNS = (
     "trace_name", "trace_start_time", "network_code", "receiver_name", "receiver_type",
-    "source_id", "source_origin_time", "receiver_location_code",
+    "source_id", "source_origin_time", "receiver_location_code", "co_located_group",
 )  # fmt: skip
 
 
@@ -113,6 +113,17 @@ def read_table(folder, station, period):
     path = next((p for name in names if (p := Path(folder) / name).exists()), None)
     if path is None:
         raise ForeshapError(f"{folder} lacks {names[0]}, the table of {station}_{period}.hdf5.")
+    return read_table_file(path)
+
+
+def read_table_file(path):
+    """A table of traces as read_table() returns it.
+
+    path: str or Path
+
+    returns: DataFrame
+    raises: ForeshapError where it can't be read or lacks a column that the package needs
+    """
     try:
         text, empty = dict.fromkeys(TEXT_COLUMNS, str), ["", "nan", "NaN"]  # NA is a network code
         table = pd.read_csv(
@@ -246,15 +257,11 @@ def read_trace(file, name):
     """
     try:
         dataset = h5py.h5d.open(file.id, name.encode())  # a third of the time of file[name][:]
-        shape, kind = dataset.shape, dataset.dtype.kind
+        shape, kind, inside = dataset.shape, dataset.dtype.kind, _inside(file, name, dataset)
     except (KeyError, ValueError, OSError):
         return None, "no array of samples"
-    if len(shape) == 1 or (len(shape) == 2 and shape[0] < len(COMPONENTS)):
-        return None, "component missing"
-    if len(shape) != 2 or shape[0] > len(COMPONENTS):
-        return None, "not of shape (3, samples)"
-    if kind not in "iuf":
-        return None, "samples are no numbers"
+    if reason := unfit(shape, kind) if inside else "no array of samples":
+        return None, reason
     samples = np.empty(shape, dataset.dtype)
     try:
         dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, samples)
@@ -263,6 +270,23 @@ def read_trace(file, name):
     if kind == "f" and not np.isfinite(samples).all():
         return None, "samples not finite"
     return samples, ""
+
+
+def _inside(file, name, dataset):
+    """Whether a dataset's samples lie in this very file: HDF5 can also show what lies in others, by their paths."""
+    if file.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+        return False
+    plan = None if dataset.get_offset() is not None else dataset.get_create_plist()
+    return plan is None or plan.get_layout() != h5py.h5d.VIRTUAL and plan.get_external_count() == 0
+
+
+def unfit(shape, kind):
+    """Why an array of this shape and kind of numbers (numpy's letter) is no trace, str of REASONS; "" if it is one."""
+    if len(shape) == 1 or (len(shape) == 2 and shape[0] < len(COMPONENTS)):
+        return "component missing"
+    if len(shape) != 2 or shape[0] > len(COMPONENTS):
+        return "not of shape (3, samples)"
+    return "" if kind in "iuf" else "samples are no numbers"
 
 
 def load_trace(folder, event):
