@@ -34,6 +34,8 @@ REASONS = {  # why a trace is not used: what it means
     "P missing": "no pick of P, and none was to be predicted",
     "S-P missing": "no pick of S or no number, and none was to be predicted",
     "S-P zero or negative": "S is not after P",
+    "sampling rate missing": "no number, or none that can be resampled to 100 Hz",
+    "another instrument": "one instrument a station is used, and this trace is of another",
     "no array of samples": "a group or a damaged dataset stands in the place of samples",
     "component missing": "fewer than three components at this time",
     "not of shape (3, samples)": "another number of dimensions or of components",

@@ -2,3 +2,4 @@
 
 from .continuous import from_continuous
 from .layout import Imported, Offer, trace_name, write_layout
+from .seisbench import from_seisbench, to_seisbench
