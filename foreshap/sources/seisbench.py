@@ -57,6 +57,7 @@ ARRIVAL = "trace_[{phase}][gnb1]?_arrival_sample"  # direct and refracted waves,
 CATEGORIES = ("trace_", "source_", "station_", "path_")  # a column without one is kept under its name
 COMPONENT_OF = {"1": "N", "2": "E"}  # Z12: two horizontal components that are nearly north and east
 ROWS, BATCH = 20_000, 1000  # of metadata in memory before the selection, and as dicts
+YEARS = (1880, 2200)  # of seismograms; further years are typing errors
 RATES = (1.0, 1000.0)  # Hz that can be resampled to 100 Hz
 LONGEST, LONGEST_RECORDING = 3600.0, 1e8  # s of one trace, s from its recording's start, whatever its picks say
 
@@ -221,6 +222,7 @@ def _judged(table, plan, spans, instrument):
     rate = plan["rate"].where(plan["rate"].between(*RATES))
     rows["p_s_diff_sec"] = (plan["s"] - plan["p"]) / rate
     start = pd.to_datetime(rows["trace_start_time"], utc=True, format="ISO8601", errors="coerce")
+    start = start.where(start.dt.year.between(*YEARS))
     p_time = start + pd.to_timedelta((plan["p"] / rate).clip(-LONGEST_RECORDING, LONGEST_RECORDING), unit="s")
     reasons = {
         "another instrument": ~_one_instrument(rows, column(["station_location_code"]), instrument),
