@@ -260,14 +260,13 @@ def _offers(rows, plan, files, window):
 
 def _offer(row, how, window, block):
     """The Offer of one row."""
-    row = row | {"trace_start_time": _text(how["p_time"], -SECONDS_BEFORE_P)}
     try:
         if how["reason"]:
             raise ForeshapError(how["reason"])
         samples, seconds = window(how, block)
         return Offer(row | {"trace_start_time": _text(how["start"], seconds)}, samples)
     except ForeshapError as reason:
-        return Offer(row, None, str(reason))
+        return Offer(row | {"trace_start_time": _text(how["p_time"], -SECONDS_BEFORE_P)}, None, str(reason))
 
 
 def _text(time, seconds):
