@@ -151,6 +151,9 @@ def test_metadata_of_a_trace_overrides_the_format(tmp_path):
     write(tmp_path, rows, data, component_order=None, sampling_rate=None)
     report = from_seisbench(tmp_path, tmp_path / "out2", MAINSHOCK)
     assert reasons(report) == dict.fromkeys(["NRCA.IV.b_EV", "NRCA.IV.c_EV"], "sampling rate missing")
+    write(tmp_path, [row("a", trace_dt_s=0.01)], {"a": noise(1)}, sampling_rate=50)
+    from_seisbench(tmp_path, tmp_path / "out3", MAINSHOCK)
+    np.testing.assert_array_equal(traces(tmp_path / "out3")[0]["a"], noise(1)[:, 1500:4100])
 
 
 @pytest.mark.parametrize("rate, top", [(200, 80), (50, 18), (125, 55)])
@@ -251,6 +254,30 @@ def test_a_file_cannot_point_to_other_files(tmp_path):
         file.create_virtual_dataset("data/virtual", layout)
     report = from_seisbench(tmp_path / "in", tmp_path / "out", MAINSHOCK)
     assert report.written == 0 and set(reasons(report).values()) == {"no array of samples"}
+
+
+def test_a_damaged_block_costs_its_own_traces_alone(tmp_path):
+    rows = [row(f"bucket0${n},:3,:6000", source_id=str(n)) for n in range(4)]
+    write(tmp_path / "in", rows, {})
+    path = tmp_path / "in/waveforms.hdf5"
+    with h5py.File(path, "a") as file:
+        blocks = np.stack([noise(n) for n in range(4)])
+        dataset = file.create_dataset("data/bucket0", data=blocks, chunks=(1, 3, 6000), compression="gzip")
+        place = dataset.id.get_chunk_info(2).byte_offset
+    with open(path, "r+b") as file:
+        file.seek(place + 100)
+        file.write(bytes(2000))
+    report = from_seisbench(tmp_path / "in", tmp_path / "out", MAINSHOCK)
+    assert reasons(report) == {"NRCA.IV.2_EV": "samples can't be read: the file is damaged here"}
+    np.testing.assert_array_equal(traces(tmp_path / "out")[0]["3"], blocks[3, :, 1500:4100])
+
+
+def test_declared_samples_that_are_not_there_are_not_read(tmp_path):
+    write(tmp_path / "in", [row("huge", p=10**9, s=2 * 10**12, source_id="1")], {}, sampling_rate=1000)
+    with h5py.File(tmp_path / "in/waveforms.hdf5", "a") as file:
+        file.create_dataset("data/huge", (3, 10**13), np.int16, chunks=(3, 10**6))
+    report = from_seisbench(tmp_path / "in", tmp_path / "out", MAINSHOCK, seconds_after_s=0)
+    assert report.written == 1 and traces(tmp_path / "out")[0]["1"].shape == (3, 360_500)
 
 
 def test_stations_are_selected_and_one_instrument_serves_each(tmp_path):

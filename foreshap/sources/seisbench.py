@@ -85,19 +85,24 @@ def from_seisbench(
     """
     spans, folder = periods(mainshock), Path(folder)
     with ExitStack() as stack:
-        files, tables, plans = {}, [], []
-        for chunk in _chunks(folder):
-            tables.append(_read_metadata(folder / f"metadata{chunk}.csv", stations))
-            files[chunk] = stack.enter_context(open_waveforms(folder / f"waveforms{chunk}.hdf5"))
-            plans.append(_plan(tables[-1], files[chunk]).assign(chunk=chunk))
-        table, plan = pd.concat(tables, ignore_index=True).fillna(""), pd.concat(plans, ignore_index=True)
-        if table.empty:
-            raise ForeshapError(f"{folder} holds no trace of {stations or 'any station'}: check the station codes.")
-        if len(units := sorted(plan["unit"].unique())) > 1:
-            raise ForeshapError(f"{folder} has chunks in {' and '.join(units)}: import them one at a time.")
+        paths = {chunk: folder / f"waveforms{chunk}.hdf5" for chunk in _chunks(folder)}
+        files = {chunk: stack.enter_context(open_waveforms(path)) for chunk, path in paths.items()}
+        rows, plan = _judged(*_selected(folder, files, stations), spans, instrument)
         window = partial(_window, seconds_after_p=seconds_after_p, seconds_after_s=seconds_after_s)
-        rows, plan = _judged(table, plan, spans, instrument)
-        return write_layout(output, _offers(rows, plan, files, window), spans, list(rows), unit=units[0])
+        offers = _offers(rows, plan, files, window)
+        return write_layout(output, offers, spans, list(rows), unit=plan["unit"].iloc[0])
+
+
+def _selected(folder, files, stations):
+    """The metadata of the stations in all chunks, and how each trace is read."""
+    tables = {chunk: _read_metadata(folder / f"metadata{chunk}.csv", stations) for chunk in files}
+    plans = [_plan(tables[chunk], file).assign(chunk=chunk) for chunk, file in files.items()]
+    table, plan = pd.concat(tables.values(), ignore_index=True).fillna(""), pd.concat(plans, ignore_index=True)
+    if table.empty:
+        raise ForeshapError(f"{folder} holds no trace of {stations or 'any station'}: check the station codes.")
+    if len(units := sorted(plan["unit"].unique())) > 1:
+        raise ForeshapError(f"{folder} has chunks in {' and '.join(units)}: import them one at a time.")
+    return table, plan
 
 
 def _chunks(folder):
