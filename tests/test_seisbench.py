@@ -148,6 +148,7 @@ def test_metadata_of_a_trace_overrides_the_format(tmp_path):
     found = traces(tmp_path / "out")[0]
     np.testing.assert_array_equal(found["a"], noise(1)[:, 1500:4100])
     np.testing.assert_array_equal(found["b"], noise(2)[:, 1500:4100])
+    assert found["b"].dtype == np.int32  # 100.0000001 Hz is 100 Hz
     write(tmp_path, rows, data, component_order=None, sampling_rate=None)
     report = from_seisbench(tmp_path, tmp_path / "out2", MAINSHOCK)
     assert reasons(report) == dict.fromkeys(["NRCA.IV.b_EV", "NRCA.IV.c_EV"], "sampling rate missing")
