@@ -35,6 +35,8 @@ REASONS = {  # why a trace is not used: what it means
     "S-P missing": "no pick of S or no number, and none was to be predicted",
     "S-P zero or negative": "S is not after P",
     "no array of samples": "a group, a damaged dataset or a link stands in the place of samples",
+    "sampling rate missing": "no number, or none that can be resampled to 100 Hz",
+    "another instrument": "one instrument a station is used, and this trace is of another",
     "component missing": "fewer than three components at this time",
     "not of shape (3, samples)": "another number of dimensions or of components",
     "samples are no numbers": "text or another type",

@@ -7,3 +7,4 @@ from .frames import from_frames, read_frame
 from .layout import Imported, Offer, trace_name, write_layout
 from .picks import read_picks
 from .predictions import Velocity
+from .seisbench import from_seisbench, to_seisbench
