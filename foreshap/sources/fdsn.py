@@ -1,6 +1,7 @@
 """FDSN web services into a local store: catalogue, picks, station metadata and the seismograms around each event."""
 
 import hashlib
+import io
 import json
 import math
 import re
@@ -298,7 +299,7 @@ def _catalogue(store, query, latitude, longitude):
         if any(event.find("{*}pick") is not None for event in _events(store.folder, found)):
             names = _all(single, store, "events") + names
     with written_whole(store.folder / PICKS_FILE) as file:
-        _write_events(file, _once(_events(store.folder, names)))
+        _write_events(str(file), _once(_events(store.folder, names)))
     events = list(_events(store.folder, [PICKS_FILE], lambda event: (window(event), event.find("{*}pick") is not None)))
     store.manifest |= {"n_events": len(events), "n_picked": sum(picked for _, picked in events)}
     store.note(PICKS_FILE, 200)
@@ -342,7 +343,7 @@ def _sent(url, params):
 def _checked_events(path, network, station, window):
     """Refuse what isn't QuakeML; of the picks and arrivals of each event keep those of one station."""
     checked_xml(path, "quakeml")
-    kept, seen = path.with_name(f"{path.name}.kept"), []
+    kept, seen = io.BytesIO(), []
 
     def ours(event):
         event = _only(event, network, station)
@@ -351,14 +352,12 @@ def _checked_events(path, network, station, window):
 
     try:
         _write_events(kept, _read_events(path, ours))
-        if seen:
-            with open(kept, "rb") as file:
-                assert len(obspy.read_events(file, format="QUAKEML")) == len(seen)
-        kept.replace(path)
+        kept.seek(0)
+        assert not seen or len(obspy.read_events(kept, format="QUAKEML")) == len(seen)
     except Exception as error:  # ObsPy raises whatever its parsers raise
         raise Unusable(f"no QuakeML that can be read: {error!r}") from None
-    finally:
-        kept.unlink(missing_ok=True)
+    if kept.getvalue() != path.read_bytes():
+        path.write_bytes(kept.getvalue())
 
 
 def _only(event, network, station):
@@ -399,9 +398,11 @@ def _window(event, latitude, longitude):
     """First and last time that an event needs; None where it has neither origin nor pick."""
     times = [_utc(time.text) for time in event.iterfind("{*}pick/{*}time/{*}value")]
     if (origin := _origin(event)) is not None:
-        east, north, depth = (origin.findtext(f"{{*}}{n}/{{*}}value") for n in ("longitude", "latitude", "depth"))
-        along = gps2dist_azimuth(float(north), float(east), latitude, longitude)[0]
-        seconds = math.hypot(along, float(depth or 0)) / 1000 / SLOWEST_S
+        where = [float(origin.findtext(f"{{*}}{n}/{{*}}value") or 0) for n in ("latitude", "longitude", "depth")]
+        if not all(map(math.isfinite, where)):
+            raise ValueError(f"an origin at {where}")
+        along = gps2dist_azimuth(*where[:2], latitude, longitude)[0]
+        seconds = math.hypot(along, where[2]) / 1000 / SLOWEST_S
         begin = _utc(origin.findtext("{*}time/{*}value"))
         times = [begin, begin + min(NEAR, pd.Timedelta(seconds=round(seconds, 3))), *times]
     near = [time for time in times if abs(time - times[0]) <= NEAR]
@@ -431,13 +432,13 @@ def _read_events(path, to=lambda event: event):
 
 
 def _write_events(path, events):
-    """Write <event> elements as a QuakeML file, in a stream."""
-    with etree.xmlfile(str(path), encoding="utf-8") as file:
+    """Write <event> elements as a QuakeML file (path or binary file), in a stream."""
+    with etree.xmlfile(path, encoding="utf-8") as file:
         file.write_declaration()
         with file.element(f"{{{QUAKEML}}}quakeml", nsmap={"q": QUAKEML, None: BED}):
             with file.element(f"{{{BED}}}eventParameters", publicID="smi:local/foreshap/events"):
                 for event in events:
-                    file.write(event)
+                    file.write("\n", event, with_tail=False)
 
 
 def _once(events):
