@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import fdsn_server
@@ -23,7 +24,8 @@ from foreshap.waveforms import PERIODS, read_table
 
 HERE = 42.83, 13.11  # the station
 NEAR, FAR = (42.90, 13.15), (43.80, 13.11)  # 8 km and 108 km away
-KILLS = int(os.environ.get("FORESHAP_KILLS", 8))
+KILLS = int(os.environ.get("FORESHAP_KILLS", 6))
+MUTATIONS = int(os.environ.get("FORESHAP_MUTATIONS", 150))
 TIMES = {  # event: origin; the mainshock is at noon of 2 January, from 6 to 18 h is left out
     "a": "2020-01-01T01:00:00", "b": "2020-01-01T01:01:10", "c": "2020-01-01T06:00:00", "d": "2020-01-01T20:00:00",
     "left": "2020-01-02T10:00:00",
@@ -102,6 +104,20 @@ def waveforms(folder):
     return stream
 
 
+def samples(folder, archive):
+    """Start and bytes of what a store holds of each trace of the archive."""
+    stream, held = waveforms(folder), []
+    for trace in archive.stream:
+        near = stream.select(channel=trace.stats.channel).slice(trace.stats.starttime, trace.stats.endtime)
+        held += [(trace.id, part.stats.starttime, part.data.tobytes()) for part in near.merge(method=1)]
+    return held
+
+
+def seconds(line):
+    start, end = (obspy.UTCDateTime(text) for text in line.split()[-2:])
+    return end - start
+
+
 def test_a_store_holds_what_was_asked_for(quiet, tmp_path):
     archive, query = quiet
     manifest = fetched(tmp_path / "store", query)
@@ -148,6 +164,8 @@ def test_a_second_run_asks_nothing_and_a_damaged_file_is_asked_again(quiet, refe
 
 
 MISBEHAVIOURS = ("slow", "truncated", "cut", "reset", "html", "bomb", "pickle", "429", "429 0.01", "500", "503")
+PERSISTING = [*product(("station", "event", "dataselect"), ("cut", "html", "bomb", "pickle"))]
+PERSISTING += zip(("station", "event", "dataselect") * 3, ("slow", "truncated", "429", "reset", "503", "slow", "500"))
 
 
 @pytest.mark.parametrize("kind", MISBEHAVIOURS[1:])
@@ -167,8 +185,7 @@ def test_a_silent_service_is_asked_again(quiet, reference, tmp_path):
     assert content(tmp_path / "s") == reference and len(archive.asked) >= REQUESTS + 3
 
 
-@pytest.mark.parametrize("kind", MISBEHAVIOURS)
-@pytest.mark.parametrize("ill", ["station", "event", "dataselect"])
+@pytest.mark.parametrize("ill, kind", PERSISTING)
 def test_what_stays_is_an_error_and_the_next_run_continues(quiet, reference, tmp_path, kind, ill):
     archive, query = quiet
     archive.payload = tmp_path / "run"
@@ -230,9 +247,14 @@ def test_too_large_requests_are_halved(quiet, tmp_path):
     fetched(tmp_path / "s", query)
     assert not archive.asked
     fetched(tmp_path / "whole", query)
-    one, other = (waveforms(tmp_path / name).merge(method=1) for name in ("s", "whole"))
-    assert all(np.ma.allequal(a.data, b.data) and a.stats.npts == b.stats.npts for a, b in zip(one, other))
+    assert samples(tmp_path / "s", archive) == samples(tmp_path / "whole", archive)
     assert (tmp_path / "s/picks.xml").read_bytes() == (tmp_path / "whole/picks.xml").read_bytes()
+    archive.misbehave = lambda service, number, asked: (
+        "413" if service == "dataselect" and (len(asked.splitlines()) > 1 or seconds(asked) > 50) else None
+    )
+    fetched(tmp_path / "pieces", query)
+    assert samples(tmp_path / "pieces", archive) == samples(tmp_path / "whole", archive)
+    assert len(list((tmp_path / "pieces/waveforms").iterdir())) == 6 * 2 + 4
     archive.misbehave, archive.asked = (lambda service, *request: "413" if service == "dataselect" else None), []
     with pytest.raises(ForeshapError, match="too large"):
         fetched(tmp_path / "never", query)
@@ -281,6 +303,9 @@ def test_folders_and_queries_that_do_not_fit(quiet, tmp_path):
     (tmp_path / "s/manifest.json").write_text('{"query": 1')
     with pytest.raises(ForeshapError, match="manifest.json is damaged"):
         fetched(tmp_path / "s", query)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ForeshapError, match="use an empty folder"):
+        fetched(tmp_path / "file", query)
     (tmp_path / "own").mkdir()
     (tmp_path / "own/thesis.txt").write_text("mine")
     with pytest.raises(ForeshapError, match="use an empty folder"):
@@ -348,6 +373,29 @@ def test_events_that_make_no_sense_are_refused_and_strange_picks_passed_over(tmp
         assert {file.name for file in tmp_path.iterdir()} == {"x"}
 
 
+def test_mutated_answers_are_refused_or_read(reference, tmp_path):
+    files, _ = reference
+    window, path, rng = (lambda event: fdsn._window(event, *HERE)), tmp_path / "x", np.random.default_rng(5)
+    events = max((name for name in files if "events/" in name), key=lambda name: len(files[name]))
+    checks = {
+        min(name for name in files if "waveforms/" in name): lambda: answers.checked_miniseed(path, "IV", "NRCA"),
+        events: lambda: fdsn._checked_events(path, "IV", "NRCA", window),
+        "station.xml": lambda: fdsn._checked_station(path, "IV", "NRCA"),
+    }
+    refused = 0
+    for number in range(MUTATIONS):
+        name = list(checks)[number % 3]
+        data = np.frombuffer(files[name][:20000] if "waveforms" in name else files[name], np.uint8).copy()
+        few = rng.integers(0, len(data), rng.integers(1, 6))
+        data[few] = rng.integers(0, 256, len(few))
+        path.write_bytes(data[: rng.integers(len(data))].tobytes() if number % 5 == 0 else data.tobytes())
+        try:
+            checks[name]()
+        except answers.Unusable:
+            refused += 1
+    assert 0 < refused < MUTATIONS and [file.name for file in tmp_path.iterdir()] == ["x"]
+
+
 def test_of_several_picks_those_that_located_the_event_are_kept():
     event = earthquake("a", TIMES["a"], *NEAR, 2.0, (("IV", "NRCA", "P", 2.0), ("IV", "NRCA", "S", 3.5)))
     first = event.picks[0].copy()
@@ -370,7 +418,7 @@ def run(folder, query):
 def test_killed_runs_are_continued(quiet, reference, tmp_path):
     archive, query = quiet
     context, chance = multiprocessing.get_context("forkserver"), random.Random(1)
-    context.set_forkserver_preload(["test_fdsn"])
+    context.set_forkserver_preload(["foreshap.sources", "pytest"])  # once, from the root of the project
     for _ in range(KILLS):
         archive.asked, until = [], chance.randrange(1, 6)
         process = context.Process(target=run, args=(tmp_path / "s", query))
@@ -444,8 +492,8 @@ def test_obspy_gets_the_same_from_these_services(quiet, tmp_path):
     client = Client(query.provider, _discover_services=False)
     spans = query.periods
     catalog = client.get_events(
-        obspy.UTCDateTime(str(spans.start)), obspy.UTCDateTime(str(spans.end)), latitude=HERE[0], longitude=HERE[1],
-        maxradius=25 / 111.195, minmagnitude=1.0, includearrivals=True,
+        *(obspy.UTCDateTime(time.isoformat()) for time in (spans.start, spans.end)),
+        latitude=HERE[0], longitude=HERE[1], maxradius=25 / 111.195, minmagnitude=1.0, includearrivals=True,
     )  # fmt: skip
     ours = obspy.read_events(str(tmp_path / "s/picks.xml"))
     left = [event for event in catalog if not str(event.resource_id).endswith("left")]

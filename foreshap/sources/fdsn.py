@@ -126,7 +126,7 @@ class _Store:
             check(path)
 
 
-def fetch_fdsn(store, query=FdsnQuery(), pause=1.0, timeout=60.0):
+def fetch_fdsn(store, query=FdsnQuery(), pause=1.0, timeout=120.0):
     """Fetch a station's catalogue, picks, metadata and seismograms from FDSN web services, or what is missing of them.
 
     A run that was stopped is continued by the same call: what is in the store isn't asked for again. An answer
@@ -155,6 +155,8 @@ def fetch_fdsn(store, query=FdsnQuery(), pause=1.0, timeout=60.0):
                 f"{_service(query, 'dataselect')} has no seismograms of {query.network}.{query.station} at the times "
                 f"of {store.manifest['n_events']} events: check the channels {query.channels}."
             )
+    except OSError as error:
+        raise ForeshapError(f"{store.folder} can't be read or written ({error}): make room, then run again.") from error
     finally:
         store.save()
     return store.manifest
@@ -164,7 +166,7 @@ def _opened(folder, query, pause, timeout):
     """The store of a query, new or continued."""
     path, asked = folder / MANIFEST_FILE, _plain(query)
     if not path.exists():
-        if folder.exists() and any(not file.name.startswith(".") for file in folder.iterdir()):
+        if folder.exists() and not (folder.is_dir() and all(file.name.startswith(".") for file in folder.iterdir())):
             raise ForeshapError(f"{folder} holds other files and no {MANIFEST_FILE}: use an empty folder.")
         services = {name: public(_service(query, name)) for name in ("dataselect", "event", "station")}
         today = f"{datetime.now(UTC):%Y-%m-%d}"
