@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
@@ -13,6 +14,7 @@ import obspy
 from obspy.core import event as quakeml
 from obspy.core import inventory as stationxml
 from obspy.geodetics import gps2dist_azimuth
+from obspy.io.mseed.util import get_record_information
 
 BOMB = b"""<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">
 <!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;">]><q:quakeml xmlns:q="http://quakeml.org/xmlns/quakeml/1.2">&c;</q:quakeml>"""
@@ -68,6 +70,19 @@ def inventory(network, station, latitude, longitude, doi=None):
     return stationxml.Inventory([stationxml.Network(network, [held], identifiers=[f"DOI:{doi}"] if doi else None)], "t")
 
 
+def records(stream):
+    """Yield (id, start, end, bytes) of the miniSEED records of a stream."""
+    for trace in stream:
+        content, offset = io.BytesIO(), 0
+        trace.write(content, format="MSEED", reclen=512)
+        while offset < len(content.getvalue()):
+            content.seek(0)
+            about = get_record_information(content, offset)
+            times = about["starttime"].timestamp, about["endtime"].timestamp
+            yield trace.id, *times, content.getvalue()[offset : offset + 512]
+            offset += 512
+
+
 class Archive:
     """What the services hold, what they were asked, and how they misbehave.
 
@@ -79,7 +94,7 @@ class Archive:
     def __init__(self, stream, catalog, metadata, arrivals="range"):
         self.stream, self.catalog, self.metadata, self.arrivals = stream, catalog, metadata, arrivals
         self.asked, self.lock, self.misbehave, self.payload = [], threading.Lock(), lambda *request: None, "payload"
-        self.hold = threading.Event()
+        self.hold, self.records = threading.Event(), list(records(stream))
 
     def number(self, service, asked):
         with self.lock:
@@ -92,15 +107,15 @@ class Archive:
         return content if isinstance(content, tuple) else (200, content) if content else (204, b"")
 
     def dataselect(self, asked):
-        chosen, content = obspy.Stream(), io.BytesIO()
+        """Whole records, as many services give them, without ObsPy's C library: it is for one thread at a time."""
+        chosen = []
         for line in asked.splitlines():
-            network, station, location, channel, start, end = line.split()
-            location = "" if location == "--" else location
-            start, end = obspy.UTCDateTime(start), obspy.UTCDateTime(end)
-            chosen += self.stream.select(network, station, location, channel).slice(start, end)
-        if chosen:
-            chosen.write(content, format="MSEED", reclen=512)
-        return content.getvalue()
+            *codes, start, end = line.split()
+            start, end = (obspy.UTCDateTime(time).timestamp for time in (start, end))
+            pattern = ".".join("" if code == "--" else code for code in codes)
+            chosen += [data for name, first, last, data in self.records
+                       if first <= end and last >= start and fnmatch(name, pattern)]  # fmt: skip
+        return b"".join(chosen)
 
     def event(self, asked):
         asked = dict(asked)

@@ -146,7 +146,7 @@ def test_a_store_holds_what_was_asked_for(quiet, tmp_path):
             continue
         stored = stored.merge(method=1)[0]
         last = origin + slowest + 60 + 70 * (str(origin) == "2020-01-01T01:00:00.000000Z")  # b follows a
-        assert stored.stats.starttime == origin - 30 and abs(stored.stats.endtime - last) < 0.2
+        assert 0 <= origin - 30 - stored.stats.starttime < 5 and -0.2 < stored.stats.endtime - last < 5  # whole records
         np.testing.assert_array_equal(stored.data, trace.slice(stored.stats.starttime, stored.stats.endtime).data)
 
 
@@ -501,6 +501,6 @@ def test_obspy_gets_the_same_from_these_services(quiet, tmp_path):
     assert [e.origins[0].time for e in left] == [e.origins[0].time for e in ours]
     start = obspy.UTCDateTime(TIMES["c"])
     stream = client.get_waveforms_bulk([("IV", "NRCA", "*", "HH?", start, start + 10)])
-    mine = waveforms(tmp_path / "s").slice(start, start + 10)
+    stream, mine = stream.slice(start, start + 10), waveforms(tmp_path / "s").slice(start, start + 10)
     for trace, other in zip(stream.sort(), mine.sort(), strict=True):
         np.testing.assert_array_equal(trace.data, other.data)
