@@ -3,8 +3,8 @@
 from .archives import from_nine_stations, from_nrca_archive
 from .continuous import from_continuous
 from .downloads import download
-from .frames import from_frames, read_frame
 from .fdsn import FdsnQuery, fetch_fdsn
+from .frames import from_frames, read_frame
 from .layout import Imported, Offer, trace_name, write_layout
 from .picks import read_picks
 from .predictions import Velocity

@@ -4,8 +4,6 @@ import glob
 import math
 import re
 import warnings
-from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,17 +12,15 @@ import obspy
 import pandas as pd
 from obspy.io.mseed.core import _is_mseed
 from obspy.io.sac.core import _is_sac
-from scipy.signal import firwin, resample_poly
 
 from ..files import ForeshapError
 from ..waveforms import COMPONENTS, SAMPLING_RATE
+from .resampling import DRIFT, FILTER, ratio_to_100_hz, resampled
 from .responses import PADDING, TAPER, Unusable, ground_velocity, to_east_north_up
 
 INDEX_COLUMNS = ("network", "station", "instrument", "component", "seed_id", "start", "end", "rate", "path")
 DIRECTIONS = dict(zip("EN12Z", "ENNEZ"))  # 1 and 2 are taken as N and E where no azimuth is known
-FILTER = 50  # half length of the anti-alias filter, in samples of the lower rate
 RATES = 1.0, 10_000.0  # Hz, lowest and highest that is read
-DRIFT = 2e-5  # part by which a sampling rate may be off: 0.2 samples in a window of 100 s
 DAMAGED = "samples can't be read: the file is damaged here"
 
 
@@ -182,8 +178,8 @@ class Station:
 
     def _at_100_hz(self, series, start, end):
         """A Series in the unit wanted at 100 Hz, shorter by the filter's edges where it had another rate."""
-        ratio = Fraction(SAMPLING_RATE / series.rate).limit_denominator(1000)
-        if abs(ratio * series.rate / SAMPLING_RATE - 1) > DRIFT:
+        ratio = ratio_to_100_hz(series.rate)
+        if ratio is None:
             raise Unusable("recordings can't be joined")
         spare = 0.0 if ratio == 1 else self.spare
         if self.inventory is not None:
@@ -246,20 +242,10 @@ def _gapless(series, start, end, spare):
     return series._replace(start=time, samples=series.samples[first:last], known=series.known[first:last])
 
 
-@lru_cache(maxsize=8)
-def _filter(slower):
-    """Taps of the anti-alias filter, -87 dB at the slower Nyquist frequency."""
-    return firwin(2 * FILTER * slower + 1, 0.94 / slower, window=("kaiser", 8.6))
-
-
 def _resampled(series, ratio):
-    """A gapless Series at 100 Hz, without the filter's edges; ratio: Fraction of 100 Hz and its rate."""
-    taps, mean = _filter(max(ratio.numerator, ratio.denominator)), series.samples.mean()
-    samples = mean + resample_poly(series.samples - mean, ratio.numerator, ratio.denominator, window=taps)
-    edge = math.ceil(FILTER * SAMPLING_RATE / min(series.rate, SAMPLING_RATE))
-    samples = samples[edge : len(samples) - edge].astype(np.float32)
-    start = series.start + round(edge * 1e9 / SAMPLING_RATE)
-    return Series(series.seed_id, start, SAMPLING_RATE, samples, np.ones(len(samples), bool))
+    """A gapless Series at 100 Hz, without the filter's edges."""
+    samples, cut = resampled(series.samples, ratio)
+    return Series(series.seed_id, series.start + round(cut * 1e9), SAMPLING_RATE, samples, np.ones(len(samples), bool))
 
 
 def _window(series, start, length):

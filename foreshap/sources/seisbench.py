@@ -10,7 +10,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import obspy
 import pandas as pd
 from tqdm.auto import tqdm
 
@@ -29,8 +28,9 @@ from ..waveforms import (
     waveform_file,
     write_trace,
 )
-from .continuous import FILTER, MARGIN, _at_100_hz
+from .continuous import MARGIN
 from .layout import Imported, Offer, trace_name, write_layout
+from .resampling import FILTER, ratio_to_100_hz, resampled
 
 NAMES = {  # the layout's column: SeisBench's, of which the first is written
     "trace_start_time": ("trace_start_time",),
@@ -362,10 +362,13 @@ def _resampled(samples, first, rate):
     """Samples at 100 Hz of samples from the first on, and the time of the first [s from the recording's start]."""
     if rate == SAMPLING_RATE:
         return samples, first / rate
+    ratio = ratio_to_100_hz(rate)
+    if ratio is None:
+        raise ForeshapError("sampling rate missing")
     if samples.shape[1] <= 2 * FILTER * max(1, rate / SAMPLING_RATE):
         raise ForeshapError("window runs beyond the recording")
-    traces = [_at_100_hz(obspy.Trace(np.ascontiguousarray(one), {"sampling_rate": rate})) for one in samples]
-    return np.stack([trace.data for trace in traces]), first / rate + traces[0].stats.starttime.timestamp
+    found, cut = resampled(samples, ratio)
+    return found, first / rate + cut
 
 
 def to_seisbench(folder, output):
