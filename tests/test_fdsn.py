@@ -19,7 +19,7 @@ from fdsn_server import Archive, earthquake, inventory, serving
 from obspy.clients.fdsn import Client
 
 from foreshap.files import ForeshapError, sha256
-from foreshap.sources import FdsnQuery, answers, fdsn, fetch_fdsn, from_continuous
+from foreshap.sources import FdsnQuery, answers, fdsn, fetch_fdsn, from_continuous, quakeml
 from foreshap.waveforms import PERIODS, read_table
 
 HERE = 42.83, 13.11  # the station
@@ -340,7 +340,7 @@ def test_content_that_is_not_what_was_asked_for(tmp_path):
     }  # fmt: skip
     for name, data in bad.items():
         path.write_bytes(data)
-        with pytest.raises(answers.Unusable, match="miniSEED"):
+        with pytest.raises(answers.BadAnswer, match="miniSEED"):
             answers.checked_miniseed(path, "IV", "NRCA")
     station.write(str(path), format="STATIONXML")
     good = path.read_bytes()
@@ -348,7 +348,7 @@ def test_content_that_is_not_what_was_asked_for(tmp_path):
     hidden = good.decode().replace("?>", "?><!DOCTYPE x [<!ENTITY a 'a'>]>", 1).replace("UTF-8", "UTF-16")
     for data in (good[:-20], fdsn_server.BOMB, fdsn_server.HTML, b"", hidden.encode("utf-16"), b"<FDSNStationXML/>"):
         path.write_bytes(data)
-        with pytest.raises(answers.Unusable):
+        with pytest.raises(answers.BadAnswer):
             fdsn._checked_station(path, "IV", "NRCA")
 
 
@@ -358,7 +358,7 @@ def test_events_that_make_no_sense_are_refused_and_strange_picks_passed_over(tmp
     catalog.write(str(path), format="QUAKEML")
     good = path.read_bytes()
     fdsn._checked_events(path, "IV", "NRCA", window)
-    (start, end), *_ = fdsn._read_events(path, window)
+    (start, end), *_ = quakeml.read_events(path, window)
     assert start == pd.Timestamp(TIMES["a"], tz="UTC") - pd.Timedelta("30s") and end - start < pd.Timedelta("2min")
     for old, new in (
         (b"13.15", b"east"),
@@ -368,7 +368,7 @@ def test_events_that_make_no_sense_are_refused_and_strange_picks_passed_over(tmp
     ):
         assert old in good
         path.write_bytes(good.replace(old, new))
-        with pytest.raises(answers.Unusable):
+        with pytest.raises(answers.BadAnswer):
             fdsn._checked_events(path, "IV", "NRCA", window)
         assert {file.name for file in tmp_path.iterdir()} == {"x"}
 
@@ -391,7 +391,7 @@ def test_mutated_answers_are_refused_or_read(reference, tmp_path):
         path.write_bytes(data[: rng.integers(len(data))].tobytes() if number % 5 == 0 else data.tobytes())
         try:
             checks[name]()
-        except answers.Unusable:
+        except answers.BadAnswer:
             refused += 1
     assert 0 < refused < MUTATIONS and [file.name for file in tmp_path.iterdir()] == ["x"]
 
@@ -404,8 +404,8 @@ def test_of_several_picks_those_that_located_the_event_are_kept():
     file = io.BytesIO()
     obspy.core.event.Catalog([event]).write(file, format="QUAKEML")
     file.seek(0)
-    (kept,) = fdsn._read_events(
-        file, lambda e: [p.get("publicID") for p in fdsn._only(e, "IV", "NRCA").iterfind("{*}pick")]
+    (kept,) = quakeml.read_events(
+        file, lambda e: [p.get("publicID") for p in quakeml.of_station(e, "IV", "NRCA").iterfind("{*}pick")]
     )
     assert len(kept) == 2 and "smi:local/automatic" not in kept
 
@@ -482,8 +482,12 @@ def test_real_seismograms_become_the_same_layout_as_from_the_archive(iquique, tm
     one = from_continuous(tmp_path / "s/waveforms", tmp_path / "s/picks.xml", tmp_path / "1", query.periods)
     two = from_continuous(iquique / "waveforms", tmp_path / "picks.xml", tmp_path / "2", query.periods)
     assert one.written == two.written == compare(tmp_path / "1", archive, "PB01") > 50
-    for file in ("PB01_pre.hdf5", "PB01_post.hdf5", "PB01_pre_attributes.csv", "import_rejected.csv"):
+    for file in ("PB01_pre.hdf5", "PB01_post.hdf5", "import_rejected.csv"):
         assert (tmp_path / "1" / file).read_bytes() == (tmp_path / "2" / file).read_bytes()
+    columns = ["trace_name", "trace_start_time", "p_s_diff_sec"]  # the services know origins, too
+    for period in PERIODS:
+        tables = [read_table(tmp_path / name, "PB01", period)[columns] for name in ("1", "2")]
+        pd.testing.assert_frame_equal(*tables)
 
 
 def test_obspy_gets_the_same_from_these_services(quiet, tmp_path):

@@ -6,13 +6,13 @@ import warnings
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit, urlunsplit
-from xml.parsers import expat
 
 import obspy
 import requests
 from obspy.io.mseed.util import get_record_information
 
 from ..files import ForeshapError, written_whole
+from .markup import fault_of
 
 TRIES = 5  # of one request
 LONGEST_PAUSE = 600.0  # s; a service that asks for more is left alone until the next run
@@ -22,7 +22,7 @@ NO_DATA, TOO_LARGE, UNKNOWN_PARAMETER = (204, 404), 413, (400, 501)
 WORTH_ANOTHER_TRY = (408, 429, 500, 502, 503, 504)
 
 
-class Unusable(Exception):
+class BadAnswer(ForeshapError):
     """What was received can't be used, and why."""
 
     def __init__(self, why, code=None, retry_after=None):
@@ -34,7 +34,7 @@ def ask(path, check, sent, pause, timeout, handed_back=(*NO_DATA, TOO_LARGE)):
     """Store the answer to a request, whole and checked, or say by its status that there is none.
 
     path: Path of the file to write
-    check: function (Path) that raises Unusable where the content isn't what was asked for
+    check: function (Path) that raises BadAnswer where the content isn't what was asked for
     sent: dict, arguments of requests.request: method, url, params or data
     pause: float, before the second try [s]; it doubles each time, and Retry-After is honoured
     timeout: float, how long the service may be silent [s]
@@ -49,7 +49,7 @@ def ask(path, check, sent, pause, timeout, handed_back=(*NO_DATA, TOO_LARGE)):
                 _download(partial, sent, timeout)
                 check(partial)
             return 200
-        except (Unusable, requests.RequestException) as error:
+        except (BadAnswer, requests.RequestException) as error:
             code = getattr(error, "code", None)
             if code in handed_back:
                 return code
@@ -88,7 +88,7 @@ def public(url):
 
 def _complaint(url, error, again):
     """What went wrong, and what to do."""
-    said = str(error) if isinstance(error, Unusable) else f"{type(error).__name__}, no whole answer"
+    said = str(error) if isinstance(error, BadAnswer) else f"{type(error).__name__}, no whole answer"
     todo = "what is stored is kept, so run again later to continue" if again else "check the query"
     return f"The web service {public(url)} gave no usable answer ({said}): {todo}."
 
@@ -101,38 +101,26 @@ def _download(path, sent, timeout):
         if response.status_code != 200:
             words = " ".join(next(response.iter_content(300), b"").decode(errors="replace").split())
             why = f"status {response.status_code} {words}".rstrip()
-            raise Unusable(why, response.status_code, response.headers.get("Retry-After"))
+            raise BadAnswer(why, response.status_code, response.headers.get("Retry-After"))
         with open(path, "wb") as file:
             for block in response.iter_content(2**16):  # raises where the connection ends before the content does
                 file.write(block)
                 if file.tell() > LARGEST_ANSWER:
-                    raise Unusable(f"more than {LARGEST_ANSWER} bytes", TOO_LARGE)
+                    raise BadAnswer(f"more than {LARGEST_ANSWER} bytes", TOO_LARGE)
                 if time.monotonic() > last:
-                    raise Unusable(f"not whole after {LONGEST_ANSWER:.0f} s")
+                    raise BadAnswer(f"not whole after {LONGEST_ANSWER:.0f} s")
 
 
 def checked_xml(path, root):
-    """Refuse what isn't whole XML with this root element, or declares a document type, where entity bombs live.
+    """Refuse what isn't whole XML with this root element, or declares a document type.
 
     path: Path
     root: str, name of the root element without its namespace
 
-    raises: Unusable
+    raises: BadAnswer
     """
-    parser, roots = expat.ParserCreate(namespace_separator=" "), []
-
-    def refuse(*declaration):
-        raise Unusable(f"a document type is declared: {declaration[0]}; {root} never does that")
-
-    parser.StartDoctypeDeclHandler = refuse
-    parser.StartElementHandler = lambda name, attributes: roots or roots.append(name.split(" ")[-1])
-    try:
-        with open(path, "rb") as file:
-            parser.ParseFile(file)
-    except (expat.ExpatError, ValueError, LookupError) as error:
-        raise Unusable(f"no whole XML: {error}") from None
-    if roots != [root]:
-        raise Unusable(f"XML of {roots[0]} instead of {root}")
+    if fault := fault_of(path.read_bytes(), root):
+        raise BadAnswer(f"the document {fault}")
 
 
 def checked_miniseed(path, network, station):
@@ -141,7 +129,7 @@ def checked_miniseed(path, network, station):
     path: Path
     network, station: str
 
-    raises: Unusable
+    raises: BadAnswer
     """
     try:
         with open(path, "rb") as file, warnings.catch_warnings():
@@ -150,12 +138,12 @@ def checked_miniseed(path, network, station):
             file.seek(0)
             stream = obspy.read(file, format="MSEED")  # never without the format: ObsPy would unpickle, too
     except Exception as error:  # ObsPy raises whatever its parsers raise
-        raise Unusable(f"no miniSEED: {error}") from None
+        raise BadAnswer(f"no miniSEED: {error}") from None
     if not whole:
-        raise Unusable("miniSEED that is cut off in the middle of a record")
+        raise BadAnswer("miniSEED that is cut off in the middle of a record")
     others = {(trace.stats.network, trace.stats.station) for trace in stream} - {(network, station)}
     if others or not stream:
-        raise Unusable(f"miniSEED of {sorted(others)} instead of {network}.{station}")
+        raise BadAnswer(f"miniSEED of {sorted(others)} instead of {network}.{station}")
 
 
 def _whole_records(file):

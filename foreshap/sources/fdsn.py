@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import obspy
 import pandas as pd
-from lxml import etree
 from obspy.clients.fdsn.client import build_url, get_bulk_string
 from obspy.clients.fdsn.header import URL_MAPPINGS
 from obspy.geodetics import gps2dist_azimuth, kilometers2degrees
@@ -24,7 +23,9 @@ from tqdm.auto import tqdm
 
 from ..files import ForeshapError, sha256, written_whole
 from ..periods import Periods, periods
-from .answers import NO_DATA, TOO_LARGE, UNKNOWN_PARAMETER, Unusable, ask, checked_miniseed, checked_xml, public
+from .answers import NO_DATA, TOO_LARGE, UNKNOWN_PARAMETER, BadAnswer, ask, checked_miniseed, checked_xml, public
+from .quakeml import event_id, of_station, preferred_origin, read_events, utc_of, write_events
+from .responses import read_inventory
 
 MANIFEST_FILE, PICKS_FILE, STATION_FILE = "manifest.json", "picks.xml", "station.xml"
 CONNECTIONS = 2  # at a time, fewer than any service's limit
@@ -36,7 +37,6 @@ NEAR = pd.Timedelta("10min")  # of its origin an event's picks and arrivals are;
 SLOWEST_S = 2.0  # km/s, on the straight line from the hypocentre: slower than S waves are in the crust
 PROBED = 20  # events asked for one by one before a service is believed to have no picks
 NETWORK_DOIS = {"IV": "10.13127/SD/X0FXnH7QfY"}  # where the StationXML doesn't say
-BED, QUAKEML = "http://quakeml.org/xmlns/bed/1.2", "http://quakeml.org/xmlns/quakeml/1.2"
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class _Store:
             return 200 if sha256(path) == entry["sha256"] else None
         try:  # stored by a run that was stopped before it could note it
             self.checked(part.check, path)
-        except Unusable:
+        except BadAnswer:
             return None
         self.note(part.name, 200)
         return 200
@@ -260,7 +260,7 @@ def _station(store, query):
         raise ForeshapError(
             f"{public(url)} knows no {query.network}.{query.station} with {query.channels} at the time."
         )
-    inventory = _inventory(store.folder / STATION_FILE)
+    inventory = read_inventory(store.folder / STATION_FILE)
     dois = [name.split(":", 1)[-1] for network in inventory for name in network.identifiers or () if "10." in name]
     store.manifest["doi"] = next(iter(dois), NETWORK_DOIS.get(query.network))
     return inventory[0][0].latitude, inventory[0][0].longitude
@@ -270,16 +270,11 @@ def _checked_station(path, network, station):
     """Refuse what isn't StationXML of this station."""
     checked_xml(path, "FDSNStationXML")
     try:
-        held = {(net.code, sta.code) for net in _inventory(path) for sta in net}
-    except Exception as error:  # ObsPy raises whatever its parsers raise
-        raise Unusable(f"no StationXML: {error}") from None
+        held = {(net.code, sta.code) for net in read_inventory(path) for sta in net}
+    except ForeshapError as error:
+        raise BadAnswer(str(error)) from None
     if held != {(network, station)}:
-        raise Unusable(f"StationXML of {sorted(held)} instead of {network}.{station}")
-
-
-def _inventory(path):
-    with open(path, "rb") as file:
-        return obspy.read_inventory(file, format="STATIONXML")
+        raise BadAnswer(f"StationXML of {sorted(held)} instead of {network}.{station}")
 
 
 def _catalogue(store, query, latitude, longitude):
@@ -290,7 +285,7 @@ def _catalogue(store, query, latitude, longitude):
     where = {"latitude": latitude, "longitude": longitude, "maxradius": degrees, "minmagnitude": query.min_magnitude}
     slices = [_slice(start, end, where, url, check) for start, end in _cut(_asked_for(query.periods), SLICE)]
     names = _all(slices, store, "catalogue")
-    ids = {_id(event): event.find("{*}pick") is not None for event in _events(store.folder, names)}
+    ids = {event_id(event): event.find("{*}pick") is not None for event in _events(store.folder, names)}
     if not ids:
         raise ForeshapError(
             f"{public(url)} has no event within {query.radius_km} km from {query.start} to {query.end}."
@@ -301,7 +296,7 @@ def _catalogue(store, query, latitude, longitude):
         if any(event.find("{*}pick") is not None for event in _events(store.folder, found)):
             names = _all(single, store, "events") + names
     with written_whole(store.folder / PICKS_FILE) as file:
-        _write_events(str(file), _once(_events(store.folder, names)))
+        write_events(str(file), _once(_events(store.folder, names)))
     events = list(_events(store.folder, [PICKS_FILE], lambda event: (window(event), event.find("{*}pick") is not None)))
     store.manifest |= {"n_events": len(events), "n_picked": sum(picked for _, picked in events)}
     store.note(PICKS_FILE, 200)
@@ -348,107 +343,47 @@ def _checked_events(path, network, station, window):
     kept, seen = io.BytesIO(), []
 
     def ours(event):
-        event = _only(event, network, station)
-        seen.append((_id(event), window(event)))
+        event = of_station(event, network, station)
+        seen.append((event_id(event), window(event)))
         return event
 
     try:
-        _write_events(kept, _read_events(path, ours))
+        write_events(kept, read_events(path, ours))
         kept.seek(0)
         assert not seen or len(obspy.read_events(kept, format="QUAKEML")) == len(seen)
     except Exception as error:  # ObsPy raises whatever its parsers raise
-        raise Unusable(f"no QuakeML that can be read: {error!r}") from None
+        raise BadAnswer(f"no QuakeML that can be read: {error!r}") from None
     if kept.getvalue() != path.read_bytes():
         path.write_bytes(kept.getvalue())
 
 
-def _only(event, network, station):
-    """An event without what belongs to other stations; of the picks of this one those that located it, if any did."""
-    here = [
-        pick.get("publicID") for pick in event.iterfind("{*}pick")
-        if (code := pick.find("{*}waveformID")) is not None
-        and (code.get("networkCode"), code.get("stationCode")) == (network, station)
-    ]  # fmt: skip
-    origin = _origin(event)
-    used = {pick.text.strip() for pick in event.iterfind("{*}origin/{*}arrival/{*}pickID") if pick.text}
-    kept = used.intersection(here) or set(here)
-    for name in ("amplitude", "stationMagnitude"):
-        for element in event.findall(f"{{*}}{name}"):
-            event.remove(element)
-    for pick in [pick for pick in event.findall("{*}pick") if pick.get("publicID") not in kept]:
-        event.remove(pick)
-    for place in event.findall("{*}origin") if origin is not None else ():
-        for arrival in place.findall("{*}arrival"):
-            if arrival.findtext("{*}pickID", "").strip() not in kept:
-                place.remove(arrival)
-    return event
-
-
-def _origin(event):
-    """An event's preferred origin, its first one where none is preferred; None where there is none."""
-    preferred = event.findtext("{*}preferredOriginID", "").strip()
-    origins = {origin.get("publicID"): origin for origin in event.findall("{*}origin")}
-    return origins.get(preferred, next(iter(origins.values()), None))
-
-
-def _id(event):
-    """The id that a service knows an event by, str."""
-    return re.split("[/=]", event.get("publicID"))[-1]
-
-
 def _window(event, latitude, longitude):
     """First and last time that an event needs; None where it has neither origin nor pick."""
-    times = [_utc(time.text) for time in event.iterfind("{*}pick/{*}time/{*}value")]
-    if (origin := _origin(event)) is not None:
+    times = [utc_of(time.text) for time in event.iterfind("{*}pick/{*}time/{*}value")]
+    if (origin := preferred_origin(event)) is not None:
         where = [float(origin.findtext(f"{{*}}{n}/{{*}}value") or 0) for n in ("latitude", "longitude", "depth")]
         if not all(map(math.isfinite, where)):
             raise ValueError(f"an origin at {where}")
         along = gps2dist_azimuth(*where[:2], latitude, longitude)[0]
         seconds = math.hypot(along, where[2]) / 1000 / SLOWEST_S
-        begin = _utc(origin.findtext("{*}time/{*}value"))
+        begin = utc_of(origin.findtext("{*}time/{*}value"))
         times = [begin, begin + min(NEAR, pd.Timedelta(seconds=round(seconds, 3))), *times]
     near = [time for time in times if abs(time - times[0]) <= NEAR]
     return (min(near) - BEFORE, max(near) + AFTER) if near else None
 
 
-def _utc(text):
-    """Timestamp [UTC]; ValueError where the text is no time."""
-    if pd.isna(time := pd.to_datetime(text.strip(), utc=True, format="ISO8601")):
-        raise ValueError(f"{text} is no time")
-    return time
-
-
 def _events(folder, names, to=lambda event: event):
     """Yield the events of several QuakeML files of ours, one in memory at a time."""
     for name in names:
-        yield from _read_events(folder / name, to)
-
-
-def _read_events(path, to=lambda event: event):
-    """Yield what a function makes of each <event> of a QuakeML file."""
-    for _, event in etree.iterparse(path, tag=f"{{{BED}}}event", resolve_entities=False, load_dtd=False):
-        yield to(event)
-        event.clear(keep_tail=True)
-        while event.getprevious() is not None:
-            del event.getparent()[0]
-
-
-def _write_events(path, events):
-    """Write <event> elements as a QuakeML file (path or binary file), in a stream."""
-    with etree.xmlfile(path, encoding="utf-8") as file:
-        file.write_declaration()
-        with file.element(f"{{{QUAKEML}}}quakeml", nsmap={"q": QUAKEML, None: BED}):
-            with file.element(f"{{{BED}}}eventParameters", publicID="smi:local/foreshap/events"):
-                for event in events:
-                    file.write("\n", event, with_tail=False)
+        yield from read_events(folder / name, to)
 
 
 def _once(events):
     """Yield events in their order, each id once: events at the edge of two slices are in both."""
     seen = set()
     for event in events:
-        if _id(event) not in seen:
-            seen.add(_id(event))
+        if event_id(event) not in seen:
+            seen.add(event_id(event))
             yield event
 
 
