@@ -1,7 +1,6 @@
 """The SHAP file: events explained batch after batch into a file that can be resumed, and reading it back."""
 
 import json
-import shutil
 import time
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -14,7 +13,7 @@ from tqdm.auto import tqdm
 
 from .attribution import SAMPLED, additivity_error, check_events, check_request, explainer, output_range, outputs_of
 from .background import Background, own_noise
-from .files import ForeshapError, sha256, written_whole
+from .files import ForeshapError, check_room, sha256, written_whole
 from .means import group_means
 from .model import load_checkpoint
 from .spectrograms import (
@@ -241,7 +240,7 @@ def _create(path, checkpoint, spectrograms, rows, task, identity):
     table = table.assign(base_value=np.nan, additivity_error=np.nan, seconds=np.nan)
     names, simulated = spectrograms.table["trace_name"].to_numpy(), ("dataset", "simulated")
     kept = {name: spectrograms.attributes[name] for name in simulated if name in spectrograms.attributes}
-    _check_room(path, len(rows) * 4 * np.prod(checkpoint.variant.shape))
+    check_room(path, len(rows) * 4 * np.prod(checkpoint.variant.shape))
     with written_whole(path) as partial_path, h5py.File(partial_path, "w") as file:
         file.attrs.update(kept | {"method": task.method, "explained_output": task.output, "output_range": spread})
         file.attrs.update(checkpoint_sha256=task.sha256, background_kind=task.kind)
@@ -255,15 +254,6 @@ def _create(path, checkpoint, spectrograms, rows, task, identity):
         file["background"].make_scale("background")
         file["identity"] = identity  # no attribute: those end at 64 KiB
         _make_means(file, checkpoint.variant.shape, table["label"])
-
-
-def _check_room(path, size):
-    """Raise unless a disk has room for a file of so many bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if (free := shutil.disk_usage(path.parent).free) < size:
-        raise ForeshapError(
-            f"{path} needs {size / 2**20:.1f} MiB and its disk has {free / 2**20:.1f}: make room first."
-        )
 
 
 def _outputs(task, rows, output):

@@ -14,11 +14,23 @@ import pandas as pd
 from scipy import fft, signal
 from tqdm.auto import tqdm
 
-from .files import ForeshapError, sha256, written_whole
+from .clipping import clipped, flagged
+from .files import ForeshapError, check_room, folder_written_whole, sha256, written_whole
 from .variants import VARIANTS, Variant
-from .waveforms import CLASSES, COMPONENTS, SECONDS_BEFORE_P, offered_traces, open_waveforms, read_trace, waveform_file
+from .waveforms import (
+    CLASSES,
+    COMPONENTS,
+    SAMPLING_RATE,
+    SECONDS_BEFORE_P,
+    offered_traces,
+    open_waveforms,
+    read_trace,
+    waveform_file,
+)
 
 FLOOR = 1e-10  # added to the power before the logarithm
+LARGEST = 1e15  # of a sample: no digitiser's, and its power would not fit into float32
+NOISE = round(SECONDS_BEFORE_P * SAMPLING_RATE)  # samples before P
 BATCH = 16  # events transformed together: small enough to stay in the processor's cache
 TENSOR_DIMENSIONS = ("trace_name", "channel", "frequency", "time")
 
@@ -82,21 +94,37 @@ def preprocess(source, output, variants=tuple(VARIANTS.values())):
     raises: ForeshapError where the folder is not in the waveform layout or no trace can be used
     """
     offered = offered_traces(source)
+    size = sum(4 * np.prod(variant.shape) for variant in variants) * (offered["reason"] == "").sum()
+    check_room(output, size)
     reasons = {variant.name: np.array(offered["reason"], dtype=object) for variant in variants}
+    try:
+        with folder_written_whole(output) as folder:
+            _write(folder, source, offered, variants, reasons)
+    except OSError as error:
+        raise ForeshapError(
+            f"{source} can't be turned into tensors in {output} ({error}): what was there is as it was."
+        ) from error
+    return {name: _report(offered, reason) for name, reason in reasons.items()}
+
+
+def _write(folder, source, offered, variants, reasons):
+    """Write the tensor files, and the reason of each trace that is not in them (into the arrays of reasons)."""
+    flags = {variant.name: flagged(offered) for variant in variants}
     with ExitStack() as stack:
-        paths = [Path(output) / f"{variant.name}.h5" for variant in variants]
-        files = [stack.enter_context(_tensor_file(path, v)) for path, v in zip(paths, variants)]
+        files = [stack.enter_context(_tensor_file(folder / f"{v.name}.h5", v)) for v in variants]
         pool = stack.enter_context(ThreadPoolExecutor(2))
         hashes = {path.name: pool.submit(sha256, path) for path in sorted(Path(source).glob("*.hdf5"))}
         for rows, results in _transformed(pool, source, offered, variants):
-            for variant, file, (values, reason) in zip(variants, files, results):
+            for variant, file, (values, reason, at_edge) in zip(variants, files, results):
                 reasons[variant.name][rows] = reason
+                flags[variant.name][rows] |= at_edge
                 _append(file["spectrogram"], values)
+        hashes = {name: job.result() for name, job in hashes.items()}
         for variant, file in zip(variants, files):
-            _finish(
-                file, offered[reasons[variant.name] == ""], source, {name: job.result() for name, job in hashes.items()}
-            )
-    return {name: _report(offered, reason) for name, reason in reasons.items()}
+            written = reasons[variant.name] == ""
+            events = offered[written].assign(clipped=flags[variant.name][written].astype(np.int8))
+            _finish(file, events, source, hashes)
+            file.flush()  # a full disk is an error here, not in closing
 
 
 def _report(offered, reason):
@@ -109,7 +137,7 @@ def _transformed(pool, source, offered, variants):
     """Read batch after batch while two threads transform those before; yields (rows, a result a variant)."""
     pending = deque()
     s_p = offered["p_s_diff_sec"].to_numpy()
-    for rows, traces in _read_batches(source, offered):
+    for rows, traces in _read_batches(source, offered, variants):
         pending.append((rows, [pool.submit(_cut_and_transform, v, s_p[rows], traces) for v in variants]))
         if len(pending) > 3:
             rows, jobs = pending.popleft()
@@ -118,39 +146,49 @@ def _transformed(pool, source, offered, variants):
         yield rows, [job.result() for job in jobs]
 
 
-def _read_batches(source, offered):
-    """Read the traces whose rows are good; yields (rows, list of (samples or None, reason))."""
+def _read_batches(source, offered, variants):
+    """Read the traces whose rows are good, as far as a window reaches; yields (rows, list of (samples, reason))."""
     good = offered[offered["reason"] == ""]
     with tqdm(total=len(good), desc="log-spectrograms", unit="event") as progress:
         for (station, period), part in good.groupby(["station", "period"], sort=False):
-            rows, names = part.index.to_numpy(), part["trace_name"].to_numpy()
+            rows, names, s_p = part.index.to_numpy(), part["trace_name"].to_numpy(), part["p_s_diff_sec"].to_numpy()
+            ends = np.max([NOISE + 0 * rows, *(_starts(v, s_p) + v.samples for v in variants)], axis=0)
             with open_waveforms(waveform_file(source, station, period)) as file:
                 for first in range(0, len(rows), BATCH):
                     batch = slice(first, first + BATCH)
-                    yield rows[batch], [read_trace(file, name) for name in names[batch]]
+                    yield rows[batch], [read_trace(file, name, end) for name, end in zip(names[batch], ends[batch])]
                     progress.update(len(rows[batch]))
 
 
-def _cut_and_transform(variant, s_p, traces):
-    """Log-spectrograms (n, 3, F, T) of the traces of a batch that can serve, and a reason for each ("" if so)."""
+def _starts(variant, s_p):
+    """First sample of each event's window in its trace, int array like s_p (N,) [s]."""
     onset = SECONDS_BEFORE_P - variant.seconds_before + (s_p if variant.phase == "S" else 0 * s_p)
-    starts = np.rint(onset * variant.sampling_rate).astype(int)
-    reasons, windows = [], np.empty((len(traces), 3, variant.samples))
-    for start, (samples, reason) in zip(starts, traces):
+    return np.rint(onset * variant.sampling_rate).astype(int)
+
+
+def _cut_and_transform(variant, s_p, traces):
+    """Log-spectrograms (n, 3, F, T) of the traces that can serve; of all, a reason ("" if so) and whether clipped."""
+    reasons, windows = [], np.zeros((len(traces), 3, variant.samples))
+    for start, window, (samples, reason) in zip(_starts(variant, s_p), windows, traces):
         if not reason and not 0 <= start <= samples.shape[1] - variant.samples:
             reason = "window longer than the trace"
         if not reason:
-            window = samples[:, start : start + variant.samples]
-            reason = "component flat" if (np.ptp(window, axis=1) == 0).any() else ""
-            windows[reasons.count("")] = window
+            with np.errstate(over="ignore"):  # a number too large becomes infinite
+                window[:] = samples[:, start : start + variant.samples]
+            low, high = window.min(axis=1), window.max(axis=1)
+            usual = (np.maximum(-low, high) < LARGEST).all()  # NaN is not
+            reason = "samples not finite" if not usual else "component flat" if (low == high).any() else ""
         reasons.append(reason)
-    return log_spectrogram(windows[: reasons.count("")], variant), reasons
+    good = [i for i, reason in enumerate(reasons) if not reason]
+    windows, at_edge = windows[good] if len(good) < len(traces) else windows, np.zeros(len(traces), bool)
+    at_edge[good] = clipped(windows, [traces[i][0][:, :NOISE] for i in good])
+    return log_spectrogram(windows, variant), reasons, at_edge
 
 
 @contextmanager
 def _tensor_file(path, variant):
-    """A tensor file with its axes and no events yet, renamed to path when the block has ended well."""
-    with written_whole(path) as partial, h5py.File(partial, "w") as file:
+    """A new tensor file with its axes and no events yet."""
+    with h5py.File(path, "w") as file:
         write_axes(file, variant)
         shape = variant.shape
         values = file.create_dataset(
@@ -252,7 +290,7 @@ def import_spectrograms(path, output, **attributes):
     table = pd.DataFrame({"trace_name": names, "source_id": arrays["source_id"].astype(str)})
     table = table.assign(label=arrays["label"].astype("i1"))
     target = Path(output) / f"{variant.name}.h5"
-    with _tensor_file(target, variant) as file:
+    with written_whole(target) as partial, _tensor_file(partial, variant) as file:
         for first in range(0, n, BATCH):
             _append(file["spectrogram"], arrays["spectrogram"][first : first + BATCH].astype(np.float32))
         file["spectrogram"].attrs["units"] = "1"

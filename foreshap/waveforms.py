@@ -5,6 +5,8 @@ counts, components E, N, Z, the P arrival 5 s into the trace, and beside each fi
 <STATION>_{pre,post}_attributes.csv with one row a trace (that of doi:10.5281/zenodo.15683047).
 """
 
+import math
+import re
 from pathlib import Path
 
 import h5py
@@ -18,6 +20,9 @@ PERIODS = ("pre", "post")  # the files of label 0 and 1
 COMPONENTS = ("E", "N", "Z")
 SECONDS_BEFORE_P = 5.0
 SAMPLING_RATE = 100.0
+LONGEST_S_P = 1000.0  # s; the last direct S of the Earth, at 100 degrees, comes 11 minutes after its P
+MOST_SAMPLES = 200_000  # of a trace that are read: what lies beyond serves no window of an S-P that can be
+LARGEST_CHUNK = 2**26  # bytes: HDF5 reads whole chunks, however few samples are asked for
 STANDARD_ATTRIBUTES = {"component_order": "".join(COMPONENTS), "sampling_rate": SAMPLING_RATE, "unit": "counts"}
 COLUMNS = (
     "trace_name", "trace_start_time", "network_code", "receiver_name", "receiver_type",
@@ -34,12 +39,13 @@ REASONS = {  # why a trace is not used: what it means
     "P missing": "no pick of P, and none was to be predicted",
     "S-P missing": "no pick of S or no number, and none was to be predicted",
     "S-P zero or negative": "S is not after P",
-    "no array of samples": "a group or a damaged dataset stands in the place of samples",
+    "S-P longer than 1000 s": "no earthquake has it: S is of another event, or the number is damaged",
+    "no array of samples": "a group, a damaged dataset or a pointer to another file stands in the place of samples",
     "component missing": "fewer than three components at this time",
     "not of shape (3, samples)": "another number of dimensions or of components",
     "samples are no numbers": "text or another type",
-    "samples can't be read: the file is damaged here": "a damaged chunk of the file",
-    "samples not finite": "NaN or infinite",
+    "samples can't be read: the file is damaged here": "a damaged chunk, one above 64 MiB, or an unknown compression",
+    "samples not finite": "NaN, infinite or beyond 1e15 in the variant's window: no seismometer gives them",
     "window longer than the trace": "the variant's window begins before or ends after the trace",
     "component flat": "a component is constant in the variant's window",
     "no waveform of this station": "a pick of a station without any recording",
@@ -48,7 +54,7 @@ REASONS = {  # why a trace is not used: what it means
     "window runs beyond the recording": "the recording begins or ends inside the window",
     "recordings can't be joined": "pieces inside the window differ in rate or type",
     "response can't be removed": "the StationXML has no response for this channel and time",
-    "its file and its time disagree on the class": "stored as a foreshock with a time after the mainshock, or the reverse",
+    "its file and its time disagree on the class": "stored as a foreshock, dated after the mainshock, or the reverse",
     "inside the window left out around the mainshock": "left out on purpose",
     "outside the span of the study": "left out on purpose",
 }
@@ -94,8 +100,29 @@ def open_waveforms(path):
     """
     try:
         return h5py.File(path, "r")
-    except OSError as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise ForeshapError(f"{path} can't be read as HDF5 ({error}): make or download it again.") from error
+
+
+def open_dataset(file, name):
+    """A dataset whose values stand in the file itself: h5py would follow a file's pointers to any other file.
+
+    file: h5py.File
+    name: str, in the root group
+
+    returns: h5py.h5d.DatasetID
+    raises: OSError, KeyError or ValueError where it is none: a group, a link, damaged, or stored elsewhere
+    """
+    if file.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+        raise OSError(f"{name} is a link to another place")
+    dataset = h5py.h5d.open(file.id, name.encode())  # a third of the time of file[name]
+    plan = dataset.get_create_plist()
+    kind = plan.get_layout()
+    if kind == h5py.h5d.VIRTUAL or plan.get_external_count():
+        raise OSError(f"{name} is stored in another file")
+    if kind == h5py.h5d.CHUNKED and math.prod(plan.get_chunk()) * dataset.dtype.itemsize > LARGEST_CHUNK:
+        raise OSError(f"{name} has chunks of more than {LARGEST_CHUNK // 2**20} MiB")
+    return dataset
 
 
 def read_table(folder, station, period):
@@ -113,18 +140,45 @@ def read_table(folder, station, period):
     path = next((p for name in names if (p := Path(folder) / name).exists()), None)
     if path is None:
         raise ForeshapError(f"{folder} lacks {names[0]}, the table of {station}_{period}.hdf5.")
-    try:
-        text, empty = dict.fromkeys(TEXT_COLUMNS, str), ["", "nan", "NaN"]  # NA is a network code
-        table = pd.read_csv(
-            path, dtype=text, keep_default_na=False, na_values=empty, encoding="utf-8-sig", low_memory=False
-        )
-    except (ValueError, OSError) as error:
-        raise ForeshapError(f"{path} can't be read as a comma-separated table ({error}).") from error
+    table = _comma_separated(path)
     missing = {"trace_name", "trace_start_time", "p_s_diff_sec"} - set(table.columns)
     if missing:
         raise ForeshapError(f"{path} lacks the columns {', '.join(sorted(missing))}: they are needed.")
+    said = table.get("receiver_name", pd.Series(dtype=str)).dropna().unique()
+    if len(said) and station not in said:
+        raise ForeshapError(
+            f"{path} is a table of station {said[0]}, not of {station}: put the table of {station} there, or name both "
+            f"files after {said[0]}."
+        )
     numbers = [name for name in COLUMNS if name in table and name not in TEXT_COLUMNS]
-    return table.assign(**{name: pd.to_numeric(table[name], errors="coerce") for name in numbers})
+    return table.assign(**{name: pd.to_numeric(table[name], errors="coerce") for name in numbers}).drop_duplicates(
+        ignore_index=True
+    )
+
+
+def _comma_separated(path):
+    """A table as it stands in a file."""
+    text, empty = dict.fromkeys(TEXT_COLUMNS, str), ["", "nan", "NaN"]  # NA is a network code
+    try:
+        with open(path, "rb") as file:
+            if any(b"\0" in piece for piece in iter(lambda: file.read(2**20), b"")):
+                raise ValueError("a byte is zero")
+        table = pd.read_csv(
+            path, dtype=text, keep_default_na=False, na_values=empty, encoding="utf-8-sig", low_memory=False
+        )
+        header = [str(name) for name in table]
+        if len(header) == 1 and re.search("[;\t|]", header[0]):
+            raise ValueError("another character separates its columns")
+        if not isinstance(table.index, pd.RangeIndex):
+            raise ValueError("its rows have more fields than its first line has names")
+        if twice := [name for name in header if f"{name}.1" in header]:
+            raise ValueError(f"two columns are called {twice[0]}")
+    except (ValueError, OSError, OverflowError, MemoryError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ForeshapError(
+            f"{path} can't be read as a comma-separated table in UTF-8 ({reason}): save it as one."
+        ) from error
+    return table
 
 
 def event_times(table):
@@ -211,43 +265,69 @@ def _rejected_by_source(folder):
         return pd.DataFrame(columns=REJECTED_COLUMNS)
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)[list(REJECTED_COLUMNS)]
-        return table.assign(label=table["label"].astype(int), period="")
+        labels = table["label"].map({"-1": -1, "0": 0, "1": 1}).astype(int)
+        return table.assign(label=labels, period="")
     except (ValueError, KeyError, OSError) as error:
-        raise ForeshapError(f"{path} can't be read ({error}): import the source again.") from error
+        reason = str(error).splitlines()[0]
+        raise ForeshapError(f"{path} can't be read ({reason}): import the source again.") from error
 
 
 def _offered(folder, station, label, period):
     """One file's part of offered_traces()."""
     table = read_table(folder, station, period)
     path = waveform_file(folder, station, period)
-    with open_waveforms(path) as file:
-        names = pd.Index(list(file))
+    names = _trace_names(path)
+    nameless = table["trace_name"].isna()
+    row = [f"row {i + 1} of {path.stem}_attributes.csv" for i in np.flatnonzero(nameless)]
+    table.loc[nameless, "trace_name"] = row
     listed = pd.Index(table["trace_name"])
+    if len(names) and len(listed) and not listed.isin(names).any():
+        raise ForeshapError(
+            f"{path} and its table name no trace in common ({names[0]}, {listed[0]}): one of them is of another "
+            "station or period, put the one there that belongs to the other."
+        )
     strays = pd.DataFrame({"trace_name": names.difference(listed, sort=False)})
     s_p = table["p_s_diff_sec"]
     reasons = {
+        "name that can't be used": nameless,
         "no waveform in the file": ~listed.isin(names),
         "start time missing": event_times(table).isna(),
         "S-P missing": s_p.isna(),
         "S-P zero or negative": s_p <= 0,
+        "S-P longer than 1000 s": s_p > LONGEST_S_P,
     }
     reason = np.select(list(reasons.values()), list(reasons), default="")
     table = pd.concat([table.assign(reason=reason), strays.assign(reason="no row in the table")], ignore_index=True)
     return table.assign(station=station, period=period, label=label)
 
 
-def read_trace(file, name):
-    """One trace as it is stored.
+def _trace_names(path):
+    """Names in the root of an HDF5 file, Index of str; those that are no text keep their bytes as \\x.."""
+    with open_waveforms(path) as file:
+        try:
+            names = list(file)
+        except (RuntimeError, OSError, ValueError, KeyError) as error:
+            raise ForeshapError(f"{path} has a damaged list of traces ({error}): make or download it again.") from error
+    return pd.Index(
+        [n.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for n in names], dtype=str
+    )
+
+
+def read_trace(file, name, most=MOST_SAMPLES):
+    """One trace as it is stored, from its first sample on.
 
     file: h5py.File
     name: str
+    most: int, samples a component that are read at most
 
     returns: (array (3, samples), "") or (None, the reason why the trace can't be used)
     """
     try:
-        dataset = h5py.h5d.open(file.id, name.encode())  # a third of the time of file[name][:]
+        dataset = open_dataset(file, name)
         shape, kind = dataset.shape, dataset.dtype.kind
-    except (KeyError, ValueError, OSError):
+    except (KeyError, ValueError, OSError, TypeError, RuntimeError):
+        return None, "no array of samples"
+    if shape is None or len(shape) == 0:
         return None, "no array of samples"
     if len(shape) == 1 or (len(shape) == 2 and shape[0] < len(COMPONENTS)):
         return None, "component missing"
@@ -255,13 +335,13 @@ def read_trace(file, name):
         return None, "not of shape (3, samples)"
     if kind not in "iuf":
         return None, "samples are no numbers"
-    samples = np.empty(shape, dataset.dtype)
+    samples = np.empty((shape[0], min(shape[1], most)), dataset.dtype)
+    part = dataset.get_space()
+    part.select_hyperslab((0, 0), samples.shape)
     try:
-        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, samples)
-    except OSError:
+        dataset.read(h5py.h5s.create_simple(samples.shape), part, samples)
+    except (OSError, RuntimeError):
         return None, "samples can't be read: the file is damaged here"
-    if kind == "f" and not np.isfinite(samples).all():
-        return None, "samples not finite"
     return samples, ""
 
 
@@ -271,7 +351,7 @@ def load_trace(folder, event):
     folder: str or Path, in the waveform layout
     event: row (Series) of offered_traces()
 
-    returns: array (3, samples) [counts]
+    returns: array (3, samples), its first 2,000 s at most [counts]
     raises: ForeshapError where the trace can't be used
     """
     path = waveform_file(folder, event["station"], event["period"])

@@ -1,0 +1,43 @@
+"""Clipped seismograms: a recorder at the end of its range repeats one value."""
+
+import numpy as np
+
+SAMPLES = 5  # in a row at the largest or smallest value; at 100 Hz no wave above 4 Hz stays within a count so long
+NOISES = 10.0  # standard deviations of the noise before P that this value must reach: quiet records repeat values too
+STEP = 0.02  # of this value, one step of the record to or from it: a slow wave comes and goes by less
+
+
+def clipped(windows, noise):
+    """Whether a component stands still at its largest or smallest value, far above its noise, and jumps there.
+
+    windows: float array (N, 3, samples), finite
+    noise: sequence of N arrays (3, n), the same seismograms before P
+
+    returns: bool array (N,)
+    """
+    found = np.zeros(len(windows), bool)
+    for edge in (windows.min(axis=-1), windows.max(axis=-1)):
+        even = windows[..., ::2] == edge[..., None]
+        held = (even[..., 1:] & even[..., :-1]).any(axis=-1)  # so it is in every run of five: a quick look
+        for event, component in np.argwhere(held):
+            before = noise[event][component].astype(float)
+            height = abs(edge[event, component] - np.median(before))
+            if height >= NOISES * before.std():
+                found[event] |= _held(windows[event, component], edge[event, component], STEP * height)
+    return found
+
+
+def _held(samples, edge, step):
+    """Whether a run of SAMPLES at the edge begins or ends with a step."""
+    bounds = np.flatnonzero(np.diff(samples == edge, prepend=False, append=False))
+    jumps = np.abs(np.diff(samples, prepend=samples[0], append=samples[-1]))
+    return any(
+        last - first >= SAMPLES and max(jumps[first], jumps[last]) >= step
+        for first, last in zip(bounds[::2], bounds[1::2])
+    )
+
+
+def flagged(table):
+    """What a table's own column `clipped` says (1, true or yes), bool array (N,); False where it says nothing."""
+    said = table["clipped"].astype(str) if "clipped" in table else np.full(len(table), "")
+    return np.isin([str(word).strip().lower() for word in said], ("1", "1.0", "true", "yes"))
