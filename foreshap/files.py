@@ -15,6 +15,12 @@ class ForeshapError(Exception):
     """What went wrong with which file or event, what was expected and what to do, in one sentence."""
 
 
+def said(error):
+    """The first line of what an exception says, or its kind: libraries write paragraphs, a sentence needs a phrase."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__
+
+
 @contextmanager
 def written_whole(path):
     """Write a file beside its name and rename it when whole: a file that exists is complete.

@@ -19,8 +19,8 @@ from .model import load_checkpoint
 from .spectrograms import (
     attach_axes,
     load_spectrograms,
+    open_events,
     open_waveforms,
-    read_columns,
     read_events,
     write_axes,
     write_columns,
@@ -335,10 +335,9 @@ def load_shap(path):
     returns: ShapFile
     raises: ForeshapError where the file is damaged or no SHAP file
     """
-    file = open_waveforms(path)
-    try:
-        variant = Variant(**json.loads(file.attrs["variant"]))
-        table = read_columns(file).astype({"correct": bool})
-        return ShapFile(Path(path), variant, file["shap"], table, float(table["base_value"].mean()), dict(file.attrs))
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise ForeshapError(f"{path} is no SHAP file of foreshap.explain_events ({error}): make it again.") from error
+    variant, values, table, attributes = open_events(path, "shap", "SHAP file of foreshap.explain_events")
+    if lacking := {"correct", "base_value", "row", "output", "additivity_error"} - set(table):
+        values.file.close()
+        raise ForeshapError(f"{path} is no SHAP file, it lacks {', '.join(sorted(lacking))}: make it again.")
+    table = table.astype({"correct": bool})
+    return ShapFile(Path(path), variant, values, table, float(table["base_value"].mean()), attributes)

@@ -15,7 +15,7 @@ from scipy import fft, signal
 from tqdm.auto import tqdm
 
 from .clipping import clipped, flagged
-from .files import ForeshapError, check_room, folder_written_whole, sha256, written_whole
+from .files import ForeshapError, check_room, folder_written_whole, said, sha256, written_whole
 from .variants import VARIANTS, Variant
 from .waveforms import (
     CLASSES,
@@ -23,6 +23,7 @@ from .waveforms import (
     SAMPLING_RATE,
     SECONDS_BEFORE_P,
     offered_traces,
+    open_dataset,
     open_waveforms,
     read_trace,
     waveform_file,
@@ -32,6 +33,7 @@ FLOOR = 1e-10  # added to the power before the logarithm
 LARGEST = 1e15  # of a sample: no digitiser's, and its power would not fit into float32
 NOISE = round(SECONDS_BEFORE_P * SAMPLING_RATE)  # samples before P
 BATCH = 16  # events transformed together: small enough to stay in the processor's cache
+AXES = ("channel", "frequency", "time", "class", "n_events", "background")  # one-dimensional and no columns
 TENSOR_DIMENSIONS = ("trace_name", "channel", "frequency", "time")
 
 
@@ -102,7 +104,7 @@ def preprocess(source, output, variants=tuple(VARIANTS.values())):
             _write(folder, source, offered, variants, reasons)
     except OSError as error:
         raise ForeshapError(
-            f"{source} can't be turned into tensors in {output} ({error}): what was there is as it was."
+            f"{source} can't be turned into tensors in {output} ({said(error)}): what was there is as it was."
         ) from error
     return {name: _report(offered, reason) for name, reason in reasons.items()}
 
@@ -222,7 +224,7 @@ def write_columns(file, table):
 
     raises: ForeshapError where a column's name is taken or can't be one in HDF5
     """
-    if taken := [name for name in table if name in ("spectrogram", "shap", *TENSOR_DIMENSIONS[1:]) or "/" in name]:
+    if taken := [name for name in table if name in ("spectrogram", "shap", *AXES) or "/" in name]:
         raise ForeshapError(
             f"The tables have a column {taken[0]}, a name that tensor files can't give to a column: rename it."
         )
@@ -280,7 +282,7 @@ def import_spectrograms(path, output, **attributes):
         variant = _variant_of(arrays["frequency"], arrays["time"])
         n, shape, labels = len(arrays["label"]), arrays["spectrogram"].shape, np.unique(arrays["label"]).tolist()
     except Exception as error:  # zipfile, numpy and zlib raise a dozen kinds for damaged files
-        raise ForeshapError(f"{path} holds no published spectrograms ({error}): download it again.") from error
+        raise ForeshapError(f"{path} holds no published spectrograms ({said(error)}): download it again.") from error
     if shape != (n, *variant.shape) or not set(labels) <= {0, 1} or len(arrays["source_id"]) != n:
         raise ForeshapError(
             f"{path} holds spectrograms of shape {shape} for {n} labels {labels}, its axes ask for "
@@ -341,31 +343,51 @@ def load_spectrograms(path):
     returns: Spectrograms
     raises: ForeshapError where the file is damaged or not a tensor file
     """
+    variant, values, table, attributes = open_events(path, "spectrogram", "tensor file of foreshap.preprocess")
+    return Spectrograms(Path(path), variant, values, table["label"].to_numpy(), table, attributes)
+
+
+def open_events(path, name, what):
+    """Open a file of tensors, an event each: they stay on disk until they are sliced.
+
+    path: str or Path
+    name: str, the tensors' dataset, "spectrogram" or "shap"
+    what: str, what the file should be and who makes it
+
+    returns: Variant; h5py.Dataset (N, 3, F, T); DataFrame, one row an event; dict, of the file's attributes
+    raises: ForeshapError where the file is damaged or another
+    """
     file = open_waveforms(path)
     try:
         variant = Variant(**json.loads(file.attrs["variant"]))
-        values, labels = file["spectrogram"], file["label"][:]
-        table = read_columns(file)
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise ForeshapError(f"{path} is no tensor file of foreshap.preprocess ({error}): make it again.") from error
-    if values.shape != (len(labels), *variant.shape):
-        raise ForeshapError(
-            f"{path} holds tensors of shape {values.shape}, but {len(labels)} events of {variant.name} have "
-            f"{(len(labels), *variant.shape)}: make it again."
-        )
-    return Spectrograms(Path(path), variant, values, labels, table, dict(file.attrs))
+        values = h5py.Dataset(open_dataset(file, name))
+        expected = (len(values), *variant.shape)
+        if values.shape != expected or values.dtype != np.float32 or values.id.get_storage_size() < values.nbytes:
+            raise ValueError(f"its tensors are {values.dtype} {values.shape}, or less, not float32 {expected}")
+        table = read_columns(file, len(values))
+        if not table["label"].isin(range(len(CLASSES))).all():
+            raise ValueError("a label is neither 0 nor 1")
+        return variant, values, table, dict(file.attrs)
+    except Exception as error:  # json, numpy and h5py raise a dozen kinds for damaged files
+        file.close()
+        raise ForeshapError(f"{path} is no {what} ({said(error)}): make it again.") from error
 
 
-def read_columns(file):
+def read_columns(file, n):
     """The per-event columns of a tensor or SHAP file.
 
     file: h5py.File
+    n: int, number of events
 
     returns: DataFrame, one row an event
     """
-    per_event = lambda name, dataset: name == "trace_name" or "trace_name" in dataset.dims[0].keys()
-    names = [name for name, dataset in file.items() if dataset.ndim == 1 and per_event(name, dataset)]
-    columns = {n: file[n].asstr()[:] if h5py.check_string_dtype(file[n].dtype) else file[n][:] for n in names}
+    columns = {}
+    for name in file:
+        dataset = h5py.Dataset(open_dataset(file, name))
+        if dataset.ndim == 1 and name not in AXES:
+            if dataset.shape != (n,):
+                raise ValueError(f"{name} has {len(dataset)} values for {n} events")
+            columns[name] = dataset.asstr()[:] if h5py.check_string_dtype(dataset.dtype) else dataset[:]
     return pd.DataFrame(columns)
 
 

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from .files import ForeshapError, written_whole
+from .files import ForeshapError, said, written_whole
 
 CLASSES = ("foreshock", "aftershock")  # label 0 and 1
 PERIODS = ("pre", "post")  # the files of label 0 and 1
@@ -101,7 +101,7 @@ def open_waveforms(path):
     try:
         return h5py.File(path, "r")
     except (OSError, ValueError, RuntimeError) as error:
-        raise ForeshapError(f"{path} can't be read as HDF5 ({error}): make or download it again.") from error
+        raise ForeshapError(f"{path} can't be read as HDF5 ({said(error)}): make or download it again.") from error
 
 
 def open_dataset(file, name):
@@ -174,9 +174,8 @@ def _comma_separated(path):
         if twice := [name for name in header if f"{name}.1" in header]:
             raise ValueError(f"two columns are called {twice[0]}")
     except (ValueError, OSError, OverflowError, MemoryError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ForeshapError(
-            f"{path} can't be read as a comma-separated table in UTF-8 ({reason}): save it as one."
+            f"{path} can't be read as a comma-separated table in UTF-8 ({said(error)}): save it as one."
         ) from error
     return table
 
@@ -268,8 +267,7 @@ def _rejected_by_source(folder):
         labels = table["label"].map({"-1": -1, "0": 0, "1": 1}).astype(int)
         return table.assign(label=labels, period="")
     except (ValueError, KeyError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise ForeshapError(f"{path} can't be read ({reason}): import the source again.") from error
+        raise ForeshapError(f"{path} can't be read ({said(error)}): import the source again.") from error
 
 
 def _offered(folder, station, label, period):
@@ -307,7 +305,9 @@ def _trace_names(path):
         try:
             names = list(file)
         except (RuntimeError, OSError, ValueError, KeyError) as error:
-            raise ForeshapError(f"{path} has a damaged list of traces ({error}): make or download it again.") from error
+            raise ForeshapError(
+                f"{path} has a damaged list of traces ({said(error)}): make or download it again."
+            ) from error
     return pd.Index(
         [n.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for n in names], dtype=str
     )
