@@ -258,11 +258,19 @@ def _finish(file, events, source, hashes):
         raise ForeshapError(f"No trace of {source} can be used: call foreshap.offered_traces on it to see why.")
     write_columns(file, events.drop(columns=["reason", "period"]).astype({"label": np.int8}))
     attach_axes(file["spectrogram"])
-    with open_waveforms(waveform_file(source, *events[["station", "period"]].iloc[0])) as waveforms:
-        file.attrs.update(waveforms.attrs)
+    file.attrs.update(_attributes(waveform_file(source, *events[["station", "period"]].iloc[0])))
     file.attrs["dataset"] = file.attrs.get("dataset", Path(source).name)
     file.attrs["source_sha256"] = json.dumps(hashes)
     file.attrs["history"] = f"foreshap.preprocess: {len(events)} events"
+
+
+def _attributes(path):
+    """Attributes of a file of waveforms, dict."""
+    with open_waveforms(path) as file:
+        try:
+            return dict(file.attrs)
+        except Exception as error:  # h5py raises a dozen kinds for damaged files
+            raise ForeshapError(f"{path} has damaged attributes ({said(error)}): make or download it again.") from error
 
 
 def import_spectrograms(path, output, **attributes):

@@ -5,7 +5,6 @@ counts, components E, N, Z, the P arrival 5 s into the trace, and beside each fi
 <STATION>_{pre,post}_attributes.csv with one row a trace (that of doi:10.5281/zenodo.15683047).
 """
 
-import math
 import re
 from pathlib import Path
 
@@ -14,6 +13,8 @@ import numpy as np
 import pandas as pd
 
 from .files import ForeshapError, said, written_whole
+from .hdf5 import open_dataset
+from .hdf5 import open_hdf5 as open_waveforms
 
 CLASSES = ("foreshock", "aftershock")  # label 0 and 1
 PERIODS = ("pre", "post")  # the files of label 0 and 1
@@ -22,7 +23,6 @@ SECONDS_BEFORE_P = 5.0
 SAMPLING_RATE = 100.0
 LONGEST_S_P = 1000.0  # s; the last direct S of the Earth, at 100 degrees, comes 11 minutes after its P
 MOST_SAMPLES = 200_000  # of a trace that are read: what lies beyond serves no window of an S-P that can be
-LARGEST_CHUNK = 2**26  # bytes: HDF5 reads whole chunks, however few samples are asked for
 STANDARD_ATTRIBUTES = {"component_order": "".join(COMPONENTS), "sampling_rate": SAMPLING_RATE, "unit": "counts"}
 COLUMNS = (
     "trace_name", "trace_start_time", "network_code", "receiver_name", "receiver_type",
@@ -88,41 +88,6 @@ def stations(folder):
 def waveform_file(folder, station, period):
     """Path of the HDF5 file of one station and period ("pre" or "post")."""
     return Path(folder) / f"{station}_{period}.hdf5"
-
-
-def open_waveforms(path):
-    """Open an HDF5 file for reading.
-
-    path: str or Path
-
-    returns: h5py.File
-    raises: ForeshapError where it is missing or damaged
-    """
-    try:
-        return h5py.File(path, "r")
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ForeshapError(f"{path} can't be read as HDF5 ({said(error)}): make or download it again.") from error
-
-
-def open_dataset(file, name):
-    """A dataset whose values stand in the file itself: h5py would follow a file's pointers to any other file.
-
-    file: h5py.File
-    name: str, in the root group
-
-    returns: h5py.h5d.DatasetID
-    raises: OSError, KeyError or ValueError where it is none: a group, a link, damaged, or stored elsewhere
-    """
-    if file.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
-        raise OSError(f"{name} is a link to another place")
-    dataset = h5py.h5d.open(file.id, name.encode())  # a third of the time of file[name]
-    plan = dataset.get_create_plist()
-    kind = plan.get_layout()
-    if kind == h5py.h5d.VIRTUAL or plan.get_external_count():
-        raise OSError(f"{name} is stored in another file")
-    if kind == h5py.h5d.CHUNKED and math.prod(plan.get_chunk()) * dataset.dtype.itemsize > LARGEST_CHUNK:
-        raise OSError(f"{name} has chunks of more than {LARGEST_CHUNK // 2**20} MiB")
-    return dataset
 
 
 def read_table(folder, station, period):
@@ -265,6 +230,8 @@ def _rejected_by_source(folder):
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)[list(REJECTED_COLUMNS)]
         labels = table["label"].map({"-1": -1, "0": 0, "1": 1}).astype(int)
+        if unknown := set(table["reason"]) - set(REASONS):
+            raise ValueError(f"'{unknown.pop()}' is no reason")
         return table.assign(label=labels, period="")
     except (ValueError, KeyError, OSError) as error:
         raise ForeshapError(f"{path} can't be read ({said(error)}): import the source again.") from error

@@ -93,14 +93,17 @@ def make_published(folder):
     )  # fmt: skip
 
 
+def make_quakeml(folder):
+    where = obspy.core.event.WaveformStreamID("NA", "TST")
+    times = [obspy.UTCDateTime(2020, 1, 1) + s for s in (10, 12)]
+    picks = [obspy.core.event.Pick(time=time, phase_hint=hint, waveform_id=where) for hint, time in zip("PS", times)]
+    obspy.Catalog([obspy.core.event.Event(picks=picks)]).write(str(folder / "picks.xml"), format="QUAKEML")
+
+
 def make_picks(folder):
     times = [str(obspy.UTCDateTime(2020, 1, 1) + s) for s in (10, 40)]
     pairs = {"event_id": ["a", "b"], "network": "NA", "station": "TST", "p_time": times, "s_time": times[1:] * 2}
     pd.DataFrame(pairs | {"snr": [1.5, 2.5]}).to_csv(folder / "picks.csv", index=False)
-    where = obspy.core.event.WaveformStreamID("NA", "TST")
-    picks = [obspy.core.event.Pick(time=obspy.UTCDateTime(t), phase_hint=h, waveform_id=where)
-             for h, t in zip("PS", times)]  # fmt: skip
-    obspy.Catalog([obspy.core.event.Event(picks=picks)]).write(str(folder / "picks.xml"), format="QUAKEML")
 
 
 def make_recordings(folder):
@@ -153,8 +156,8 @@ def call_datasets(folder, output):
 
 
 def call_picks(folder, output):
-    for name in ("picks.csv", "picks.xml"):
-        from_continuous(output.parent / "whole/recordings", folder / name, output / "layout", "2020-01-01T00:00:20")
+    (picks,) = folder.glob("picks.*")
+    from_continuous(output.parent / "whole/recordings", picks, output / "layout", "2020-01-01T00:00:20")
 
 
 def call_recordings(folder, output):
@@ -172,6 +175,7 @@ READERS = {  # name -> make whole files in a folder, read the folder (and write 
     ),
     "datasets": (make_datasets, call_datasets),
     "picks": (make_picks, call_picks),
+    "quakeml": (make_quakeml, call_picks),
     "recordings": (make_recordings, call_recordings),
 }
 
