@@ -2,9 +2,10 @@
 
 import numpy as np
 
-SAMPLES = 5  # in a row at the largest or smallest value; at 100 Hz no wave above 4 Hz stays within a count so long
-NOISES = 10.0  # standard deviations of the noise before P that this value must reach: quiet records repeat values too
-STEP = 0.02  # of this value, one step of the record to or from it: a slow wave comes and goes by less
+SAMPLES = 5  # in a row at the largest or smallest value
+NOISES = 10.0  # standard deviations of the noise before P that this value must reach
+VALUES = 500  # steps of the record that it must reach: the crest of a wave of fewer may stay on one value
+STEP = 0.02  # of it, from two samples beside the row: the crest of a wave of VALUES falls by 0.6 % there
 
 
 def clipped(windows, noise):
@@ -23,18 +24,19 @@ def clipped(windows, noise):
             before = noise[event][component].astype(float)
             height = abs(edge[event, component] - np.median(before))
             if height >= NOISES * before.std():
-                found[event] |= _held(windows[event, component], edge[event, component], STEP * height)
+                found[event] |= _held(windows[event, component], edge[event, component], height)
     return found
 
 
-def _held(samples, edge, step):
-    """Whether a run of SAMPLES at the edge begins or ends with a step."""
+def _held(samples, edge, height):
+    """Whether a run of SAMPLES at the edge begins or ends with a step, in a record of fine enough values."""
+    steps = np.abs(np.diff(samples))
+    if height < VALUES * steps[steps > 0].min():
+        return False
     bounds = np.flatnonzero(np.diff(samples == edge, prepend=False, append=False))
-    jumps = np.abs(np.diff(samples, prepend=samples[0], append=samples[-1]))
-    return any(
-        last - first >= SAMPLES and max(jumps[first], jumps[last]) >= step
-        for first, last in zip(bounds[::2], bounds[1::2])
-    )
+    runs = [(first, last) for first, last in zip(bounds[::2], bounds[1::2]) if last - first >= SAMPLES]
+    beside = [samples[[max(first - 2, 0), min(last + 1, len(samples) - 1)]] for first, last in runs]
+    return any(np.abs(two - edge).max() >= STEP * height for two in beside)
 
 
 def flagged(table):

@@ -32,8 +32,11 @@ def datasets(data="data"):
     path = Path(data) / "datasets.toml"
     try:
         with open(path, "rb") as file:
-            return tomllib.load(file)
-    except (OSError, ValueError) as error:
+            found = tomllib.load(file)
+        if others := [name for name, declared in found.items() if not isinstance(declared, dict)]:
+            raise ValueError(f"{others[0]} is no dataset")
+        return found
+    except (OSError, ValueError, RecursionError) as error:
         raise ForeshapError(f"{path} can't be read ({error}): it declares the datasets.") from error
 
 

@@ -46,7 +46,9 @@ def folder_written_whole(path):
     yields: Path of an empty folder to write to; removed again when the block raises
     """
     path = Path(path)
-    partial = _partial(path / path.name if path.is_dir() else path)  # inside, for it may be a disk of its own
+    partial = _partial(path)
+    if path.is_dir():
+        partial = _partial(path / path.name)  # inside, for it may be a disk of its own
     partial.mkdir()
     try:
         yield partial

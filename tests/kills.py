@@ -98,7 +98,7 @@ def kill(step, kills, seed, base):
     before = {}
     for i in range(kills):
         process = started(step, inputs[i % 2], output)
-        time.sleep(rng.uniform(0, 1) * needed[i % 2])
+        time.sleep(rng.uniform(0, 1.25) * needed[i % 2])
         process.kill()
         process.join()
         counts["killed"] += process.exitcode != 0
