@@ -2,7 +2,7 @@
 
 import numpy as np
 
-SAMPLES = 5  # in a row at the largest or smallest value
+SAMPLES = 4  # in a row at the largest or smallest value
 NOISES = 10.0  # standard deviations of the noise before P that this value must reach
 VALUES = 500  # steps of the record that it must reach: the crest of a wave of fewer may stay on one value
 STEP = 0.02  # of it, from two samples beside the row: the crest of a wave of VALUES falls by 0.6 % there
@@ -19,7 +19,7 @@ def clipped(windows, noise):
     found = np.zeros(len(windows), bool)
     for edge in (windows.min(axis=-1), windows.max(axis=-1)):
         even = windows[..., ::2] == edge[..., None]
-        held = (even[..., 1:] & even[..., :-1]).any(axis=-1)  # so it is in every run of five: a quick look
+        held = (even[..., 1:] & even[..., :-1]).any(axis=-1)  # so it is in every run of four: a quick look
         for event, component in np.argwhere(held):
             before = noise[event][component].astype(float)
             height = abs(edge[event, component] - np.median(before))
