@@ -28,8 +28,8 @@ from .files import ForeshapError
 from .map_shares import band_shares, narrow_bands, share_by_week, share_table, weeks_after, window_shares
 from .means import batch_mean, group_means, profiles
 from .model import SpectrogramCNN, load_checkpoint
-from .separability import days_from_mainshock, effective_events, gaps, held_out_scores
 from .periods import Periods, periods
+from .separability import days_from_mainshock, effective_events, gaps, held_out_scores
 from .shap_file import chosen_test_rows, explain_events, load_shap
 from .sources import from_continuous
 from .spectrograms import import_spectrograms, load_spectrograms, log_spectrogram, preprocess

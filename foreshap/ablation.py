@@ -11,11 +11,13 @@ from tqdm.auto import tqdm
 
 from .features import known_mean
 from .files import ForeshapError, kept, sha256
+from .splits import random_split
 from .tiles import WINDOWS, frame_windows
 from .training import TrainingConfig, train
 from .waveforms import known_s_p
 
 PARTS = (*WINDOWS, "everything", "minus own noise", "minus own coda")
+NOISE = "noise without events"
 LEAST_FRAMES = 4  # the network halves the time axis twice
 BATCH = 64  # events read together
 
@@ -84,7 +86,7 @@ def _cut(variant, first, stop):
     return replace(variant, seconds_before=before, seconds_after=seconds - before)
 
 
-def train_parts(spectrograms, split, config=TrainingConfig(), folder=None, known=None):
+def train_parts(spectrograms, split, config=TrainingConfig(), folder=None, known=None, noise=None):
     """Train the network anew on each part of the input.
 
     spectrograms: Spectrograms
@@ -92,19 +94,23 @@ def train_parts(spectrograms, split, config=TrainingConfig(), folder=None, known
     config: TrainingConfig
     folder: str or Path, where each result is kept as JSON and not computed twice; nowhere when left out
     known: dict, part -> Checkpoint of the same split, which needn't be trained again
+    noise: Spectrograms of windows without an event: one network more, trained and tested on them
 
-    returns: DataFrame, a row a part: value, low, high (ROC AUC on the test events, bootstrap 95 %), accuracy, accuracy_low,
-        accuracy_high, n_events; in its attrs["skipped"] a dict, part that can't be had -> reason
+    returns: DataFrame, a row a part: value, low, high (ROC AUC on the test events, bootstrap 95 %), accuracy,
+        accuracy_low, accuracy_high, n_events; in its attrs["skipped"] a dict, part that can't be had -> reason
     """
-    rows = digest(np.concatenate([split.train, split.validation, split.test]).tobytes()).hexdigest()
-    key = [sha256(spectrograms.path), rows, asdict(config)]
-    known = {part: _row(c.card["metrics"], c.card["intervals_95"], split) for part, c in (known or {}).items()}
+    sides = np.concatenate([split.train, split.validation, split.test])
+    tensors = [sha256(s.path) for s in (spectrograms, noise) if s is not None]
+    key = json.loads(json.dumps([tensors, digest(sides.tobytes()).hexdigest(), asdict(config)]))
+    known = {
+        part: _row(c.card["metrics"], c.card["intervals_95"], len(split.test)) for part, c in (known or {}).items()
+    }
     found, skipped = {}, {}
-    for part in tqdm(PARTS, desc="networks on parts", unit="part"):
+    for part in tqdm([*PARTS, *([NOISE] if noise else [])], desc="networks on parts", unit="part"):
         path = folder and Path(folder) / f"part-{part.replace(' ', '-')}.json"
-        compute = lambda: _trained(part_of(spectrograms, part), split, config)
+        compute = lambda: _trained(*_job(spectrograms, split, noise, part), config)
         try:
-            found[part] = known[part] if part in known else kept(path, json.loads(json.dumps(key)), compute)
+            found[part] = known[part] if part in known else kept(path, key, compute)
         except ForeshapError as error:
             skipped[part] = str(error)
     empty = pd.DataFrame(columns=["value", "low", "high", "n_events"])
@@ -113,13 +119,18 @@ def train_parts(spectrograms, split, config=TrainingConfig(), folder=None, known
     return table
 
 
+def _job(spectrograms, split, noise, part):
+    """Spectrograms and Split of one row of train_parts()."""
+    return (noise, random_split(noise.table, 0)) if part == NOISE else (part_of(spectrograms, part), split)
+
+
 def _trained(spectrograms, split, config):
     """One row of train_parts(), by training."""
     result = train(spectrograms, split, config)
-    return _row(result.metrics, result.intervals, split)
+    return _row(result.metrics, result.intervals, len(split.test))
 
 
-def _row(metrics, intervals, split):
+def _row(metrics, intervals, n_events):
     """One row of train_parts()."""
     name = {"roc_auc": ("value", "low", "high"), "accuracy": ("accuracy", "accuracy_low", "accuracy_high")}
     row = {
@@ -127,4 +138,4 @@ def _row(metrics, intervals, split):
         for score, columns in name.items()
         for column, number in zip(columns, (metrics[score], *intervals[score]))
     }
-    return pd.DataFrame([row | {"n_events": len(split.test)}])
+    return pd.DataFrame([row | {"n_events": n_events}])

@@ -3,7 +3,7 @@
 Close station in a normal-faulting sequence: Brune sources, travel-time attenuation, coda, coloured
 noise. Every event is simulated twice with the same random numbers, as a foreshock and as an
 aftershock; what it was not stands in the folder truth/, so what an effect does to each spectrogram
-is known exactly.
+is known exactly. The folder noise/ holds windows without any event.
 """
 
 import json
@@ -45,13 +45,16 @@ SAMPLES, PADDED = 2500, 3000  # of a trace; the rest takes what would wrap aroun
 FREQUENCIES = fft.rfftfreq(PADDED, 1 / SAMPLING_RATE)
 DIURNAL = 0.2  # log10 of the noise amplitude between noon and the daily mean, where the hours matter
 BATCH = 50  # events simulated together
+OF_EVENTS = ("magnitude", "s_p", "hours", "second_event", "missing_component")  # effects that noise doesn't know
+NOISE_S_P = 1.0  # of a window without an event: the layout wants a number [s]
 
 
 def simulate_sequence(output, n_events, seed, effects=None):
     """Write a simulated sequence in the waveform layout and its truth beside it.
 
     output: str or Path, folder for DEMO_{pre,post}.hdf5 and their tables; its subfolder truth/ gets
-        the same events in the same layout, each as if it had happened in the other period
+        the same events in the same layout, each as if it had happened in the other period, its subfolder
+        noise/ half as many windows without an event
     n_events: int, half of them foreshocks
     seed: int
     effects: dict, name (see EFFECTS) -> size; DEFAULT_EFFECTS when left out, {} (or sizes of 0) switch all off
@@ -70,10 +73,13 @@ def simulate_sequence(output, n_events, seed, effects=None):
         )
     attributes = {"simulated": "yes: no real earthquakes", "effects": json.dumps(effects), "seed": seed}
     truth = attributes | {"truth": "each event as it would have been in the other period"}
-    progress = tqdm(total=2 * n_events, desc="simulating", unit="trace")
-    for label, count in enumerate((n_events // 2, n_events - n_events // 2)):
+    noise = attributes | {"noise": "windows without an event"}
+    counts = n_events // 2, n_events - n_events // 2
+    progress = tqdm(total=2 * n_events + sum((count + 1) // 2 for count in counts), desc="simulating", unit="trace")
+    for label, count in enumerate(counts):
         _write(output, label, label, count, seed, effects, attributes, progress)
         _write(Path(output) / "truth", label, 1 - label, count, seed, effects, truth, progress)
+        _write_noise(Path(output) / "noise", label, (count + 1) // 2, seed, effects, noise, progress)
     progress.close()
     return Path(output)
 
@@ -82,14 +88,37 @@ def _write(folder, label, acting, count, seed, effects, attributes, progress):
     """Write the events of one class (label) with the effects of a class (acting)."""
     events = _draw_events(np.random.default_rng([seed, label]), count, label, acting, effects)
     change = {name: acting * effects.get(name, 0.0) for name in EFFECTS}
+    counts = lambda batch, first: _counts(batch, np.random.default_rng([seed, label, first]), change)
+    write_waveforms(folder, STATION, PERIODS[label], _traces(events, counts, progress), _table(events), **attributes)
 
-    def traces():
-        for first in range(0, count, BATCH):
-            batch = events.iloc[first : first + BATCH]
-            yield from zip(batch["trace_name"], _counts(batch, np.random.default_rng([seed, label, first]), change))
-            progress.update(len(batch))
 
-    write_waveforms(folder, STATION, PERIODS[label], traces(), events.reindex(columns=list(COLUMNS)), **attributes)
+def _write_noise(folder, label, count, seed, effects, attributes, progress):
+    """Write windows of one class's noise at any time of its period."""
+    effects = {name: size for name, size in effects.items() if name not in OF_EVENTS} | (
+        {"hours": 0.0} if "hours" in effects else {}  # noise follows the hour, and is recorded at all of them
+    )
+    rng = np.random.default_rng([seed, label, 1])
+    windows = _draw_events(rng, count, label, label, effects).assign(p_s_diff_sec=NOISE_S_P)
+    windows["source_id"] = [f"noise{name}" for name in windows["source_id"]]
+    windows["trace_name"] = [f"{STATION}.{NETWORK}.{name}_EV" for name in windows["source_id"]]
+    change = {name: label * effects.get(name, 0.0) for name in EFFECTS}
+    counts = lambda batch, first: _counts(batch, rng, change, motion=0.0)
+    about = [name for name in COLUMNS if not name.startswith(("source_", "p_t", "s_t")) or name == "source_id"]
+    table = _table(windows[about])
+    write_waveforms(folder, STATION, PERIODS[label], _traces(windows, counts, progress), table, **attributes)
+
+
+def _traces(events, counts, progress):
+    """Yield (trace_name, samples), simulated batch by batch by a function of the batch and its first row."""
+    for first in range(0, len(events), BATCH):
+        batch = events.iloc[first : first + BATCH]
+        yield from zip(batch["trace_name"], counts(batch, first))
+        progress.update(len(batch))
+
+
+def _table(events):
+    """The layout's table."""
+    return events.reindex(columns=list(COLUMNS))
 
 
 def _draw_events(rng, n, label, acting, effects):
@@ -150,22 +179,25 @@ def _layout_columns(events, label):
     }  # fmt: skip
 
 
-def _counts(batch, rng, change):
+def _counts(batch, rng, change, motion=1.0):
     """Seismograms of a batch of events.
 
     batch: DataFrame, one row an event
     rng: numpy.random.Generator
     change: dict, effect -> how much of it these events have
+    motion: float, factor of the ground motion; 0 leaves the noise
 
     returns: list of int32 (3, SAMPLES) [counts], components E, N, Z; two rows where one is lost
     """
     noise = rng.standard_normal((len(batch), 3, 2 * len(FREQUENCIES))).view(complex)
     p_seconds = np.full(len(batch), SECONDS_BEFORE_P)
-    motion = _ground_motion(batch, p_seconds, rng, change)
+    waves = _ground_motion(batch, p_seconds, rng, change)
     if batch["second"].any():
         later = p_seconds + rng.uniform(-4, 15, len(batch))
-        motion += _ground_motion(batch, later, rng, change) * batch["second"].to_numpy()[:, None, None]
-    spectra = motion * _site(change) + noise * _noise(batch, change)[:, None] * np.abs(_site(change) / _site({}))
+        waves += _ground_motion(batch, later, rng, change) * batch["second"].to_numpy()[:, None, None]
+    spectra = motion * waves * _site(change) + noise * _noise(batch, change)[:, None] * np.abs(
+        _site(change) / _site({})
+    )
     spectra = spectra * _digitiser(change)
     counts = np.rint(fft.irfft(spectra, PADDED)[..., :SAMPLES]).astype(np.int32)
     return [event[:2] if lost else event for event, lost in zip(counts, batch["lost"])]

@@ -1,7 +1,7 @@
 """Controls by plain models: where the information that tells the classes apart could come from.
 
-Each control takes an Evidence and returns a table, a row a measurement: control, measured (ROC AUC of held-out events by
-logistic regression, unless it says otherwise), low and high (bootstrap 95 %), chance, n_events, and in words what a
+Each control takes an Evidence and returns a table, a row a measurement: control, measured (ROC AUC of held-out events
+by logistic regression, unless it says otherwise), low and high (bootstrap 95 %), chance, n_events, and in words what a
 change on the fault or path and what one at the station or in the catalogue would give. Plain, because there are
 hundreds of fits.
 """
@@ -49,6 +49,7 @@ class Evidence:
     weights: float array (N,) under which the classes' catalogues match, or str: why there are none
     calibrated: bool, the tensors' power is not scaled event by event
     disturbed: int, events left out
+    noise: Spectrograms of windows without an event, or None
     seed: int
     """
 
@@ -61,14 +62,16 @@ class Evidence:
     weights: object
     calibrated: bool
     disturbed: int
+    noise: object
     seed: int
 
 
-def gather(spectrograms, seed=0):
+def gather(spectrograms, seed=0, noise=None):
     """Read a tensor file once for all plain controls.
 
     spectrograms: Spectrograms
     seed: int, of folds and bootstraps
+    noise: Spectrograms of windows without an event, where the source offers them
 
     returns: Evidence
     raises: ForeshapError where a class has too few events, or noise before P is missing
@@ -91,7 +94,8 @@ def gather(spectrograms, seed=0):
     parts = folds(table, "time blocks" if known else "random", seed)
     calibrated = "scaled" not in spectrograms.attributes
     return Evidence(
-        spectrograms.variant, table, labels, spectra[quiet], catalogue, parts, weights, calibrated, int((~quiet).sum()), seed
+        spectrograms.variant, table, labels, spectra[quiet], catalogue, parts, weights, calibrated,
+        int((~quiet).sum()), noise, seed,
     )  # fmt: skip
 
 
@@ -101,6 +105,18 @@ def where(e):
     for name, place in zip(features.window_names(e.table)[1:], ([1], [2], [3, 4, 5])):
         rows.append(_row(e, name, e.spectra[:, place], ABOVE, ABOVE))
     return pd.DataFrame([*rows, _row(e, "everything", e.spectra, ABOVE, ABOVE)])
+
+
+def without_events(e):
+    """1. The same of windows without any event, where the source offers them."""
+    if e.noise is None:
+        raise ForeshapError("the source offers no windows without events")
+    slices = (slice(first, first + features.BATCH) for first in range(0, len(e.noise.labels), features.BATCH))
+    spectra = np.concatenate([e.noise.values[s].mean(axis=-1) for s in slices])
+    labels = e.noise.labels.astype(int)
+    scores = held_out_scores(spectra, labels, folds(e.noise.table, "time blocks", e.seed))
+    found = roc_auc(scores, labels, seed=e.seed)
+    return pd.DataFrame([{"control": "noise without events"} | found | {"if_path": CHANCE, "if_station": ABOVE}])
 
 
 def relative(e):
@@ -150,7 +166,8 @@ def _matched_on_noise(e):
 def splits(e):
     """5. The same model on other splits: the gap between random and blocked ones is the leak."""
     rows = []
-    for kind in ("random", "clusters", "time blocks", "weeks"):
+    further = ["co-located groups"] if "co_located_group" in e.table else []
+    for kind in ("random", "clusters", "time blocks", "weeks", *further):
         said = f"split: {kind}", "all splits alike", "random better than blocks"
         try:
             rows.append(_row(e, said[0], e.spectra, *said[1:], parts=folds(e.table, kind, e.seed)))
@@ -263,7 +280,8 @@ def stations(e):
 
 
 CONTROLS = {
-    "1 windows": where, "2 relative": relative, "3 baselines": baselines, "4 matched": matched, "5 splits": splits,
+    "1 windows": where, "1 noise without events": without_events,
+    "2 relative": relative, "3 baselines": baselines, "4 matched": matched, "5 splits": splits,
     "6 placebo": placebo, "6 drift": drift, "7 bands": bands, "8 nulls": nulls,
     "9 stations": stations,
 }  # fmt: skip

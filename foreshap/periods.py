@@ -80,3 +80,8 @@ def classes(times, spans):
     outside |= (times > spans.end) if spans.end is not None else False
     reasons = np.select([times.isna(), outside, left_out], ["start time missing", OUTSIDE, LEFT_OUT], default="")
     return (times >= spans.mainshock).to_numpy().astype(np.int8), reasons.astype(object)
+
+
+NORCIA = periods(
+    "2016-10-30T06:40:17", "2016-08-20", "2016-12-20", ("2016-10-26", "2016-11-01")
+)  # UTC, the study's own

@@ -9,7 +9,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from .files import ForeshapError
-from .splits import hypocentre_clusters, neighbours, time_blocks
+from .splits import co_located_groups, hypocentre_clusters, neighbours, time_blocks
 from .waveforms import CLASSES, known_times
 
 PENALTY = 0.01  # C of the regression on spectra: hundreds of correlated columns
@@ -23,7 +23,7 @@ def folds(table, kind, seed):
 
     table: DataFrame of a tensor file, with label
     kind: "random" (events whose windows overlap stay together), "time blocks" (ten of each class), "clusters" (of
-        hypocentres) or "weeks" (leave one out)
+        hypocentres), "co-located groups" or "weeks" (leave one out)
     seed: int
 
     returns: list of (train, test), int arrays of rows
@@ -36,6 +36,7 @@ def folds(table, kind, seed):
         "random": neighbours,
         "time blocks": lambda t: time_blocks(t, 10),
         "clusters": lambda t: hypocentre_clusters(t, seed, 20),
+        "co-located groups": co_located_groups,
     }
     splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     return list(splitter.split(labels, labels, group[kind](table)))

@@ -93,7 +93,7 @@ def preprocess(source, output, variants=tuple(VARIANTS.values())):
     variants: sequence of Variant
 
     returns: dict, variant name -> Report
-    raises: ForeshapError where the folder is not in the waveform layout or no trace can be used
+    raises: ForeshapError where the folder is not in the waveform layout, no trace can be used, or units differ
     """
     offered = offered_traces(source)
     size = sum(4 * np.prod(variant.shape) for variant in variants) * (offered["reason"] == "").sum()
@@ -113,7 +113,8 @@ def _write(folder, source, offered, variants, reasons):
     """Write the tensor files, and the reason of each trace that is not in them (into the arrays of reasons)."""
     flags = {variant.name: flagged(offered) for variant in variants}
     with ExitStack() as stack:
-        files = [stack.enter_context(_tensor_file(folder / f"{v.name}.h5", v)) for v in variants]
+        unit = _unit(source, offered)
+        files = [stack.enter_context(_tensor_file(folder / f"{v.name}.h5", v, unit)) for v in variants]
         pool = stack.enter_context(ThreadPoolExecutor(2))
         hashes = {path.name: pool.submit(sha256, path) for path in sorted(Path(source).glob("*.hdf5"))}
         for rows, results in _transformed(pool, source, offered, variants):
@@ -127,6 +128,18 @@ def _write(folder, source, offered, variants, reasons):
             events = offered[written].assign(clipped=flags[variant.name][written].astype(np.int8))
             _finish(file, events, source, hashes)
             file.flush()  # a full disk is an error here, not in closing
+
+
+def _unit(source, offered):
+    """The one unit of a folder's waveforms: "counts" where a file names none."""
+    units = {}
+    for station, period in offered.loc[offered["period"] != "", ["station", "period"]].drop_duplicates().to_numpy():
+        path = waveform_file(source, station, period)
+        units.setdefault(str(_attributes(path).get("unit", "counts")), path.name)
+    if len(units) > 1:
+        named = ", ".join(f"{unit} in {name}" for unit, name in units.items())
+        raise ForeshapError(f"The waveforms in {source} have several units ({named}): import them in one.")
+    return next(iter(units), "counts")
 
 
 def _report(offered, reason):
@@ -149,12 +162,16 @@ def _transformed(pool, source, offered, variants):
 
 
 def _read_batches(source, offered, variants):
-    """Read the traces whose rows are good, as far as a window reaches; yields (rows, list of (samples, reason))."""
+    """Read the traces whose rows are good, as far as a window reaches; yields (rows, list of (samples, reason)).
+
+    The usual variants' windows count always: a trace is as good whichever variants are asked for.
+    """
+    windows = {*VARIANTS.values(), *variants}
     good = offered[offered["reason"] == ""]
     with tqdm(total=len(good), desc="log-spectrograms", unit="event") as progress:
         for (station, period), part in good.groupby(["station", "period"], sort=False):
             rows, names, s_p = part.index.to_numpy(), part["trace_name"].to_numpy(), part["p_s_diff_sec"].to_numpy()
-            ends = np.max([NOISE + 0 * rows, *(_starts(v, s_p) + v.samples for v in variants)], axis=0)
+            ends = np.max([NOISE + 0 * rows, *(_starts(v, s_p) + v.samples for v in windows)], axis=0)
             with open_waveforms(waveform_file(source, station, period)) as file:
                 for first in range(0, len(rows), BATCH):
                     batch = slice(first, first + BATCH)
@@ -188,15 +205,16 @@ def _cut_and_transform(variant, s_p, traces):
 
 
 @contextmanager
-def _tensor_file(path, variant):
+def _tensor_file(path, variant, unit="counts"):
     """A new tensor file with its axes and no events yet."""
+    unit = unit if unit.isalpha() else f"({unit})"
     with h5py.File(path, "w") as file:
         write_axes(file, variant)
         shape = variant.shape
         values = file.create_dataset(
             "spectrogram", (0, *shape), "f4", maxshape=(None, *shape), chunks=(1, *shape), fillvalue=None
         )
-        values.attrs["units"] = "log10(counts^2 Hz^-1)"
+        values.attrs["units"] = f"log10({unit}^2 Hz^-1)"
         values.attrs["long_name"] = "log10 of the power spectral density"
         yield file
 
@@ -329,7 +347,7 @@ class Spectrograms:
 
     path: Path
     variant: Variant
-    values: h5py.Dataset (N, 3, F, T), read by slices [log10(counts^2/Hz)]
+    values: h5py.Dataset (N, 3, F, T), read by slices [log10(counts^2/Hz), or as its units say]
     labels: int8 array (N,), 0 foreshock, 1 aftershock
     table: DataFrame, one row an event
     attributes: dict, of the file

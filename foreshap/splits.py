@@ -1,9 +1,11 @@
-"""Who trains and who tests: at random, by blocks of time, by clusters of hypocentres."""
+"""Who trains and who tests: at random, by blocks of time, by clusters of hypocentres, by co-located groups."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import KMeans
 
 from .files import ForeshapError
@@ -18,7 +20,7 @@ KM_PER_DEGREE = 111.2
 class Split:
     """Rows of the events that train, validate and test: int arrays, sorted, without a common event.
 
-    name: str, "random", "time blocks" or "clusters"
+    name: str, "random", "time blocks", "clusters" or "co-located groups"
     """
 
     name: str
@@ -83,6 +85,29 @@ def hypocentre_clusters(table, seed, clusters):
     east = longitude * np.cos(np.radians(latitude.mean()))
     place = np.stack([KM_PER_DEGREE * latitude, KM_PER_DEGREE * east, depth], axis=1)
     return KMeans(clusters, random_state=seed, n_init=4).fit_predict(place)
+
+
+def co_located_split(table, seed):
+    """Split into groups of co-located events, so that no repeated rupture trains and tests.
+
+    table: DataFrame with co_located_group, text, "" for an event of no group
+    seed: int
+
+    returns: Split
+    raises: ForeshapError where the column is missing, or as random_split() does
+    """
+    return _deal("co-located groups", table, co_located_groups(table), seed, by_class=False)
+
+
+def co_located_groups(table):
+    """A number a group of events that are co-located or whose windows overlap, directly or through others, int (N,)."""
+    if "co_located_group" not in table:
+        raise ForeshapError("The events have no co_located_group: split at random or by time blocks instead.")
+    events, named = pd.Series(np.arange(len(table))), table["co_located_group"].fillna("").astype(str).to_numpy()
+    named = np.where(named == "", [f"alone {event}" for event in events], named)
+    first = [events.groupby(groups).transform("first") for groups in (neighbours(table), named)]
+    links = coo_array((np.ones(2 * len(table)), (np.tile(events, 2), np.concatenate(first))), shape=2 * (len(table),))
+    return connected_components(links, directed=False)[1]
 
 
 def neighbours(table):

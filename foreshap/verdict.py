@@ -16,7 +16,7 @@ SEPARATES = 0.55  # ROC AUC whose 95 % interval must lie above this: less could 
 RESIDUE = 0.65  # the same for the signal where the noise separates: a change of the site leaves some of itself
 NOISE, CATALOGUE = "noise before P, matched", "catalogue alone"
 SIGNAL = ("signal above a common floor, matched", "signal minus own noise, matched")
-VERSION = 1  # of what the controls compute: kept results of another are computed anew
+VERSION = 2  # of what the controls compute: kept results of another are computed anew
 
 
 @dataclass(frozen=True)
@@ -37,22 +37,24 @@ class Controls:
     reasons: list
 
 
-def run_controls(spectrograms, seed=0, folder=None, notches=()):
+def run_controls(spectrograms, seed=0, folder=None, notches=(), noise=None):
     """Run all plain controls on a tensor file and judge.
 
     spectrograms: Spectrograms
     seed: int, of folds, draws and bootstraps
     folder: str or Path, where each control's result is kept as JSON and not computed twice; nowhere when left out
     notches: sequence of (low, high) [Hz], narrow bands that the maps name
+    noise: Spectrograms of windows without an event, where the source offers them
 
     returns: Controls; one that can't run on this dataset is in skipped
     """
     try:
-        evidence = gather(spectrograms, seed)
+        evidence = gather(spectrograms, seed, noise)
     except ForeshapError as error:
         return _judged({}, dict.fromkeys(CONTROLS, str(error)))
-    key = [VERSION, sha256(spectrograms.path), seed, [list(map(float, n)) for n in notches]]
-    details, skipped = {}, {"1 noise without events": "a tensor file holds no such windows"}
+    tensors = [sha256(s.path) for s in (spectrograms, noise) if s is not None]
+    key = [VERSION, tensors, seed, [list(map(float, n)) for n in notches]]
+    details, skipped = {}, {}
     for name, control in tqdm(CONTROLS.items(), desc="controls", unit="control"):
         options = {"notches": notches} if name == "7 bands" else {}
         try:
@@ -141,7 +143,7 @@ def page_rows(table, parts, agreeing, shares):
     returns: DataFrame with the columns of table
     """
     before = shares[shares["part"] == "before P"].set_index("series")
-    noise = parts.index == "before P"
+    noise = parts.index.isin(["before P", "noise without events"])
     added = {
         "CNN trained on a part": (parts, 0.5, np.where(noise, "chance", "above chance"), "above chance"),
         "maps: rank correlation": (agreeing, 0.0, "high: the data decided", "high: the data decided"),

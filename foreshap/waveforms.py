@@ -41,6 +41,8 @@ REASONS = {  # why a trace is not used: what it means
     "S-P zero or negative": "S is not after P",
     "S-P longer than 1000 s": "no earthquake has it: S is of another event, or the number is damaged",
     "no array of samples": "a group, a damaged dataset or a pointer to another file stands in the place of samples",
+    "sampling rate missing": "no number, or none that can be resampled to 100 Hz",
+    "another instrument": "one instrument a station is used, and this trace is of another",
     "component missing": "fewer than three components at this time",
     "not of shape (3, samples)": "another number of dimensions or of components",
     "samples are no numbers": "text or another type",
@@ -52,8 +54,8 @@ REASONS = {  # why a trace is not used: what it means
     "no waveform at this time": "nothing was recorded at the time of the window",
     "gap inside the window": "samples are missing inside the window",
     "window runs beyond the recording": "the recording begins or ends inside the window",
-    "recordings can't be joined": "pieces inside the window differ in rate or type",
-    "response can't be removed": "the StationXML has no response for this channel and time",
+    "recordings can't be joined": "pieces inside the window differ in rate, type, channel or where they overlap",
+    "response can't be removed": "the StationXML has no response or no direction for this channel and time",
     "its file and its time disagree on the class": "stored as a foreshock, dated after the mainshock, or the reverse",
     "inside the window left out around the mainshock": "left out on purpose",
     "outside the span of the study": "left out on purpose",
@@ -61,7 +63,7 @@ REASONS = {  # why a trace is not used: what it means
 REJECTED_FILE, REJECTED_COLUMNS = "import_rejected.csv", ("trace_name", "station", "label", "reason")
 TEXT_COLUMNS = (
     "trace_name", "trace_start_time", "network_code", "receiver_name", "receiver_type",
-    "source_id", "source_origin_time",
+    "source_id", "source_origin_time", "receiver_location_code", "co_located_group",
 )  # fmt: skip
 
 
@@ -105,16 +107,28 @@ def read_table(folder, station, period):
     path = next((p for name in names if (p := Path(folder) / name).exists()), None)
     if path is None:
         raise ForeshapError(f"{folder} lacks {names[0]}, the table of {station}_{period}.hdf5.")
+    table = read_table_file(path)
+    receivers = table.get("receiver_name", pd.Series(dtype=str)).dropna().unique()
+    if len(receivers) and station not in receivers:
+        raise ForeshapError(
+            f"{path} is a table of station {receivers[0]}, not of {station}: put the table of {station} there, or name both "
+            f"files after {receivers[0]}."
+        )
+    return table
+
+
+def read_table_file(path):
+    """A table of traces as read_table() returns it.
+
+    path: str or Path
+
+    returns: DataFrame
+    raises: ForeshapError where it can't be read or lacks a column that the package needs
+    """
     table = _comma_separated(path)
     missing = {"trace_name", "trace_start_time", "p_s_diff_sec"} - set(table.columns)
     if missing:
         raise ForeshapError(f"{path} lacks the columns {', '.join(sorted(missing))}: they are needed.")
-    said = table.get("receiver_name", pd.Series(dtype=str)).dropna().unique()
-    if len(said) and station not in said:
-        raise ForeshapError(
-            f"{path} is a table of station {said[0]}, not of {station}: put the table of {station} there, or name both "
-            f"files after {said[0]}."
-        )
     numbers = [name for name in COLUMNS if name in table and name not in TEXT_COLUMNS]
     return table.assign(**{name: pd.to_numeric(table[name], errors="coerce") for name in numbers}).drop_duplicates(
         ignore_index=True
@@ -294,14 +308,8 @@ def read_trace(file, name, most=MOST_SAMPLES):
         shape, kind = dataset.shape, dataset.dtype.kind
     except (KeyError, ValueError, OSError, TypeError, RuntimeError):
         return None, "no array of samples"
-    if shape is None or len(shape) == 0:
-        return None, "no array of samples"
-    if len(shape) == 1 or (len(shape) == 2 and shape[0] < len(COMPONENTS)):
-        return None, "component missing"
-    if len(shape) != 2 or shape[0] > len(COMPONENTS):
-        return None, "not of shape (3, samples)"
-    if kind not in "iuf":
-        return None, "samples are no numbers"
+    if reason := unfit(shape, kind):
+        return None, reason
     samples = np.empty((shape[0], min(shape[1], most)), dataset.dtype)
     try:
         if samples.shape == shape:  # twice as fast
@@ -312,7 +320,20 @@ def read_trace(file, name, most=MOST_SAMPLES):
             dataset.read(h5py.h5s.create_simple(samples.shape), part, samples)
     except (OSError, RuntimeError):
         return None, "samples can't be read: the file is damaged here"
+    if kind == "f" and not np.isfinite(samples).all():
+        return None, "samples not finite"
     return samples, ""
+
+
+def unfit(shape, kind):
+    """Why an array of this shape and kind of numbers (numpy's letter) is no trace, str of REASONS; "" if it is one."""
+    if not shape:
+        return "no array of samples"
+    if len(shape) == 1 or (len(shape) == 2 and shape[0] < len(COMPONENTS)):
+        return "component missing"
+    if len(shape) != 2 or shape[0] > len(COMPONENTS):
+        return "not of shape (3, samples)"
+    return "" if kind in "iuf" else "samples are no numbers"
 
 
 def load_trace(folder, event):

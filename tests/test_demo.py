@@ -49,6 +49,15 @@ def test_it_is_called_simulated(demo):
             assert opened.attrs["simulated"].startswith("yes") and json.loads(opened.attrs["effects"]) == {"path": 0.01}
 
 
+def test_windows_without_events_hold_the_noise_that_events_have_before_p(demo):
+    level = lambda folder, part: [np.log(s[:, part].std(axis=1)) for p in ("pre", "post") for s in traces(folder, p).values()]
+    events, noise = level(demo.waveforms, slice(0, 500)), level(demo.waveforms / "noise", slice(0, 500))
+    assert len(noise) == 40 and np.abs(np.mean(noise, axis=0) - np.mean(events, axis=0)).max() < 0.15
+    later = level(demo.waveforms / "noise", slice(500, 1000))  # no arrival, no coda
+    assert np.abs(np.mean(later, axis=0) - np.mean(noise, axis=0)).max() < 0.15
+    assert (np.mean(level(demo.waveforms, slice(500, 1000)), axis=0) - np.mean(events, axis=0)).min() > 1
+
+
 def test_nothing_but_its_own_noise_before_p(demo):
     """The truth has the same samples before P: no effect, and no wave, runs ahead of its arrival."""
     for period in ("pre", "post"):

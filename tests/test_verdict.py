@@ -26,20 +26,24 @@ def sequences(tmp_path_factory):
     folder = tmp_path_factory.mktemp("causes")
     for name, effects in CAUSES.items():
         place = folder / name.replace("/", " ")
-        foreshap.preprocess(
-            foreshap.simulate_sequence(place / "waveforms", 600, 7, effects), place, [foreshap.VARIANTS["P64"]]
-        )
-    return lambda name: foreshap.load_spectrograms(folder / name.replace("/", " ") / "P64.h5")
+        waveforms = foreshap.simulate_sequence(place / "waveforms", 600, 7, effects)
+        foreshap.preprocess(waveforms, place, [foreshap.VARIANTS["P64"]])
+        foreshap.preprocess(waveforms / "noise", place / "noise", [foreshap.VARIANTS["P64"]])
+    load = lambda *parts: foreshap.load_spectrograms(folder.joinpath(*parts, "P64.h5"))
+    return lambda name: (load(name.replace("/", " ")), load(name.replace("/", " "), "noise"))
 
 
 @pytest.mark.parametrize("cause", CAUSES)
 def test_simulated_causes_are_found(sequences, cause):
-    controls = foreshap.run_controls(sequences(cause), seed=1)
+    spectrograms, noise = sequences(cause)
+    controls = foreshap.run_controls(spectrograms, seed=1, noise=noise)
     assert controls.verdict == cause, controls.reasons
-    assert list(controls.skipped) == ["1 noise without events", "9 stations"] and controls.table["measured"].notna().all()
+    assert list(controls.skipped) == ["9 stations"] and controls.table["measured"].notna().all()
     assert {"control", "measured", "low", "high", "n_events", "if_path", "if_station"} <= set(controls.table)
     null = controls.table.set_index("control").loc["shuffled labels (20 times)"]
     assert null["low"] < 0.5 < null["high"]
+    without_events = controls.table.set_index("control").loc["noise without events"]
+    assert without_events["n_events"] == 300 and (without_events["low"] > 0.55) == (cause in ("station/background", "mixed"))
 
 
 def table(noise, catalogue, floor, relative, inside=0.5):
@@ -90,7 +94,7 @@ def test_a_placebo_that_separates_nothing_does_not_count():
 
 
 def test_bad_data_are_skipped_with_a_reason(sequences, tmp_path):
-    s = sequences("path/source")
+    s = sequences("path/source")[0]
     bare = replace(s, table=s.table[["trace_name", "label", "p_s_diff_sec", "trace_start_time"]])
     controls = foreshap.run_controls(bare, seed=1)
     assert verdict.CATALOGUE in controls.table["control"].to_numpy()  # S-P and the hour are known
@@ -104,12 +108,12 @@ def test_bad_data_are_skipped_with_a_reason(sequences, tmp_path):
 
 
 def test_nothing_is_computed_twice_and_programs_can_read_it(sequences, tmp_path):
-    first = foreshap.run_controls(sequences("undecided"), 1, tmp_path / "kept")
+    first = foreshap.run_controls(sequences("undecided")[0], 1, tmp_path / "kept")
     files = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "kept").iterdir()}
-    second = foreshap.run_controls(sequences("undecided"), 1, tmp_path / "kept")
+    second = foreshap.run_controls(sequences("undecided")[0], 1, tmp_path / "kept")
     assert files == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "kept").iterdir()}
     pd.testing.assert_frame_equal(first.table, second.table, check_dtype=False)
-    other = foreshap.run_controls(sequences("catalogue"), 1, tmp_path / "kept")
+    other = foreshap.run_controls(sequences("catalogue")[0], 1, tmp_path / "kept")
     assert other.verdict == "catalogue"  # kept for another file: computed anew
     foreshap.write_verdict(second, tmp_path / "verdict.json", dataset="simulated")
     content = json.loads((tmp_path / "verdict.json").read_text())

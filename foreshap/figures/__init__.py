@@ -15,7 +15,6 @@ from .controls import (
 from .maps import (
     ABSOLUTE,
     CLASS_COLOURS,
-    POWER_LABEL,
     SIGNED,
     SPECTRAL,
     background_curve,
@@ -32,6 +31,7 @@ from .maps import (
     other_arrivals,
     panel_title,
     perturbation,
+    power_label,
     profile,
     randomisation,
     rgb,

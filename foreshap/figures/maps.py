@@ -11,22 +11,27 @@ from ..waveforms import CLASSES, COMPONENTS, SECONDS_BEFORE_P
 
 CLASS_COLOURS = ("#0072B2", "#D55E00")  # foreshock, aftershock: told apart by colour-blind readers
 SPECTRAL, SIGNED, ABSOLUTE = cm.batlow, cm.vik, cm.lapaz_r
-POWER_LABEL = r"log$_{10}$ PSD [counts$^2$/Hz]"
 
 
-def waveforms(axes, samples, s_p, sampling_rate=100.0, phase="P"):
+def power_label(unit="counts"):
+    """Label of a log-spectrogram of samples in a unit ("counts", "nm/s")."""
+    return rf"log$_{{10}}$ PSD [{f'({unit})' if '/' in unit else unit}$^2$/Hz]"
+
+
+def waveforms(axes, samples, s_p, sampling_rate=100.0, phase="P", unit="counts"):
     """Three-component seismogram, one component an axes, P and S marked.
 
     axes: 3 Axes
-    samples: array (3, n) [counts], the P arrival 5 s after the first
+    samples: array (3, n) [unit], the P arrival 5 s after the first
     s_p: float, S-P time [s]
     sampling_rate: float [Hz]
     phase: "P" or "S", the arrival at time 0
+    unit: str
     """
     times = np.arange(samples.shape[1]) / sampling_rate - SECONDS_BEFORE_P - (s_p if phase == "S" else 0)
     for ax, component, trace in zip(axes, COMPONENTS, samples):
         ax.plot(times, trace, color="0.25", linewidth=0.5)
-        ax.set_ylabel(f"{component}\n[counts]")
+        ax.set_ylabel(f"{component}\n[{unit}]")
         ax.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)
         ax.set_xlim(times[0], times[-1])
         mark_arrivals(ax, phase, s_p, label=ax is axes[0])
@@ -44,7 +49,7 @@ def mark_arrivals(ax, phase, s_p, label=True):
 
     ax: Axes, time relative to the arrival phase
     phase: "P" or "S"
-    s_p: float, S-P time [s]
+    s_p: float, S-P time [s]; NaN where it isn't known: then phase alone is marked
     label: bool, write P and S above the axes
     """
     for name, time in (("P", -s_p if phase == "S" else 0.0), ("S", 0.0 if phase == "S" else s_p)):
@@ -96,14 +101,15 @@ def colour_bar(ax, label):
     return ax
 
 
-def spectrograms(axes, values, variant, s_p=None, limits=None):
+def spectrograms(axes, values, variant, s_p=None, limits=None, unit="counts"):
     """Log-spectrograms of the three components on one colour scale.
 
     axes: 3 Axes
-    values: array (3, F, T) [log10(counts^2/Hz)]
+    values: array (3, F, T) [log10(unit^2/Hz)]
     variant: Variant
     s_p: float, S-P time [s]
     limits: (low, high) of the colour scale; 2nd to 99.8th percentile when left out
+    unit: str, of the samples
     """
     limits = limits or np.percentile(values, (2, 99.8))
     for ax, component, panel in zip(axes, COMPONENTS, values):
@@ -112,7 +118,7 @@ def spectrograms(axes, values, variant, s_p=None, limits=None):
         if s_p is not None:
             mark_arrivals(ax, variant.phase, s_p)
         ax.label_outer()
-    colour_bar(axes, POWER_LABEL)
+    colour_bar(axes, power_label(unit))
     return axes
 
 
@@ -126,7 +132,7 @@ def rgb_spectrogram(ax, values, variant, s_p=None):
     """The RGB composite of an event's log-spectrograms: E red, N green, Z blue.
 
     ax: Axes
-    values: array (3, F, T) [log10(counts^2/Hz)]
+    values: array (3, F, T) [log10(unit^2/Hz)]
     variant: Variant
     s_p: float, S-P time [s]
     """
@@ -273,7 +279,7 @@ def shap_over_rgb(ax, values, spectrogram, variant, limit, s_p):
 
     ax: Axes
     values: array (F, T), positive pushes toward aftershock
-    spectrogram: array (3, F, T) [log10(counts^2/Hz)]
+    spectrogram: array (3, F, T) [log10(unit^2/Hz)]
     variant: Variant
     limit: float, half-width of the colour scale
     s_p: float, S-P time [s]

@@ -1,4 +1,11 @@
 """How other formats become the waveform layout, one call a source."""
 
+from .archives import from_nine_stations, from_nrca_archive
 from .continuous import from_continuous
+from .downloads import download
+from .fdsn import FdsnQuery, fetch_fdsn
+from .frames import from_frames, read_frame
 from .layout import Imported, Offer, trace_name, write_layout
+from .picks import read_picks
+from .predictions import Velocity
+from .seisbench import from_seisbench, to_seisbench

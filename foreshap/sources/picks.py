@@ -1,0 +1,143 @@
+"""Picked arrivals and hypocentres from QuakeML, NonLinLoc, Nordic or a .csv, as pairs of P and S."""
+
+import re
+import warnings
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import obspy
+import pandas as pd
+
+from ..files import ForeshapError
+from .layout import trace_name
+from .markup import open_xml
+
+PICK_COLUMNS = ("event_id", "network", "station", "p_time", "s_time")
+ORIGIN_COLUMNS = (
+    "source_origin_time", "source_latitude", "source_longitude", "source_depth_km", "source_magnitude",
+)  # fmt: skip
+PLACE = ["receiver_latitude", "receiver_longitude", "receiver_elevation_m"]
+FORMATS = {  # file name, in lower case -> what ObsPy calls the format; never by looking at the content
+    r".*\.(xml|quakeml|qml)": "QUAKEML",
+    r".*\.hyp": "NLLOC_HYP",
+    r".*\.(nor|nordic|out|sfile)|.*\.s\d{6}": "NORDIC",
+    r".*\.csv": "CSV",
+}
+KNOWN = "QuakeML (.xml, .quakeml, .qml), NonLinLoc (.hyp), Nordic (.nor, .nordic, .out, .sfile) or a .csv"
+NAMELESS = ("NORDIC", "NLLOC_HYP")  # ObsPy gives their events another id each time
+
+
+def read_picks(path, pickless=False):
+    """Pairs of a P and an S pick of one event at one station.
+
+    P, Pg, Pn, Pb count as P, S, Sg, Sn, Sb as S, the earliest of each that was not rejected by an analyst. QuakeML
+    events keep the last part of their id, those of NonLinLoc and Nordic are named after their origin time.
+
+    path: str or Path, QuakeML (.xml, .quakeml, .qml), NonLinLoc (.hyp), Nordic (.nor, .nordic, .out, .sfile or
+        .S201403), a .csv with event_id, network, station, p_time, s_time [UTC], or a folder of such files
+    pickless: bool, whether events without any pick are returned too, with an empty station
+
+    returns: DataFrame sorted by station and P time: event_id, network (blank where the file has none), station as
+        text, p_time, s_time as UTC times (NaT where missing), trace_name, and the .csv's further columns or, where
+        the file has any, source_origin_time (text) [UTC], source_latitude, source_longitude [degree],
+        source_depth_km [km], source_magnitude
+    raises: ForeshapError where a file can't be read, lacks a column or holds no pick
+    """
+    files = sorted(file for file in Path(path).rglob("*") if _format(file)) if Path(path).is_dir() else [Path(path)]
+    if not files:
+        raise ForeshapError(f"{path} holds no file of picks: give {KNOWN}.")
+    pairs = pd.concat([_read(file) for file in files], ignore_index=True)
+    pairs = pairs.fillna({"network": "", "station": ""})
+    if not (pairs["station"] != "").any() and not pickless:
+        raise ForeshapError(f"{path} holds no P or S pick: give picks with the phase hints P and S.")
+    if not pairs["station"].str.fullmatch("[A-Za-z0-9_-]*").all():
+        raise ForeshapError(f"{path} holds a station code that is no file name: use letters and digits only.")
+    times = {name: utc_times(pairs[name]) for name in ("p_time", "s_time")}
+    numbers = {
+        name: pd.to_numeric(pairs[name], errors="coerce") for name in (*ORIGIN_COLUMNS[1:], *PLACE) if name in pairs
+    }
+    if ((pairs["station"] == "") & (times["p_time"].notna() | times["s_time"].notna())).any():
+        raise ForeshapError(f"{path} holds a pick without a station code: write it there, or remove the pick.")
+    pairs = named(pairs.assign(**times, **numbers)).sort_values(["station", "p_time"], ignore_index=True)
+    return pairs if pickless else pairs[pairs["station"] != ""].reset_index(drop=True)
+
+
+def utc_times(texts):
+    """Times (Series) of datetime64[ns, UTC] from texts; NaT where one is missing, no time, or not of 1900 to 2200."""
+    times = pd.to_datetime(texts, utc=True, format="ISO8601", errors="coerce")
+    sane = times.between(pd.Timestamp("1900", tz="UTC"), pd.Timestamp("2200", tz="UTC"))
+    return times.where(sane).astype("datetime64[ns, UTC]")
+
+
+def named(pairs):
+    """The pairs with their trace names, DataFrame: a network that was blank may be known by now."""
+    parts = zip(pairs["station"], pairs["network"], pairs["event_id"])
+    return pairs.assign(trace_name=[trace_name(*each) for each in parts])
+
+
+def _format(path):
+    """What a file's name says about its format, None where nothing."""
+    return next((kind for name, kind in FORMATS.items() if re.fullmatch(name, path.name.lower())), None)
+
+
+def _read(path):
+    """One file's pairs as text, and its further columns."""
+    kind = _format(path)
+    if kind is None:
+        raise ForeshapError(f"{path} has a name that tells no format of picks: give {KNOWN}.")
+    try:
+        if kind == "CSV":
+            text, empty = dict.fromkeys((*PICK_COLUMNS, "source_origin_time"), str), ["", "nan", "NaN"]  # NA is a code
+            pairs = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=empty, encoding="utf-8-sig")
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                file = open_xml(path) if kind == "QUAKEML" else BytesIO(path.read_bytes())
+                rows = [row for event in obspy.read_events(file, format=kind) for row in _pairs(event, kind)]
+            pairs = pd.DataFrame(rows, columns=[*PICK_COLUMNS, *ORIGIN_COLUMNS])
+            pairs = pairs.drop(columns=[name for name in ORIGIN_COLUMNS if pairs[name].isna().all()])
+    except ForeshapError:
+        raise
+    except Exception as error:  # ObsPy raises whatever its parsers raise
+        raise ForeshapError(f"{path} can't be read as picks ({error}): give {KNOWN}.") from error
+    if missing := set(PICK_COLUMNS) - set(pairs):
+        raise ForeshapError(f"{path} lacks the columns {', '.join(sorted(missing))}: they are needed.")
+    return pairs
+
+
+def _pairs(event, kind):
+    """One tuple (PICK_COLUMNS, ORIGIN_COLUMNS) a station of an event; an empty station where it has no pick."""
+    origin = _origin(event)
+    name = re.split("[/=]", str(event.resource_id))[-1]
+    if kind in NAMELESS and origin[0]:
+        name = pd.Timestamp(origin[0]).strftime("%Y%m%dT%H%M%S.%f")[:-4]
+    found = {}
+    for pick, phase in sorted(_phases(event), key=lambda one: one[0].time):
+        place = pick.waveform_id or obspy.core.event.WaveformStreamID()
+        station = (place.network_code or "").strip(), (place.station_code or "").strip()
+        found.setdefault(station, {}).setdefault(phase, str(pick.time))
+    for station, times in (found or {("", ""): {}}).items():
+        yield name, *station, times.get("P"), times.get("S"), *origin
+
+
+def _phases(event):
+    """Yield (pick, "P" or "S") of the picks that count; the phase of an arrival stands in for a missing hint."""
+    phases = {str(arrival.pick_id): arrival.phase for origin in event.origins for arrival in origin.arrivals}
+    for pick in event.picks:
+        hint = pick.phase_hint or phases.get(str(pick.resource_id)) or ""
+        phase = re.fullmatch("([PS])[GNB]?", hint.strip().upper())
+        if phase and pick.evaluation_status != "rejected":
+            yield pick, phase[1]
+
+
+def _origin(event):
+    """Time, latitude, longitude, depth [km], magnitude of the preferred or else the first origin and magnitude."""
+    origin = event.preferred_origin() or next(iter(event.origins), None)
+    magnitude = event.preferred_magnitude() or next(iter(event.magnitudes), None)
+    known = lambda value: np.nan if value is None else value
+    size = known(magnitude and magnitude.mag)
+    if origin is None or origin.time is None:
+        return None, np.nan, np.nan, np.nan, size
+    depth = known(origin.depth) / 1000
+    return str(origin.time), known(origin.latitude), known(origin.longitude), depth, size

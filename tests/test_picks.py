@@ -1,0 +1,265 @@
+"""Known answers for picks of all formats, documents that attack, and predicted arrivals."""
+
+import math
+
+import numpy as np
+import obspy
+import pandas as pd
+import pytest
+from obspy.core import event as quakeml
+from obspy.core.inventory import Inventory, Network, Site, Station
+from obspy.taup import TauPyModel
+
+from foreshap.files import ForeshapError
+from foreshap.sources import Velocity, from_continuous, read_picks
+from foreshap.sources.predictions import predict_arrivals
+from foreshap.sources.responses import read_inventory, station_places
+
+START = obspy.UTCDateTime("2020-01-01T00:00:00")
+MAINSHOCK = "2020-01-01T00:05:00"
+SOURCE = {"latitude": -20.5, "longitude": -70.2, "depth": 31_500.0}
+
+
+def event(name, origin, *picks, network="NA", magnitude=2.3):
+    """An event at SOURCE, times in seconds after START; picks of (hint, time, station)."""
+    where = quakeml.Origin(time=START + origin, **SOURCE)
+    size = quakeml.Magnitude(mag=magnitude, origin_id=where.resource_id, magnitude_type="ML")
+    of = lambda station: quakeml.WaveformStreamID(network, station, "", "HHZ")
+    marks = [quakeml.Pick(time=START + t, phase_hint=hint, waveform_id=of(station)) for hint, t, station in picks]
+    return quakeml.Event(resource_id=f"smi:local/{name}", origins=[where], magnitudes=[size], picks=marks)
+
+
+EVENTS = (
+    event("a", 100.25, ("P", 105.12, "TST"), ("S", 109.34, "TST"), ("Pg", 107.5, "TWO")),
+    event("b", 400.5, ("Pn", 405.5, "TST"), ("Sn", 410.75, "TST")),
+)
+
+
+def hyp(path, events):
+    """Write events as a NonLinLoc hypocentre-phase file (doc.: alomax.free.fr/nlloc, Hypocenter-Phase file)."""
+    lines = []
+    for one in events:
+        time, where = one.origins[0].time, one.origins[0]
+        place = f"Lat {where.latitude} Long {where.longitude} Depth {where.depth / 1000}"
+        lines += [
+            'NLLOC "loc" "LOCATED" "Location completed."', 'SIGNATURE "x   NLLoc:v6.02.07 21Jun2013 12h53m34"',
+            'COMMENT "none"', "HYPOCENTER  x 0 y 0 z 1 OT 1 ix -1 iy -1 iz -1",
+            f"GEOGRAPHIC  OT {time.strftime('%Y %m %d  %H %M %S.%f')}  {place}",
+            "STATISTICS  ExpectX 0 Y 0 Z 3  CovXX 1 XY 0 XZ 0 YY 1 YZ 0 ZZ 1 EllAz1  0 Dip1  0 Len1  1 Az2  2 Dip2  "
+            "4 Len2  1 Len3  2", "STAT_GEOG  ExpectLat 51 Long 7 Depth 3",
+            "QML_OriginQuality  assocPhCt 5  usedPhCt 5  assocStaCt -1  usedStaCt 5  depthPhCt -1  stdErr 0.003  "
+            "azGap 156  secAzGap 227  gtLevel -  minDist 0.3 maxDist 1.6 medDist 0.8",
+            "QML_OriginUncertainty  horUnc -1  minHorUnc 1.1  maxHorUnc 1.7  azMaxHorUnc 69",
+            "PHASE ID Ins Cmp On Pha  FM Date     HrMn   Sec     Err  ErrMag    Coda      Amp       Per  >   TTpred    "
+            "Res       Weight    StaLoc(X  Y         Z)        SDist    SAzim  RAz  RDip RQual    Tcorr",
+        ]  # fmt: skip
+        for pick in one.picks:
+            when = pick.time.strftime("%Y%m%d %H%M ") + f"{pick.time.second + pick.time.microsecond / 1e6:9.4f}"
+            lines.append(
+                f"{pick.waveform_id.station_code} ?    HHZ  I {pick.phase_hint}      ? {when} GAU 0.05 -1 -1 -1 > 0.4 "
+                "0 1 0 0 0 0.3 109.4 359.0 -1.0  0 0"
+            )
+        lines += ["END_PHASE", "END_NLLOC", ""]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def records(folder, *stations, network="NA", seconds=600):
+    """Write three components of noise of each station."""
+    rng, stream = np.random.default_rng(0), obspy.Stream()
+    for station in stations:
+        for channel in ("HHE", "HHN", "HHZ"):
+            header = {"network": network, "station": station, "channel": channel, "sampling_rate": 100.0}
+            samples = rng.integers(-(2**20), 2**20, 100 * seconds, dtype=np.int32)
+            stream += obspy.Trace(samples, header | {"starttime": START})
+    folder.mkdir(exist_ok=True)
+    stream.write(str(folder / f"{network}.mseed"), format="MSEED")
+    return folder
+
+
+def stationxml(path, *places):
+    """Write StationXML of stations (code, latitude, longitude, elevation) without channels."""
+    stations = [Station(code, *place, site=Site("none"), creation_date=START) for code, *place in places]
+    Inventory([Network("NA", stations)], "test").write(str(path), format="STATIONXML")
+    return path
+
+
+def as_csv(path, pairs):
+    pairs.drop(columns="trace_name").to_csv(path, index=False)
+    return path
+
+
+def test_every_format_gives_the_same_pairs(tmp_path):
+    catalog = quakeml.Catalog(list(EVENTS))
+    catalog.write(str(tmp_path / "a.QuakeML"), format="QUAKEML")
+    catalog.write(str(tmp_path / "a.nor"), format="NORDIC")
+    hyp(tmp_path / "a.hyp", EVENTS)
+    expected = read_picks(tmp_path / "a.QuakeML")
+    assert list(expected["event_id"]) == ["a", "b", "a"] and list(expected["network"]) == ["NA"] * 3
+    assert expected["p_time"].dt.strftime("%M:%S.%f").tolist() == ["01:45.120000", "06:45.500000", "01:47.500000"]
+    assert expected["s_time"].isna().tolist() == [False, False, True]
+    numbers = ["source_latitude", "source_longitude", "source_depth_km"]
+    assert expected[numbers].to_numpy().tolist() == [[-20.5, -70.2, 31.5]] * 3
+    assert (expected["source_magnitude"] == 2.3).all()
+    assert expected["source_origin_time"][0] == "2020-01-01T00:01:40.250000Z"
+    as_csv(tmp_path / "a.csv", expected)
+    for name in ("a.csv", "a.nor", "a.hyp"):
+        found = read_picks(tmp_path / name)
+        pd.testing.assert_frame_equal(found[["station", "p_time", "s_time"]], expected[["station", "p_time", "s_time"]])
+        np.testing.assert_allclose(found[numbers], expected[numbers])
+        origins = [pd.to_datetime(table["source_origin_time"], utc=True) for table in (found, expected)]
+        assert abs(origins[0] - origins[1]).max() < pd.Timedelta("0.06s")  # the header line of Nordic has 0.1 s
+    assert list(read_picks(tmp_path / "a.hyp")["event_id"])[:2] == ["20200101T000140.25", "20200101T000640.50"]
+    assert list(read_picks(tmp_path / "a.csv")["event_id"]) == ["a", "b", "a"]
+
+
+def test_a_folder_of_one_event_files_is_read_whole(tmp_path):
+    for number, one in enumerate(EVENTS):
+        hyp(tmp_path / f"loc.{number}.grid0.loc.hyp", [one])
+    (tmp_path / "loc.0.grid0.loc.scat").write_text("no picks")
+    assert len(read_picks(tmp_path)) == 3
+    hyp(tmp_path / "loc.sum.hyp", EVENTS)
+    records(tmp_path / "in", "TST", "TWO")
+    report = from_continuous(tmp_path / "in", tmp_path, tmp_path / "out", MAINSHOCK)
+    assert report.written == 2 and report.rejected["reason"].tolist().count("duplicate name") == 2
+    assert len(report.rejected) == 4  # and TWO lacks S twice
+
+
+def test_origin_and_travel_times_reach_the_tables(tmp_path):
+    quakeml.Catalog(list(EVENTS)).write(str(tmp_path / "a.xml"), format="QUAKEML")
+    records(tmp_path / "in", "TST")
+    from_continuous(tmp_path / "in", tmp_path / "a.xml", tmp_path / "out", MAINSHOCK)
+    row = pd.read_csv(tmp_path / "out/TST_pre_attributes.csv").iloc[0]
+    assert (row["source_magnitude"], row["source_depth_km"], row["source_latitude"]) == (2.3, 31.5, -20.5)
+    np.testing.assert_allclose(row[["p_travel_sec", "s_travel_sec"]].astype(float), [4.87, 9.09], atol=1e-6)
+
+
+def test_a_blank_network_is_that_of_the_recordings(tmp_path):
+    hyp(tmp_path / "a.hyp", EVENTS)
+    records(tmp_path / "in", "TST", "TWO", network="XX")
+    report = from_continuous(tmp_path / "in", tmp_path / "a.hyp", tmp_path / "out", MAINSHOCK)
+    names = pd.read_csv(tmp_path / "out/TST_pre_attributes.csv")["trace_name"]
+    assert report.written == 2 and list(names) == ["TST.XX.20200101T000140.25_EV"]
+    assert list(report.rejected["reason"]) == ["S-P missing"]
+    records(tmp_path / "in", "TST", network="YY")
+    with pytest.raises(ForeshapError, match="TST is in the networks XX, YY"):
+        from_continuous(tmp_path / "in", tmp_path / "a.hyp", tmp_path / "out", MAINSHOCK)
+
+
+def test_a_pick_without_a_station_is_refused(tmp_path):
+    as_csv(tmp_path / "a.csv", read_picks(hyp(tmp_path / "a.hyp", EVENTS)).assign(station=["TST", None, "TST"]))
+    with pytest.raises(ForeshapError, match=r"a\.csv holds a pick without a station code"):
+        read_picks(tmp_path / "a.csv")
+
+
+def test_the_preferred_origin_counts_and_an_arrival_names_its_phase(tmp_path):
+    one = event("a", 100, ("P", 105, "TST"), (None, 109, "TST"), ("S", 108, "TST"), ("PP", 101, "TST"))
+    better = quakeml.Origin(time=START + 101, latitude=1.0, longitude=2.0, depth=3000.0)
+    better.arrivals = [quakeml.Arrival(pick_id=one.picks[1].resource_id, phase="Sg")]
+    one.picks[2].evaluation_status = "rejected"
+    one.origins.append(better)
+    one.preferred_origin_id = better.resource_id
+    quakeml.Catalog([one]).write(str(tmp_path / "a.xml"), format="QUAKEML")
+    (pair,) = read_picks(tmp_path / "a.xml").to_dict("records")
+    assert (pair["source_latitude"], pair["source_depth_km"]) == (1.0, 3.0)
+    assert (pair["s_time"] - pair["p_time"]).total_seconds() == 4
+
+
+BOMB = "".join(f'<!ENTITY a{n + 1} "{f"&a{n};" * 10}">' for n in range(9))
+ATTACKS = {
+    "bomb": f'<!DOCTYPE q [<!ENTITY a0 "ha">{BOMB}]><q>&a9;</q>',
+    "file": '<!DOCTYPE q [<!ENTITY x SYSTEM "file:///etc/passwd">]><q>&x;</q>',
+    "external": '<!DOCTYPE q SYSTEM "http://127.0.0.1:9/q.dtd"><q/>',
+    "parameter": '<!DOCTYPE q [<!ENTITY % x SYSTEM "http://127.0.0.1:9/q.dtd"> %x;]><q/>',
+    "late": f"<!--{'x' * 100_000}--><!DOCTYPE q><q/>",
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("read", [read_picks, read_inventory])
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=list(ATTACKS))
+def test_a_document_that_declares_a_type_is_refused(tmp_path, attack, read, encoding):
+    (tmp_path / "a.xml").write_bytes((f'<?xml version="1.0" encoding="{encoding}"?>' + attack).encode(encoding))
+    with pytest.raises(ForeshapError, match=r"a\.xml (has a DOCTYPE|can't be read as XML)"):
+        read(tmp_path / "a.xml")
+
+
+@pytest.mark.parametrize("name", ["a.xml", "a.hyp", "a.nor", "a.csv", "a.pkl", "none.xml", "none.csv", "none"])
+def test_what_holds_no_picks_gives_one_sentence(tmp_path, name):
+    if not name.startswith("none"):
+        (tmp_path / name).write_bytes(b"\x80\x04\x95cos\nsystem\n\xff\xfe<q/>")
+    with pytest.raises(ForeshapError, match=name):
+        read_picks(tmp_path / name)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ForeshapError, match="no file of picks"):
+        read_picks(tmp_path / "empty")
+
+
+def distance_km(one, other):
+    """Great circle on a sphere of the mean radius (haversine) [km]."""
+    (a, b), (c, d) = np.radians(one), np.radians(other)
+    h = math.sin((c - a) / 2) ** 2 + math.cos(a) * math.cos(c) * math.sin((d - b) / 2) ** 2
+    return 2 * 6371.0 * math.asin(math.sqrt(h))
+
+
+def test_straight_rays_agree_with_the_triangle(tmp_path):
+    places = [("TST", -20.6, -70.0, 900.0), ("TWO", -21.5, -69.0, 0.0)]
+    table = station_places(read_inventory(stationxml(tmp_path / "s.xml", *places)))
+    events = (*EVENTS, event("c", 500))
+    quakeml.Catalog(list(events)).write(str(tmp_path / "a.xml"), format="QUAKEML")
+    pairs = read_picks(tmp_path / "a.xml", pickless=True)
+    found = predict_arrivals(pairs, table, Velocity(6.0, 1.75)).set_index(["event_id", "station"])
+    assert len(found) == 6  # 3 events at 2 stations
+    assert found["p_predicted"].to_dict() == {
+        ("a", "TST"): 0, ("b", "TST"): 0, ("a", "TWO"): 0, ("b", "TWO"): 1, ("c", "TST"): 1, ("c", "TWO"): 1
+    }  # fmt: skip
+    assert found["s_predicted"].drop([("a", "TST"), ("b", "TST")]).eq(1).all()
+    since = lambda time: (time - pd.Timestamp(str(START))).total_seconds()
+    for code, latitude, longitude, elevation in places:
+        ray = math.hypot(distance_km((-20.5, -70.2), (latitude, longitude)), 31.5 + elevation / 1000)
+        row = found.loc["c", code]
+        assert since(row["p_time"]) - 500 == pytest.approx(ray / 6.0, rel=0.005)
+        assert since(row["s_time"]) - 500 == pytest.approx(1.75 * ray / 6.0, rel=0.005)
+    assert found.loc["a", "TWO"]["p_time"] == pd.Timestamp(str(START + 107.5))  # the pick stays; S follows from it
+    assert since(found.loc["a", "TWO"]["s_time"]) - 107.5 == pytest.approx(0.75 * ray / 6.0, rel=0.005)
+
+
+def test_taup_gives_the_first_arrivals(tmp_path):
+    near, far = ("NEAR", -20.3, -70.2, 0.0), ("FAR", 9.5, -70.2, 0.0)
+    table = station_places(read_inventory(stationxml(tmp_path / "s.xml", near, far)))
+    one = event("c", 500)
+    one.origins[0].depth = 10_000.0
+    quakeml.Catalog([one]).write(str(tmp_path / "a.xml"), format="QUAKEML")
+    found = predict_arrivals(read_picks(tmp_path / "a.xml", pickless=True), table, "iasp91").set_index("station")
+    since = lambda code, name: (found.loc[code, name] - pd.Timestamp(str(START + 500))).total_seconds()
+    ray = math.hypot(distance_km((-20.5, -70.2), near[1:3]), 10.0)  # within the upper crust: 5.8 and 3.36 km/s
+    assert since("NEAR", "p_time") == pytest.approx(ray / 5.8, rel=0.01)
+    assert since("NEAR", "s_time") == pytest.approx(ray / 3.36, rel=0.01)
+    degrees = distance_km((-20.5, -70.2), far[1:3]) / (math.pi * 6371 / 180)
+    p, s = (TauPyModel("iasp91").get_travel_times(10.0, degrees, phase_list=[name])[0].time for name in "PS")
+    np.testing.assert_allclose([since("FAR", "p_time"), since("FAR", "s_time")], [p, s], rtol=0.006)
+
+
+def test_nothing_is_predicted_unless_asked_for(tmp_path):
+    events = (event("a", 100.25, ("P", 105.12, "TST")), event("c", 400))
+    quakeml.Catalog(list(events)).write(str(tmp_path / "a.xml"), format="QUAKEML")
+    records(tmp_path / "in", "TST")
+    report = from_continuous(tmp_path / "in", tmp_path / "a.xml", tmp_path / "out", MAINSHOCK)
+    assert report.written == 0 and list(report.rejected["reason"]) == ["S-P missing"]
+    assert "p_predicted" not in pd.read_csv(tmp_path / "out/TST_pre_attributes.csv")
+    where = {"receiver_latitude": -20.6, "receiver_longitude": -70.0, "receiver_elevation_m": 900.0}
+    pairs = read_picks(tmp_path / "a.xml", pickless=True).assign(**where)
+    pairs = pairs.assign(network="NA", station="TST")
+    csv = as_csv(tmp_path / "a.csv", pairs)
+    report = from_continuous(
+        tmp_path / "in", csv, tmp_path / "out", MAINSHOCK, predict={"vp": 6.0, "vp_vs": 1.75}
+    )  # fmt: skip
+    assert report.written == 2
+    rows = pd.concat([pd.read_csv(tmp_path / f"out/TST_{period}_attributes.csv") for period in ("pre", "post")])
+    assert rows[["source_id", "p_predicted", "s_predicted"]].to_numpy().tolist() == [["a", 0, 1], ["c", 1, 1]]
+    assert (rows["receiver_elevation_m"] == 900).all() and (rows["p_s_diff_sec"] > 3).all()
+    for predict in ("earth", "../model", {"vp": 6}, {"vp": 6, "vp_vs": 0.5}, 3):
+        with pytest.raises(ForeshapError, match="no velocity|no model"):
+            from_continuous(tmp_path / "in", csv, tmp_path / "out", MAINSHOCK, predict=predict)
+    with pytest.raises(ForeshapError, match="coordinates"):
+        from_continuous(tmp_path / "in", tmp_path / "a.xml", tmp_path / "out", MAINSHOCK, predict="iasp91")

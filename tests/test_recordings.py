@@ -1,0 +1,339 @@
+"""Known answers for recordings in all their forms, the response, and windows without an event."""
+
+import gzip
+import os
+import pickle
+
+import h5py
+import numpy as np
+import obspy
+import pandas as pd
+import pytest
+from obspy.core.inventory import Channel, Inventory, Network, Response, Site, Station
+
+import foreshap
+from foreshap.files import ForeshapError
+from foreshap.sources import from_continuous
+from foreshap.sources.noise import QUIET_AFTER, QUIET_BEFORE
+from foreshap.waveforms import PERIODS, read_table
+
+START = obspy.UTCDateTime("2020-01-01T00:00:00")
+MAINSHOCK = "2020-01-01T00:05:00"
+SECONDS = 600
+
+
+def counts(seed, seconds=SECONDS):
+    return np.random.default_rng(seed).integers(-(2**20), 2**20, seconds * 100, dtype=np.int32)
+
+
+def trace(code, samples, start=0.0, rate=100.0, location="", network="NA"):
+    header = {"network": network, "station": "TST", "location": location, "channel": code, "sampling_rate": rate}
+    return obspy.Trace(np.asarray(samples), header | {"starttime": START + start})
+
+
+def write(path, *traces, form="MSEED"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    obspy.Stream(list(traces)).write(str(path), format=form)
+    return path
+
+
+def picks(path, *pairs):
+    """Write pairs (event, P, S) in seconds after START."""
+    rows = [(name, "NA", "TST", str(START + p), str(START + s)) for name, p, s in pairs]
+    pd.DataFrame(rows, columns=["event_id", "network", "station", "p_time", "s_time"]).to_csv(path, index=False)
+    return path
+
+
+def imported(tmp_path, *pairs, source="in", mainshock=MAINSHOCK, **options):
+    """Import; returns (report, trace name -> samples, tables of both periods together, attributes)."""
+    table = picks(tmp_path / "picks.csv", *(pairs or [("a", 100, 102)]))
+    report, traces = from_continuous(tmp_path / source, table, tmp_path / "out", mainshock, **options), {}
+    if not (tmp_path / "out/TST_pre.hdf5").exists():
+        return report, {}, None, {}
+    for period in PERIODS:
+        with h5py.File(tmp_path / f"out/TST_{period}.hdf5") as file:
+            traces |= {name: file[name][:] for name in file}
+            attributes = dict(file.attrs)
+    return report, traces, pd.concat([read_table(tmp_path / "out", "TST", period) for period in PERIODS]), attributes
+
+
+class Payload:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_a_pickle_among_the_recordings_runs_nothing(tmp_path):
+    data = {code: counts(seed) for seed, code in enumerate(("HHE", "HHN", "HHZ"))}
+    write(tmp_path / "in/good.mseed", *(trace(code, samples) for code, samples in data.items()))
+    mark = b"obspy.core.stream"  # what ObsPy looks for before it unpickles
+    evil = pickle.dumps([Payload(tmp_path / "ran"), mark])
+    for name in ("evil.pickle", "evil.mseed", "evil.sac", "evil"):
+        (tmp_path / "in" / name).write_bytes(evil)
+    (tmp_path / "in/evil.mseed.gz").write_bytes(gzip.compress(evil))
+    report, traces, *_ = imported(tmp_path)
+    assert report.written == 1 and not (tmp_path / "ran").exists()
+    with pytest.raises(ForeshapError, match="holds no miniSEED or SAC"):
+        imported(tmp_path, source="in/evil.mseed")
+    for name in ("evil.xml", "evil.hyp", "evil.nor", "evil.csv"):
+        (tmp_path / name).write_bytes(evil)
+        with pytest.raises(ForeshapError, match=name):
+            from_continuous(tmp_path / "in", tmp_path / name, tmp_path / "out", MAINSHOCK)
+    assert not (tmp_path / "ran").exists()
+    pickle.loads(evil)
+    assert (tmp_path / "ran").exists()  # the payload works
+
+
+@pytest.mark.parametrize("form", ["SAC", "SACXY"])
+def test_a_file_a_folder_and_sac_give_the_same_samples(tmp_path, form):
+    parts = [trace(code, counts(seed)) for seed, code in enumerate(("HHE", "HHN", "HHZ"))]
+    one = write(tmp_path / "one.mseed", *parts)
+    for part in parts:
+        write(tmp_path / f"sac/deep/{part.stats.channel}.sac", part, form=form)
+    expected = np.stack([part.data[9500:12100] for part in parts])
+    for source in (one.name, "sac"):
+        report, traces, table, _ = imported(tmp_path, source=source)
+        np.testing.assert_array_equal(traces["TST.NA.a_EV"], expected)
+        assert table["trace_start_time"].tolist() == [str(START + 95)]
+
+
+def test_sac_without_a_network_serves_the_picks_and_the_response(tmp_path):
+    parts = [trace(f"HH{code}", counts(n), network="") for n, code in enumerate("ENZ")]
+    for part in parts:
+        write(tmp_path / f"in/{part.stats.channel}.sac", part, form="SAC")
+    _, traces, *_ = imported(tmp_path)
+    np.testing.assert_array_equal(traces["TST.NA.a_EV"], np.stack([part.data[9500:12100] for part in parts]))
+    report, *_ = imported(tmp_path, inventory=stationxml(tmp_path / "s.xml", "flat", 100))
+    assert report.written == 1
+
+
+def test_real_data_as_sds_and_sac_give_the_same_samples(tmp_path, iquique):
+    stream = obspy.Stream()
+    for channel in "ENZ":
+        stream += obspy.read(str(iquique / f"waveforms/CX.PB01..HH{channel}.D.2014.121"), format="MSEED")
+    first = obspy.UTCDateTime("2014-05-01T00:00:00")
+    stream.trim(first, first + 1800)
+    for one in stream:
+        code = one.stats.channel
+        write(tmp_path / f"sds/2014/CX/PB01/{code}.D/CX.PB01..{code}.D.2014.121", *[one])
+        write(tmp_path / f"sac/{one.id}.sac", one, form="SAC")
+    results = []
+    for name in ("sds", "sac"):
+        report = from_continuous(
+            tmp_path / name, iquique / "picks.xml", tmp_path / f"out_{name}", "2014-04-01T23:46:47"
+        )
+        with h5py.File(tmp_path / f"out_{name}/PB01_post.hdf5") as file:
+            results.append({key: file[key][:] for key in file})
+    assert len(results[0]) == report.written > 3 and list(results[0]) == list(results[1])
+    for key in results[0]:
+        np.testing.assert_array_equal(results[0][key], results[1][key])
+
+
+def test_overlaps_that_agree_are_joined_and_others_are_refused(tmp_path):
+    east, north, vertical = counts(1), counts(2), counts(3)
+    write(tmp_path / "in/1.mseed", trace("HHE", east), trace("HHN", north), trace("HHZ", vertical[:11000]))
+    write(tmp_path / "in/2.mseed", trace("HHZ", vertical[10500:], 105.0), trace("HHE", east[9000:20000], 90.0))
+    _, traces, *_ = imported(tmp_path)
+    np.testing.assert_array_equal(traces["TST.NA.a_EV"], [data[9500:12100] for data in (east, north, vertical)])
+    changed = east[9000:20000].copy()
+    changed[2000] += 1
+    write(tmp_path / "in/3.mseed", trace("HHE", changed, 90.0))
+    report, *_ = imported(tmp_path, ("a", 100, 102), ("b", 115, 117), ("c", 130, 132))
+    assert report.written == 1
+    assert dict(zip(report.rejected["trace_name"], report.rejected["reason"])) == {
+        "TST.NA.a_EV": "recordings can't be joined", "TST.NA.b_EV": "recordings can't be joined"
+    }  # fmt: skip
+
+
+def test_pieces_of_different_rates_or_directions_are_not_joined(tmp_path):
+    parts = [trace(code, counts(seed)) for seed, code in enumerate(("HHN", "HHZ"))]
+    write(tmp_path / "in/1.mseed", *parts, trace("HHE", counts(5)[:11000]), trace("HH2", counts(5)[11000:], 110.0))
+    report, *_ = imported(tmp_path, ("a", 100, 102), ("b", 120, 122))
+    assert report.written == 1 and list(report.rejected["reason"]) == ["recordings can't be joined"]
+    write(tmp_path / "in/1.mseed", *parts, trace("HHE", counts(5)[:11000]), trace("HHE", counts(5)[:40000], 110.0, 50))
+    report, *_ = imported(tmp_path)
+    assert list(report.rejected["reason"]) == ["recordings can't be joined"]
+
+
+def test_the_instrument_is_said_and_numbered_channels_are_taken_as_north_and_east(tmp_path):
+    one, two, vertical = counts(1), counts(2), counts(3)
+    parts = {"HH1": one, "HH2": two, "HHZ": vertical}
+    write(tmp_path / "in/1.mseed", *(trace(code, samples, location="00") for code, samples in parts.items()))
+    write(tmp_path / "in/2.mseed", *(trace(f"EN{code}", counts(9), location="10") for code in "ENZ"))
+    _, traces, table, attributes = imported(tmp_path)
+    np.testing.assert_array_equal(traces["TST.NA.a_EV"], [data[9500:12100] for data in (two, one, vertical)])
+    assert table[["receiver_location_code", "receiver_type"]].to_numpy().tolist() == [["00", "HH"]]
+    assert attributes["orientation"] == "channel 1 taken as north, 2 as east: no azimuths were given"
+    foreshap.preprocess(tmp_path / "out", tmp_path, [foreshap.VARIANTS["P64"]])
+    assert list(foreshap.load_spectrograms(tmp_path / "P64.h5").table["receiver_location_code"]) == ["00"]
+
+
+def test_a_broken_record_is_a_gap_or_named(tmp_path):
+    parts = [trace(code, np.cumsum(counts(s) % 100).astype(np.int32)) for s, code in enumerate(("HHE", "HHN", "HHZ"))]
+    pairs = ("a", 50, 52), ("b", 300, 302), ("c", 550, 552)
+    path = tmp_path / "in/x.mseed"
+    obspy.Stream(parts).write(str(write(path, *parts)), format="MSEED", reclen=512, encoding="STEIM2")
+    good = path.read_bytes()
+    _, expected, *_ = imported(tmp_path, *pairs)
+    records = len(good) // 512
+    broken = bytearray(good)
+    broken[512 * (records // 6) : 512 * (records // 6) + 48] = b"\xff" * 48  # a header, in the middle of HHE
+    path.write_bytes(broken)
+    report, traces, *_ = imported(tmp_path, *pairs)
+    assert list(report.rejected["reason"]) == ["gap inside the window"] and len(traces) == 2
+    broken = bytearray(good)
+    broken[512 * (records // 6) + 200] ^= 0x55  # a sample: Steim's last value no longer fits
+    path.write_bytes(broken)
+    report, traces, *_ = imported(tmp_path, *pairs)
+    assert list(report.rejected["reason"]) == ["samples can't be read: the file is damaged here"]
+    assert sorted(traces) == ["TST.NA.a_EV", "TST.NA.c_EV"]
+    for name in traces:
+        np.testing.assert_array_equal(traces[name], expected[name])
+    before = {file: file.read_bytes() for file in (tmp_path / "out").rglob("*.*")}
+    path.write_bytes(good[:7] + b" " + b"\xff" * 1000)
+    with pytest.raises(ForeshapError, match=r"x\.mseed can't be read as a recording"):
+        imported(tmp_path, *pairs)
+    assert before == {file: file.read_bytes() for file in (tmp_path / "out").rglob("*.*")}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_mutated_headers_end_in_a_report_or_a_clear_error(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    parts = [trace(code, np.cumsum(counts(s, 120) % 100).astype(np.int32)) for s, code in enumerate(("HHE", "HHZ"))]
+    parts.append(trace("HHN", np.cumsum(counts(5, 120) % 100).astype(np.int32)))
+    path = write(tmp_path / "in/x.mseed", *parts)
+    good = np.frombuffer(path.read_bytes(), np.uint8)
+    _, expected, *_ = imported(tmp_path, ("a", 50, 52))
+    offsets = [*range(20), 30, 31, *range(36, 40), *range(44, 64)]  # but time and rate: nothing else confirms them
+    for _ in range(15):
+        bad, places = good.copy(), rng.integers(0, len(good) // 4096, 3) * 4096 + rng.choice(offsets, 3)
+        bad[places] = rng.integers(0, 256, 3)
+        path.write_bytes(bad[: rng.integers(1, len(bad))] if rng.random() < 0.2 else bad)
+        try:
+            report, traces, *_ = imported(tmp_path, ("a", 50, 52))
+        except ForeshapError:
+            continue
+        assert report.written + len(report.rejected) == 1
+        for name in traces if report.written else ():
+            np.testing.assert_array_equal(traces[name], expected[name])
+
+
+# ground velocity
+
+CORNER, DAMPING, GAIN = 2 * np.pi * 0.5, 0.7, 4e8  # a 2-s seismometer [rad/s, -, counts/(m/s)]
+POLES = CORNER * (-DAMPING + 1j * np.sqrt(1 - DAMPING**2) * np.array([1, -1]))
+FREQUENCIES = np.linspace(0.37, 38.0, 60)  # Hz
+SEISMOMETERS = {
+    "flat": (([], []), lambda s: GAIN + 0 * s),
+    "2 s": (([0, 0], POLES), lambda s: GAIN * s**2 / (s**2 + 2 * DAMPING * CORNER * s + CORNER**2)),
+}
+
+
+def motion(seed, rate, answer=None):
+    """A sum of sines (n,) [m/s], or the counts that a seismometer of this frequency response makes of it."""
+    phases = np.random.default_rng(seed).uniform(0, 2 * np.pi, len(FREQUENCIES))
+    factors = 1e-5 * np.exp(1j * phases) * (1 if answer is None else answer(2j * np.pi * FREQUENCIES))
+    times = np.arange(120 * rate) / rate
+    return sum((f * np.exp(2j * np.pi * hz * times)).real for f, hz in zip(factors, FREQUENCIES))
+
+
+def stationxml(path, seismometer, rate, azimuths=(90.0, 0.0), codes="ENZ", since=START - 86400):
+    zeros, poles = SEISMOMETERS[seismometer][0]
+    response = Response.from_paz(zeros, poles, GAIN, output_units="COUNTS", normalization_factor=1.0)
+    response.instrument_sensitivity.value = GAIN
+    directions = zip(codes, (*azimuths, 0.0), (0.0, 0.0, -90.0))
+    place = {"latitude": -20.6, "longitude": -70.0, "elevation": 900.0, "depth": 0.0}
+    channels = [
+        Channel(f"HH{c}", "", **place, azimuth=a, dip=d, sample_rate=rate, response=response, start_date=since)
+        for c, a, d in directions
+    ]
+    station = Station("TST", -20.6, -70.0, 900.0, channels=channels, site=Site("none"), creation_date=START)
+    Inventory([Network("NA", [station])], "test").write(str(path), format="STATIONXML")
+    return path
+
+
+@pytest.mark.parametrize("seismometer", SEISMOMETERS)
+@pytest.mark.parametrize("rate", [100, 200])
+def test_the_response_is_removed_to_ground_velocity(tmp_path, seismometer, rate):
+    answer = SEISMOMETERS[seismometer][1]
+    parts = [trace(f"HH{c}", np.rint(motion(n, rate, answer)).astype(np.int32), 0, rate) for n, c in enumerate("ENZ")]
+    write(tmp_path / "in/x.mseed", *parts)
+    inventory = stationxml(tmp_path / "s.xml", seismometer, rate)
+    pairs = ("a", 50, 52), ("early", 14.9, 17), ("late", 90, 92)
+    report, traces, table, attributes = imported(tmp_path, *pairs, inventory=inventory)
+    assert report.rejected["reason"].tolist() == ["window runs beyond the recording"] * 2  # less than 10 s to taper
+    first = round((obspy.UTCDateTime(table["trace_start_time"].iloc[0]) - START) * rate)
+    expected = np.stack([1e9 * motion(n, rate)[first:][:: rate // 100][:2600] for n in range(3)])
+    assert np.abs(traces["TST.NA.a_EV"] - expected).max() < 0.01 * np.abs(expected).max()
+    assert attributes["unit"] == "nm/s" and table["receiver_elevation_m"].tolist() == [900.0]
+    foreshap.preprocess(tmp_path / "out", tmp_path, [foreshap.VARIANTS["P64"]])
+    with h5py.File(tmp_path / "P64.h5") as file:
+        assert file["spectrogram"].attrs["units"] == "log10((nm/s)^2 Hz^-1)"
+
+
+def test_components_are_turned_to_true_directions(tmp_path):
+    answer, angle = SEISMOMETERS["flat"][1], np.radians(30)
+    east, north, up = (motion(n, 100, answer) for n in range(3))
+    one, two = north * np.cos(angle) + east * np.sin(angle), east * np.cos(angle) - north * np.sin(angle)
+    numbered = {"HH2": two, "HH1": one, "HHZ": up}
+    write(tmp_path / "in/x.mseed", *(trace(code, np.rint(data).astype(np.int32)) for code, data in numbered.items()))
+    inventory = stationxml(tmp_path / "s.xml", "flat", 100, (120.0, 30.0), "21Z")
+    _, traces, _, attributes = imported(tmp_path, ("a", 50, 52), inventory=inventory)
+    expected = 1e9 * np.stack([motion(n, 100)[4500:7100] for n in range(3)])
+    assert np.abs(traces["TST.NA.a_EV"] - expected).max() < 0.01 * np.abs(expected).max()
+    assert attributes["orientation"] == "true east, north, up"
+
+
+def test_without_a_response_for_the_time_a_trace_is_rejected(tmp_path):
+    write(tmp_path / "in/x.mseed", *(trace(f"HH{c}", counts(n)) for n, c in enumerate("ENZ")))
+    inventory = stationxml(tmp_path / "s.xml", "flat", 100, since=START + 86400)
+    report, *_ = imported(tmp_path, inventory=inventory)
+    assert list(report.rejected["reason"]) == ["response can't be removed"]
+
+
+def test_several_units_in_one_folder_are_refused(tmp_path):
+    write(tmp_path / "in/x.mseed", *(trace(f"HH{c}", counts(n)) for n, c in enumerate("ENZ")))
+    imported(tmp_path, ("a", 50, 52), ("b", 400, 402))
+    with h5py.File(tmp_path / "out/TST_post.hdf5", "a") as file:
+        file.attrs["unit"] = "nm/s"
+    with pytest.raises(ForeshapError, match=r"several units \(counts in TST_pre.hdf5, nm/s in TST_post.hdf5\)"):
+        foreshap.preprocess(tmp_path / "out", tmp_path)
+
+
+# windows without an event
+
+
+def test_noise_windows_hold_no_event_and_are_the_recorded_samples(tmp_path):
+    data = [counts(n, 3600) for n in range(3)]
+    gap = slice(150_000, 152_000)
+    north = [trace("HHN", data[1][: gap.start]), trace("HHN", data[1][gap.stop :], gap.stop / 100)]
+    write(tmp_path / "in/x.mseed", trace("HHE", data[0]), *north, trace("HHZ", data[2]))
+    times = [(f"e{n}", p, p + 3) for n, p in enumerate((300, 700, 1200, 2000, 2300, 3000, 3100))]
+    report, *_ = imported(tmp_path, *times, mainshock=str(START + 1800))
+    noise = tmp_path / "out/noise"
+    assert report.written == 7 and foreshap.waveforms.stations(noise) == ["TST"]
+    tables = [read_table(noise, "TST", period) for period in PERIODS]
+    assert [len(table) for table in tables] == [3, 4]  # as many as events
+    for period, table in zip(PERIODS, tables):
+        with h5py.File(noise / f"TST_{period}.hdf5") as file:
+            for name, start in zip(table["trace_name"], table["trace_start_time"]):
+                first = obspy.UTCDateTime(start) - START
+                assert (period == "pre") == (first + 5 < 1800)
+                samples = file[name][:]
+                end = first + samples.shape[1] / 100
+                np.testing.assert_array_equal(samples, [part[round(first * 100) : round(end * 100)] for part in data])
+                for _, p, s in times:
+                    assert end <= p - QUIET_AFTER or first >= s + QUIET_BEFORE
+                assert end * 100 <= gap.start or first * 100 >= gap.stop
+    assert tables[0]["trace_name"].tolist() == [f"TST.NA.noise{n:04d}_EV" for n in (1, 2, 3)]
+    starts = [obspy.UTCDateTime(start) - START for start in tables[0]["trace_start_time"]]
+    assert starts[0] < 100 and starts[-1] > 1700  # spread over all that was recorded
+    reports = foreshap.preprocess(noise, tmp_path / "noise")
+    assert all(one.written == 7 and one.rejected.empty for one in reports.values())
+    imported(tmp_path, *[(f"e{p}", p, p + 1) for p in range(30, 3531, 100)], mainshock=str(START + 1800))
+    assert not noise.exists()
+    assert [file.name for file in (tmp_path / "out").iterdir() if "noise" in file.name] == []
