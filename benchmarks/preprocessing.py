@@ -1,13 +1,17 @@
 """Speed and memory of foreshap.preprocess, all four variants, from files to files.
 
-    python benchmarks/preprocessing.py [--speed-events 2000] [--memory-events 5000 20000]
+    python benchmarks/preprocessing.py [--speed-events 2000] [--scale-events 10000 100000]
 
 Speed: against a loop over events, components and variants with scipy.signal.spectrogram and log10 that
 reads each trace once and appends to the same kind of tensor file; both in this run, in turn.
-Memory: the largest resident size of a process of its own that only preprocesses.
+Scale: seconds an event and the largest resident size of a process of its own that only preprocesses; the
+events are 10,000 simulated ones, repeated under other names. 100,000 of them need 22 GiB of disk in the
+folder for temporary files (TMPDIR).
 """
 
 import argparse
+import itertools
+import shutil
 import statistics
 import subprocess
 import sys
@@ -17,15 +21,19 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import scipy.signal
 
 import foreshap
-from foreshap.waveforms import read_table
+from foreshap.waveforms import read_table, write_waveforms
 
-PEAK = """
-import resource, sys, foreshap
+SIMULATED = 10_000  # events; more are copies of these
+CHILD = """
+import resource, sys, time, foreshap
+begun, cpu = time.perf_counter(), time.process_time()
 foreshap.preprocess(*sys.argv[1:])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+print(time.perf_counter() - begun, time.process_time() - cpu, peak)
 """
 
 
@@ -55,6 +63,39 @@ def loop(folder, output):
         file.close()
 
 
+def repeated(simulated, folder, n):
+    """A folder of n events, those of a simulated one again and again under other names."""
+    for period in ("pre", "post"):
+        table = read_table(simulated, "DEMO", period)
+        copies = [
+            table.assign(trace_name=table["trace_name"].str.replace("_EV", f"-{k}_EV"))
+            for k in range(-(-n // 2 // len(table)))
+        ]
+        rows = pd.concat(copies, ignore_index=True).iloc[: n // 2]
+        with h5py.File(simulated / f"DEMO_{period}.hdf5") as file:
+            samples = [file[name][:] for name in table["trace_name"]]
+            traces = zip(rows["trace_name"], itertools.cycle(samples))
+            write_waveforms(folder, "DEMO", period, traces, rows, simulated=file.attrs["simulated"])
+    return folder
+
+
+def scale(folder, counts):
+    """Seconds an event and peak memory at several numbers of events."""
+    simulated = foreshap.simulate_sequence(folder / "simulated", min(SIMULATED, max(counts)), 0)
+    costs = []
+    for n in counts:
+        waveforms, tensors = repeated(simulated, folder / str(n), n), folder / f"tensors{n}"
+        call = [sys.executable, "-c", CHILD, waveforms, tensors]
+        wall, cpu, peak = map(float, subprocess.run(call, stdout=subprocess.PIPE, check=True).stdout.split())
+        costs.append(cpu / n)
+        print(
+            f"{n} events: {1e3 * wall / n:.3f} ms an event, {1e3 * cpu / n:.3f} ms of processors, "
+            f"{costs[-1] / costs[0]:.2f} times that of the first; peak memory {peak:.2f} GiB (asked: under 2)"
+        )
+        for part in (waveforms, tensors):
+            shutil.rmtree(part)
+
+
 def seconds(function, *arguments):
     start = time.perf_counter()
     function(*arguments)
@@ -64,7 +105,7 @@ def seconds(function, *arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--speed-events", type=int, default=2000)
-    parser.add_argument("--memory-events", type=int, nargs="*", default=[5000, 20000])
+    parser.add_argument("--scale-events", type=int, nargs="*", default=[10_000, 100_000])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -75,14 +116,11 @@ def main():
             theirs = seconds(loop, waveforms, folder)
             ratios.append(theirs / ours)
             print(
-                f"{arguments.speed_events} events: foreshap {ours:.2f} s, loop {theirs:.2f} s, ratio {theirs / ours:.1f}"
+                f"{arguments.speed_events} events: foreshap {ours:.2f} s, "
+                f"loop {theirs:.2f} s, ratio {theirs / ours:.1f}"
             )
         print(f"median ratio of rounds 2 to 4: {statistics.median(ratios[1:]):.1f} (asked: 5)")
-        for n in arguments.memory_events:
-            waveforms = foreshap.simulate_sequence(folder / str(n), n, 0)
-            call = [sys.executable, "-c", PEAK, waveforms, folder / f"tensors{n}"]
-            peak = float(subprocess.run(call, capture_output=True, text=True, check=True).stdout)
-            print(f"{n} events: peak memory {peak:.2f} GiB (asked: under 1)")
+        scale(folder, arguments.scale_events)
 
 
 if __name__ == "__main__":

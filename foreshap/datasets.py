@@ -1,13 +1,11 @@
 """The datasets that data/datasets.toml declares, and the folder of each in the waveform layout."""
 
 import json
-import os
-import shutil
 import tomllib
 from pathlib import Path
 
 from .demo import MAINSHOCK, simulate_sequence
-from .files import ForeshapError
+from .files import ForeshapError, folder_replaced_whole
 from .periods import periods
 from .sources import from_continuous
 from .spectrograms import import_spectrograms
@@ -34,8 +32,11 @@ def datasets(data="data"):
     path = Path(data) / "datasets.toml"
     try:
         with open(path, "rb") as file:
-            return tomllib.load(file)
-    except (OSError, ValueError) as error:
+            found = tomllib.load(file)
+        if others := [name for name, declared in found.items() if not isinstance(declared, dict)]:
+            raise ValueError(f"{others[0]} is no dataset")
+        return found
+    except (OSError, ValueError, RecursionError) as error:
         raise ForeshapError(f"{path} can't be read ({error}): it declares the datasets.") from error
 
 
@@ -128,12 +129,7 @@ def _built(folder, recipe, build):
         return folder
     if folder.exists() and not mark.exists():
         raise ForeshapError(f"{folder} was not built from datasets.toml: move it away, then run again.")
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
+    with folder_replaced_whole(folder) as aside:
         build(aside)
         (aside / RECIPE_FILE).write_text(text)
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return folder

@@ -15,6 +15,12 @@ class ForeshapError(Exception):
     """What went wrong with which file or event, what was expected and what to do, in one sentence."""
 
 
+def said(error):
+    """The first line of what an exception says, or its kind: libraries write paragraphs, a sentence needs a phrase."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__
+
+
 @contextmanager
 def written_whole(path):
     """Write a file beside its name and rename it when whole: a file that exists is complete.
@@ -39,7 +45,10 @@ def folder_written_whole(path):
 
     yields: Path of an empty folder to write to; removed again when the block raises
     """
-    path, partial = Path(path), _partial(path)
+    path = Path(path)
+    partial = _partial(path)
+    if path.is_dir():
+        partial = _partial(path / path.name)  # inside, for it may be a disk of its own
     partial.mkdir()
     try:
         yield partial
@@ -51,13 +60,47 @@ def folder_written_whole(path):
         shutil.rmtree(partial, ignore_errors=True)
 
 
+@contextmanager
+def folder_replaced_whole(path):
+    """Write a folder beside its name; when it is whole it takes the place of what was there, and of all of it.
+
+    A process killed at any moment leaves the old folder, the new one or, between two renames, none.
+
+    path: str or Path, the final name
+
+    yields: Path of an empty folder to write to; removed again when the block raises
+    """
+    path, partial = Path(path), _partial(path)
+    old, new = partial / "old", partial / "new"
+    new.mkdir(parents=True)
+    try:
+        yield new
+        if path.exists():
+            os.replace(path, old)
+        os.replace(new, path)
+    finally:
+        if old.exists() and not path.exists():
+            os.replace(old, path)
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_room(path, size):
+    """Raise ForeshapError unless a disk has room for a file or folder of so many bytes; its folder is made."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if (free := shutil.disk_usage(path if path.exists() else path.parent).free) < size:
+        raise ForeshapError(
+            f"{path} needs {size / 2**20:.1f} MiB and its disk has {free / 2**20:.1f}: make room first."
+        )
+
+
 def _partial(path):
     """Name beside a path to write to; what processes that were killed have left there is removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{path.name}.*.partial"):
         owner = re.fullmatch(r"\.(\d+)\.partial", left.name.removeprefix(f".{path.name}"))
-        if owner and not _runs(int(owner[1])):
+        if owner and (int(owner[1]) == os.getpid() or not _runs(int(owner[1]))):  # numbers come again
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
     return path.with_name(f".{path.name}.{os.getpid()}.partial")
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .files import ForeshapError, sha256, written_whole
+from .files import ForeshapError, said, sha256, written_whole
 from .variants import Variant
 
 
@@ -156,9 +156,8 @@ def load_checkpoint(path):
         model.load_state_dict(content["state_dict"])
         card = json.loads(content["card"])
     except Exception as error:  # torch raises a dozen kinds for damaged files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ForeshapError(
-            f"{path} is no checkpoint that foreshap can open ({reason}): train the model again."
+            f"{path} is no checkpoint that foreshap can open ({said(error)}): train the model again."
         ) from error
     return Checkpoint(Path(path), model.eval(), variant, scaling, card | {"sha256": sha256(path)})
 

@@ -1,7 +1,6 @@
 """The SHAP file: events explained batch after batch into a file that can be resumed, and reading it back."""
 
 import json
-import shutil
 import time
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -14,14 +13,14 @@ from tqdm.auto import tqdm
 
 from .attribution import SAMPLED, additivity_error, check_events, check_request, explainer, output_range, outputs_of
 from .background import Background, own_noise
-from .files import ForeshapError, sha256, written_whole
+from .files import ForeshapError, check_room, sha256, written_whole
 from .means import group_means
 from .model import load_checkpoint
 from .spectrograms import (
     attach_axes,
     load_spectrograms,
+    open_events,
     open_waveforms,
-    read_columns,
     read_events,
     write_axes,
     write_columns,
@@ -241,7 +240,7 @@ def _create(path, checkpoint, spectrograms, rows, task, identity):
     table = table.assign(base_value=np.nan, additivity_error=np.nan, seconds=np.nan)
     names, simulated = spectrograms.table["trace_name"].to_numpy(), ("dataset", "simulated")
     kept = {name: spectrograms.attributes[name] for name in simulated if name in spectrograms.attributes}
-    _check_room(path, len(rows) * 4 * np.prod(checkpoint.variant.shape))
+    check_room(path, len(rows) * 4 * np.prod(checkpoint.variant.shape))
     with written_whole(path) as partial_path, h5py.File(partial_path, "w") as file:
         file.attrs.update(kept | {"method": task.method, "explained_output": task.output, "output_range": spread})
         file.attrs.update(checkpoint_sha256=task.sha256, background_kind=task.kind)
@@ -255,15 +254,6 @@ def _create(path, checkpoint, spectrograms, rows, task, identity):
         file["background"].make_scale("background")
         file["identity"] = identity  # no attribute: those end at 64 KiB
         _make_means(file, checkpoint.variant.shape, table["label"])
-
-
-def _check_room(path, size):
-    """Raise unless a disk has room for a file of so many bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if (free := shutil.disk_usage(path.parent).free) < size:
-        raise ForeshapError(
-            f"{path} needs {size / 2**20:.1f} MiB and its disk has {free / 2**20:.1f}: make room first."
-        )
 
 
 def _outputs(task, rows, output):
@@ -345,10 +335,9 @@ def load_shap(path):
     returns: ShapFile
     raises: ForeshapError where the file is damaged or no SHAP file
     """
-    file = open_waveforms(path)
-    try:
-        variant = Variant(**json.loads(file.attrs["variant"]))
-        table = read_columns(file).astype({"correct": bool})
-        return ShapFile(Path(path), variant, file["shap"], table, float(table["base_value"].mean()), dict(file.attrs))
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise ForeshapError(f"{path} is no SHAP file of foreshap.explain_events ({error}): make it again.") from error
+    variant, values, table, attributes = open_events(path, "shap", "SHAP file of foreshap.explain_events")
+    if lacking := {"correct", "base_value", "row", "output", "additivity_error"} - set(table):
+        values.file.close()
+        raise ForeshapError(f"{path} is no SHAP file, it lacks {', '.join(sorted(lacking))}: make it again.")
+    table = table.astype({"correct": bool})
+    return ShapFile(Path(path), variant, values, table, float(table["base_value"].mean()), attributes)

@@ -14,12 +14,26 @@ import pandas as pd
 from scipy import fft, signal
 from tqdm.auto import tqdm
 
-from .files import ForeshapError, sha256, written_whole
+from .clipping import clipped, flagged
+from .files import ForeshapError, check_room, folder_written_whole, said, sha256, written_whole
 from .variants import VARIANTS, Variant
-from .waveforms import CLASSES, COMPONENTS, SECONDS_BEFORE_P, offered_traces, open_waveforms, read_trace, waveform_file
+from .waveforms import (
+    CLASSES,
+    COMPONENTS,
+    SAMPLING_RATE,
+    SECONDS_BEFORE_P,
+    offered_traces,
+    open_dataset,
+    open_waveforms,
+    read_trace,
+    waveform_file,
+)
 
 FLOOR = 1e-10  # added to the power before the logarithm
+LARGEST = 1e15  # of a sample: no digitiser's, and its power would not fit into float32
+NOISE = round(SECONDS_BEFORE_P * SAMPLING_RATE)  # samples before P
 BATCH = 16  # events transformed together: small enough to stay in the processor's cache
+AXES = ("channel", "frequency", "time", "class", "n_events", "background")  # one-dimensional and no columns
 TENSOR_DIMENSIONS = ("trace_name", "channel", "frequency", "time")
 
 
@@ -82,22 +96,38 @@ def preprocess(source, output, variants=tuple(VARIANTS.values())):
     raises: ForeshapError where the folder is not in the waveform layout, no trace can be used, or units differ
     """
     offered = offered_traces(source)
+    size = sum(4 * np.prod(variant.shape) for variant in variants) * (offered["reason"] == "").sum()
+    check_room(output, size)
     reasons = {variant.name: np.array(offered["reason"], dtype=object) for variant in variants}
+    try:
+        with folder_written_whole(output) as folder:
+            _write(folder, source, offered, variants, reasons)
+    except OSError as error:
+        raise ForeshapError(
+            f"{source} can't be turned into tensors in {output} ({said(error)}): what was there is as it was."
+        ) from error
+    return {name: _report(offered, reason) for name, reason in reasons.items()}
+
+
+def _write(folder, source, offered, variants, reasons):
+    """Write the tensor files, and the reason of each trace that is not in them (into the arrays of reasons)."""
+    flags = {variant.name: flagged(offered) for variant in variants}
     with ExitStack() as stack:
-        paths = [Path(output) / f"{variant.name}.h5" for variant in variants]
         unit = _unit(source, offered)
-        files = [stack.enter_context(_tensor_file(path, v, unit)) for path, v in zip(paths, variants)]
+        files = [stack.enter_context(_tensor_file(folder / f"{v.name}.h5", v, unit)) for v in variants]
         pool = stack.enter_context(ThreadPoolExecutor(2))
         hashes = {path.name: pool.submit(sha256, path) for path in sorted(Path(source).glob("*.hdf5"))}
         for rows, results in _transformed(pool, source, offered, variants):
-            for variant, file, (values, reason) in zip(variants, files, results):
+            for variant, file, (values, reason, at_edge) in zip(variants, files, results):
                 reasons[variant.name][rows] = reason
+                flags[variant.name][rows] |= at_edge
                 _append(file["spectrogram"], values)
+        hashes = {name: job.result() for name, job in hashes.items()}
         for variant, file in zip(variants, files):
-            _finish(
-                file, offered[reasons[variant.name] == ""], source, {name: job.result() for name, job in hashes.items()}
-            )
-    return {name: _report(offered, reason) for name, reason in reasons.items()}
+            written = reasons[variant.name] == ""
+            events = offered[written].assign(clipped=flags[variant.name][written].astype(np.int8))
+            _finish(file, events, source, hashes)
+            file.flush()  # a full disk is an error here, not in closing
 
 
 def _unit(source, offered):
@@ -105,8 +135,7 @@ def _unit(source, offered):
     units = {}
     for station, period in offered.loc[offered["period"] != "", ["station", "period"]].drop_duplicates().to_numpy():
         path = waveform_file(source, station, period)
-        with open_waveforms(path) as file:
-            units.setdefault(str(file.attrs.get("unit", "counts")), path.name)
+        units.setdefault(str(_attributes(path).get("unit", "counts")), path.name)
     if len(units) > 1:
         named = ", ".join(f"{unit} in {name}" for unit, name in units.items())
         raise ForeshapError(f"The waveforms in {source} have several units ({named}): import them in one.")
@@ -123,7 +152,7 @@ def _transformed(pool, source, offered, variants):
     """Read batch after batch while two threads transform those before; yields (rows, a result a variant)."""
     pending = deque()
     s_p = offered["p_s_diff_sec"].to_numpy()
-    for rows, traces in _read_batches(source, offered):
+    for rows, traces in _read_batches(source, offered, variants):
         pending.append((rows, [pool.submit(_cut_and_transform, v, s_p[rows], traces) for v in variants]))
         if len(pending) > 3:
             rows, jobs = pending.popleft()
@@ -132,40 +161,54 @@ def _transformed(pool, source, offered, variants):
         yield rows, [job.result() for job in jobs]
 
 
-def _read_batches(source, offered):
-    """Read the traces whose rows are good; yields (rows, list of (samples or None, reason))."""
+def _read_batches(source, offered, variants):
+    """Read the traces whose rows are good, as far as a window reaches; yields (rows, list of (samples, reason)).
+
+    The usual variants' windows count always: a trace is as good whichever variants are asked for.
+    """
+    windows = {*VARIANTS.values(), *variants}
     good = offered[offered["reason"] == ""]
     with tqdm(total=len(good), desc="log-spectrograms", unit="event") as progress:
         for (station, period), part in good.groupby(["station", "period"], sort=False):
-            rows, names = part.index.to_numpy(), part["trace_name"].to_numpy()
+            rows, names, s_p = part.index.to_numpy(), part["trace_name"].to_numpy(), part["p_s_diff_sec"].to_numpy()
+            ends = np.max([NOISE + 0 * rows, *(_starts(v, s_p) + v.samples for v in windows)], axis=0)
             with open_waveforms(waveform_file(source, station, period)) as file:
                 for first in range(0, len(rows), BATCH):
                     batch = slice(first, first + BATCH)
-                    yield rows[batch], [read_trace(file, name) for name in names[batch]]
+                    yield rows[batch], [read_trace(file, name, end) for name, end in zip(names[batch], ends[batch])]
                     progress.update(len(rows[batch]))
 
 
-def _cut_and_transform(variant, s_p, traces):
-    """Log-spectrograms (n, 3, F, T) of the traces of a batch that can serve, and a reason for each ("" if so)."""
+def _starts(variant, s_p):
+    """First sample of each event's window in its trace, int array like s_p (N,) [s]."""
     onset = SECONDS_BEFORE_P - variant.seconds_before + (s_p if variant.phase == "S" else 0 * s_p)
-    starts = np.rint(onset * variant.sampling_rate).astype(int)
-    reasons, windows = [], np.empty((len(traces), 3, variant.samples))
-    for start, (samples, reason) in zip(starts, traces):
+    return np.rint(onset * variant.sampling_rate).astype(int)
+
+
+def _cut_and_transform(variant, s_p, traces):
+    """Log-spectrograms (n, 3, F, T) of the traces that can serve; of all, a reason ("" if so) and whether clipped."""
+    reasons, windows = [], np.zeros((len(traces), 3, variant.samples))
+    for start, window, (samples, reason) in zip(_starts(variant, s_p), windows, traces):
         if not reason and not 0 <= start <= samples.shape[1] - variant.samples:
             reason = "window longer than the trace"
         if not reason:
-            window = samples[:, start : start + variant.samples]
-            reason = "component flat" if (np.ptp(window, axis=1) == 0).any() else ""
-            windows[reasons.count("")] = window
+            with np.errstate(over="ignore"):  # a number too large becomes infinite
+                window[:] = samples[:, start : start + variant.samples]
+            low, high = window.min(axis=1), window.max(axis=1)
+            usual = (np.maximum(-low, high) < LARGEST).all()  # NaN is not
+            reason = "samples not finite" if not usual else "component flat" if (low == high).any() else ""
         reasons.append(reason)
-    return log_spectrogram(windows[: reasons.count("")], variant), reasons
+    good = [i for i, reason in enumerate(reasons) if not reason]
+    windows, at_edge = windows[good] if len(good) < len(traces) else windows, np.zeros(len(traces), bool)
+    at_edge[good] = clipped(windows, [traces[i][0][:, :NOISE] for i in good])
+    return log_spectrogram(windows, variant), reasons, at_edge
 
 
 @contextmanager
 def _tensor_file(path, variant, unit="counts"):
-    """A tensor file with its axes and no events yet, renamed to path when the block has ended well."""
+    """A new tensor file with its axes and no events yet."""
     unit = unit if unit.isalpha() else f"({unit})"
-    with written_whole(path) as partial, h5py.File(partial, "w") as file:
+    with h5py.File(path, "w") as file:
         write_axes(file, variant)
         shape = variant.shape
         values = file.create_dataset(
@@ -199,7 +242,7 @@ def write_columns(file, table):
 
     raises: ForeshapError where a column's name is taken or can't be one in HDF5
     """
-    if taken := [name for name in table if name in ("spectrogram", "shap", *TENSOR_DIMENSIONS[1:]) or "/" in name]:
+    if taken := [name for name in table if name in ("spectrogram", "shap", *AXES) or "/" in name]:
         raise ForeshapError(
             f"The tables have a column {taken[0]}, a name that tensor files can't give to a column: rename it."
         )
@@ -233,11 +276,19 @@ def _finish(file, events, source, hashes):
         raise ForeshapError(f"No trace of {source} can be used: call foreshap.offered_traces on it to see why.")
     write_columns(file, events.drop(columns=["reason", "period"]).astype({"label": np.int8}))
     attach_axes(file["spectrogram"])
-    with open_waveforms(waveform_file(source, *events[["station", "period"]].iloc[0])) as waveforms:
-        file.attrs.update(waveforms.attrs)
+    file.attrs.update(_attributes(waveform_file(source, *events[["station", "period"]].iloc[0])))
     file.attrs["dataset"] = file.attrs.get("dataset", Path(source).name)
     file.attrs["source_sha256"] = json.dumps(hashes)
     file.attrs["history"] = f"foreshap.preprocess: {len(events)} events"
+
+
+def _attributes(path):
+    """Attributes of a file of waveforms, dict."""
+    with open_waveforms(path) as file:
+        try:
+            return dict(file.attrs)
+        except Exception as error:  # h5py raises a dozen kinds for damaged files
+            raise ForeshapError(f"{path} has damaged attributes ({said(error)}): make or download it again.") from error
 
 
 def import_spectrograms(path, output, **attributes):
@@ -257,7 +308,7 @@ def import_spectrograms(path, output, **attributes):
         variant = _variant_of(arrays["frequency"], arrays["time"])
         n, shape, labels = len(arrays["label"]), arrays["spectrogram"].shape, np.unique(arrays["label"]).tolist()
     except Exception as error:  # zipfile, numpy and zlib raise a dozen kinds for damaged files
-        raise ForeshapError(f"{path} holds no published spectrograms ({error}): download it again.") from error
+        raise ForeshapError(f"{path} holds no published spectrograms ({said(error)}): download it again.") from error
     if shape != (n, *variant.shape) or not set(labels) <= {0, 1} or len(arrays["source_id"]) != n:
         raise ForeshapError(
             f"{path} holds spectrograms of shape {shape} for {n} labels {labels}, its axes ask for "
@@ -267,7 +318,7 @@ def import_spectrograms(path, output, **attributes):
     table = pd.DataFrame({"trace_name": names, "source_id": arrays["source_id"].astype(str)})
     table = table.assign(label=arrays["label"].astype("i1"))
     target = Path(output) / f"{variant.name}.h5"
-    with _tensor_file(target, variant) as file:
+    with written_whole(target) as partial, _tensor_file(partial, variant) as file:
         for first in range(0, n, BATCH):
             _append(file["spectrogram"], arrays["spectrogram"][first : first + BATCH].astype(np.float32))
         file["spectrogram"].attrs["units"] = "1"
@@ -318,31 +369,51 @@ def load_spectrograms(path):
     returns: Spectrograms
     raises: ForeshapError where the file is damaged or not a tensor file
     """
+    variant, values, table, attributes = open_events(path, "spectrogram", "tensor file of foreshap.preprocess")
+    return Spectrograms(Path(path), variant, values, table["label"].to_numpy(), table, attributes)
+
+
+def open_events(path, name, what):
+    """Open a file of tensors, an event each: they stay on disk until they are sliced.
+
+    path: str or Path
+    name: str, the tensors' dataset, "spectrogram" or "shap"
+    what: str, what the file should be and who makes it
+
+    returns: Variant; h5py.Dataset (N, 3, F, T); DataFrame, one row an event; dict, of the file's attributes
+    raises: ForeshapError where the file is damaged or another
+    """
     file = open_waveforms(path)
     try:
         variant = Variant(**json.loads(file.attrs["variant"]))
-        values, labels = file["spectrogram"], file["label"][:]
-        table = read_columns(file)
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise ForeshapError(f"{path} is no tensor file of foreshap.preprocess ({error}): make it again.") from error
-    if values.shape != (len(labels), *variant.shape):
-        raise ForeshapError(
-            f"{path} holds tensors of shape {values.shape}, but {len(labels)} events of {variant.name} have "
-            f"{(len(labels), *variant.shape)}: make it again."
-        )
-    return Spectrograms(Path(path), variant, values, labels, table, dict(file.attrs))
+        values = h5py.Dataset(open_dataset(file, name))
+        expected = (len(values), *variant.shape)
+        if values.shape != expected or values.dtype != np.float32 or values.id.get_storage_size() < values.nbytes:
+            raise ValueError(f"its tensors are {values.dtype} {values.shape}, or less, not float32 {expected}")
+        table = read_columns(file, len(values))
+        if not table["label"].isin(range(len(CLASSES))).all():
+            raise ValueError("a label is neither 0 nor 1")
+        return variant, values, table, dict(file.attrs)
+    except Exception as error:  # json, numpy and h5py raise a dozen kinds for damaged files
+        file.close()
+        raise ForeshapError(f"{path} is no {what} ({said(error)}): make it again.") from error
 
 
-def read_columns(file):
+def read_columns(file, n):
     """The per-event columns of a tensor or SHAP file.
 
     file: h5py.File
+    n: int, number of events
 
     returns: DataFrame, one row an event
     """
-    per_event = lambda name, dataset: name == "trace_name" or "trace_name" in dataset.dims[0].keys()
-    names = [name for name, dataset in file.items() if dataset.ndim == 1 and per_event(name, dataset)]
-    columns = {n: file[n].asstr()[:] if h5py.check_string_dtype(file[n].dtype) else file[n][:] for n in names}
+    columns = {}
+    for name in file:
+        dataset = h5py.Dataset(open_dataset(file, name))
+        if dataset.ndim == 1 and name not in AXES:
+            if dataset.shape != (n,):
+                raise ValueError(f"{name} has {len(dataset)} values for {n} events")
+            columns[name] = dataset.asstr()[:] if h5py.check_string_dtype(dataset.dtype) else dataset[:]
     return pd.DataFrame(columns)
 
 

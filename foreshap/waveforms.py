@@ -5,19 +5,24 @@ counts, components E, N, Z, the P arrival 5 s into the trace, and beside each fi
 <STATION>_{pre,post}_attributes.csv with one row a trace (that of doi:10.5281/zenodo.15683047).
 """
 
+import re
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 
-from .files import ForeshapError, written_whole
+from .files import ForeshapError, said, written_whole
+from .hdf5 import open_dataset
+from .hdf5 import open_hdf5 as open_waveforms
 
 CLASSES = ("foreshock", "aftershock")  # label 0 and 1
 PERIODS = ("pre", "post")  # the files of label 0 and 1
 COMPONENTS = ("E", "N", "Z")
 SECONDS_BEFORE_P = 5.0
 SAMPLING_RATE = 100.0
+LONGEST_S_P = 1000.0  # s; the last direct S of the Earth, at 100 degrees, comes 11 minutes after its P
+MOST_SAMPLES = 200_000  # of a trace that are read: what lies beyond serves no window of an S-P that can be
 STANDARD_ATTRIBUTES = {"component_order": "".join(COMPONENTS), "sampling_rate": SAMPLING_RATE, "unit": "counts"}
 COLUMNS = (
     "trace_name", "trace_start_time", "network_code", "receiver_name", "receiver_type",
@@ -34,14 +39,15 @@ REASONS = {  # why a trace is not used: what it means
     "P missing": "no pick of P, and none was to be predicted",
     "S-P missing": "no pick of S or no number, and none was to be predicted",
     "S-P zero or negative": "S is not after P",
-    "no array of samples": "a group, a damaged dataset or a link stands in the place of samples",
+    "S-P longer than 1000 s": "no earthquake has it: S is of another event, or the number is damaged",
+    "no array of samples": "a group, a damaged dataset or a pointer to another file stands in the place of samples",
     "sampling rate missing": "no number, or none that can be resampled to 100 Hz",
     "another instrument": "one instrument a station is used, and this trace is of another",
     "component missing": "fewer than three components at this time",
     "not of shape (3, samples)": "another number of dimensions or of components",
     "samples are no numbers": "text or another type",
-    "samples can't be read: the file is damaged here": "a damaged chunk of the file",
-    "samples not finite": "NaN or infinite",
+    "samples can't be read: the file is damaged here": "a damaged chunk, one above 64 MiB, or an unknown compression",
+    "samples not finite": "NaN, infinite or beyond 1e15 in the variant's window: no seismometer gives them",
     "window longer than the trace": "the variant's window begins before or ends after the trace",
     "component flat": "a component is constant in the variant's window",
     "no waveform of this station": "a pick of a station without any recording",
@@ -50,7 +56,7 @@ REASONS = {  # why a trace is not used: what it means
     "window runs beyond the recording": "the recording begins or ends inside the window",
     "recordings can't be joined": "pieces inside the window differ in rate, type, channel or where they overlap",
     "response can't be removed": "the StationXML has no response or no direction for this channel and time",
-    "its file and its time disagree on the class": "stored as a foreshock with a time after the mainshock, or the reverse",
+    "its file and its time disagree on the class": "stored as a foreshock, dated after the mainshock, or the reverse",
     "inside the window left out around the mainshock": "left out on purpose",
     "outside the span of the study": "left out on purpose",
 }
@@ -86,20 +92,6 @@ def waveform_file(folder, station, period):
     return Path(folder) / f"{station}_{period}.hdf5"
 
 
-def open_waveforms(path):
-    """Open an HDF5 file for reading.
-
-    path: str or Path
-
-    returns: h5py.File
-    raises: ForeshapError where it is missing or damaged
-    """
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise ForeshapError(f"{path} can't be read as HDF5 ({error}): make or download it again.") from error
-
-
 def read_table(folder, station, period):
     """The table of one station and period, one row a trace.
 
@@ -115,7 +107,14 @@ def read_table(folder, station, period):
     path = next((p for name in names if (p := Path(folder) / name).exists()), None)
     if path is None:
         raise ForeshapError(f"{folder} lacks {names[0]}, the table of {station}_{period}.hdf5.")
-    return read_table_file(path)
+    table = read_table_file(path)
+    receivers = table.get("receiver_name", pd.Series(dtype=str)).dropna().unique()
+    if len(receivers) and station not in receivers:
+        raise ForeshapError(
+            f"{path} is a table of station {receivers[0]}, not of {station}: put the table of {station} there, or name both "
+            f"files after {receivers[0]}."
+        )
+    return table
 
 
 def read_table_file(path):
@@ -126,18 +125,38 @@ def read_table_file(path):
     returns: DataFrame
     raises: ForeshapError where it can't be read or lacks a column that the package needs
     """
-    try:
-        text, empty = dict.fromkeys(TEXT_COLUMNS, str), ["", "nan", "NaN"]  # NA is a network code
-        table = pd.read_csv(
-            path, dtype=text, keep_default_na=False, na_values=empty, encoding="utf-8-sig", low_memory=False
-        )
-    except (ValueError, OSError) as error:
-        raise ForeshapError(f"{path} can't be read as a comma-separated table ({error}).") from error
+    table = _comma_separated(path)
     missing = {"trace_name", "trace_start_time", "p_s_diff_sec"} - set(table.columns)
     if missing:
         raise ForeshapError(f"{path} lacks the columns {', '.join(sorted(missing))}: they are needed.")
     numbers = [name for name in COLUMNS if name in table and name not in TEXT_COLUMNS]
-    return table.assign(**{name: pd.to_numeric(table[name], errors="coerce") for name in numbers})
+    return table.assign(**{name: pd.to_numeric(table[name], errors="coerce") for name in numbers}).drop_duplicates(
+        ignore_index=True
+    )
+
+
+def _comma_separated(path):
+    """A table as it stands in a file."""
+    text, empty = dict.fromkeys(TEXT_COLUMNS, str), ["", "nan", "NaN"]  # NA is a network code
+    try:
+        with open(path, "rb") as file:
+            if any(b"\0" in piece for piece in iter(lambda: file.read(2**20), b"")):
+                raise ValueError("a byte is zero")
+        table = pd.read_csv(
+            path, dtype=text, keep_default_na=False, na_values=empty, encoding="utf-8-sig", low_memory=False
+        )
+        header = [str(name) for name in table]
+        if len(header) == 1 and re.search("[;\t|]", header[0]):
+            raise ValueError("another character separates its columns")
+        if not isinstance(table.index, pd.RangeIndex):
+            raise ValueError("its rows have more fields than its first line has names")
+        if twice := [name for name in header if f"{name}.1" in header]:
+            raise ValueError(f"two columns are called {twice[0]}")
+    except (ValueError, OSError, OverflowError, MemoryError) as error:
+        raise ForeshapError(
+            f"{path} can't be read as a comma-separated table in UTF-8 ({said(error)}): save it as one."
+        ) from error
+    return table
 
 
 def event_times(table):
@@ -224,66 +243,92 @@ def _rejected_by_source(folder):
         return pd.DataFrame(columns=REJECTED_COLUMNS)
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)[list(REJECTED_COLUMNS)]
-        return table.assign(label=table["label"].astype(int), period="")
+        labels = table["label"].map({"-1": -1, "0": 0, "1": 1}).astype(int)
+        if unknown := set(table["reason"]) - set(REASONS):
+            raise ValueError(f"'{unknown.pop()}' is no reason")
+        return table.assign(label=labels, period="")
     except (ValueError, KeyError, OSError) as error:
-        raise ForeshapError(f"{path} can't be read ({error}): import the source again.") from error
+        raise ForeshapError(f"{path} can't be read ({said(error)}): import the source again.") from error
 
 
 def _offered(folder, station, label, period):
     """One file's part of offered_traces()."""
     table = read_table(folder, station, period)
     path = waveform_file(folder, station, period)
-    with open_waveforms(path) as file:
-        names = pd.Index(list(file))
+    names = _trace_names(path)
+    nameless = table["trace_name"].isna()
+    row = [f"row {i + 1} of {path.stem}_attributes.csv" for i in np.flatnonzero(nameless)]
+    table.loc[nameless, "trace_name"] = row
     listed = pd.Index(table["trace_name"])
+    if len(names) and len(listed) and not listed.isin(names).any():
+        raise ForeshapError(
+            f"{path} and its table name no trace in common ({names[0]}, {listed[0]}): one of them is of another "
+            "station or period, put the one there that belongs to the other."
+        )
     strays = pd.DataFrame({"trace_name": names.difference(listed, sort=False)})
     s_p = table["p_s_diff_sec"]
     reasons = {
+        "name that can't be used": nameless,
         "no waveform in the file": ~listed.isin(names),
         "start time missing": event_times(table).isna(),
         "S-P missing": s_p.isna(),
         "S-P zero or negative": s_p <= 0,
+        "S-P longer than 1000 s": s_p > LONGEST_S_P,
     }
     reason = np.select(list(reasons.values()), list(reasons), default="")
     table = pd.concat([table.assign(reason=reason), strays.assign(reason="no row in the table")], ignore_index=True)
     return table.assign(station=station, period=period, label=label)
 
 
-def read_trace(file, name):
-    """One trace as it is stored.
+def _trace_names(path):
+    """Names in the root of an HDF5 file, Index of str; those that are no text keep their bytes as \\x.."""
+    with open_waveforms(path) as file:
+        try:
+            names = list(file)
+        except (RuntimeError, OSError, ValueError, KeyError) as error:
+            raise ForeshapError(
+                f"{path} has a damaged list of traces ({said(error)}): make or download it again."
+            ) from error
+    return pd.Index(
+        [n.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for n in names], dtype=str
+    )
+
+
+def read_trace(file, name, most=MOST_SAMPLES):
+    """One trace as it is stored, from its first sample on.
 
     file: h5py.File
     name: str
+    most: int, samples a component that are read at most
 
     returns: (array (3, samples), "") or (None, the reason why the trace can't be used)
     """
     try:
-        dataset = h5py.h5d.open(file.id, name.encode())  # a third of the time of file[name][:]
-        shape, kind, inside = dataset.shape, dataset.dtype.kind, _inside(file, name, dataset)
-    except (KeyError, ValueError, OSError):
+        dataset = open_dataset(file, name)
+        shape, kind = dataset.shape, dataset.dtype.kind
+    except (KeyError, ValueError, OSError, TypeError, RuntimeError):
         return None, "no array of samples"
-    if reason := unfit(shape, kind) if inside else "no array of samples":
+    if reason := unfit(shape, kind):
         return None, reason
-    samples = np.empty(shape, dataset.dtype)
+    samples = np.empty((shape[0], min(shape[1], most)), dataset.dtype)
     try:
-        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, samples)
-    except OSError:
+        if samples.shape == shape:  # twice as fast
+            dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, samples)
+        else:
+            part = dataset.get_space()
+            part.select_hyperslab((0, 0), samples.shape)
+            dataset.read(h5py.h5s.create_simple(samples.shape), part, samples)
+    except (OSError, RuntimeError):
         return None, "samples can't be read: the file is damaged here"
     if kind == "f" and not np.isfinite(samples).all():
         return None, "samples not finite"
     return samples, ""
 
 
-def _inside(file, name, dataset):
-    """Whether a dataset's samples lie in this very file: HDF5 can also show what lies in others, by their paths."""
-    if file.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
-        return False
-    plan = None if dataset.get_offset() is not None else dataset.get_create_plist()
-    return plan is None or plan.get_layout() != h5py.h5d.VIRTUAL and plan.get_external_count() == 0
-
-
 def unfit(shape, kind):
     """Why an array of this shape and kind of numbers (numpy's letter) is no trace, str of REASONS; "" if it is one."""
+    if not shape:
+        return "no array of samples"
     if len(shape) == 1 or (len(shape) == 2 and shape[0] < len(COMPONENTS)):
         return "component missing"
     if len(shape) != 2 or shape[0] > len(COMPONENTS):
@@ -297,7 +342,7 @@ def load_trace(folder, event):
     folder: str or Path, in the waveform layout
     event: row (Series) of offered_traces()
 
-    returns: array (3, samples) [counts]
+    returns: array (3, samples), its first 2,000 s at most [counts]
     raises: ForeshapError where the trace can't be used
     """
     path = waveform_file(folder, event["station"], event["period"])

@@ -64,7 +64,9 @@ def layout(folder, traces, **changes):
         table["trace_start_time"] = [f"2016-10-{1 + i:02d}T00:00:0{k}.5Z" for i in range(len(part))]
         table["p_s_diff_sec"] = [changes.get("s_p", {}).get(name, 1.25) for name in part]
         table = table[~table["trace_name"].isin(changes.get("unlisted", []))]
-        table = pd.concat([table, table[table["trace_name"].isin(changes.get("twice", []))]])
+        again = table[table["trace_name"].isin(changes.get("twice", []))]
+        same = table[table["trace_name"].isin(changes.get("repeated", []))]
+        table = pd.concat([table, again.assign(p_s_diff_sec=2.0), same, same])
         write_waveforms(folder, "TST", period, ((n, traces[n]) for n in part if traces[n] is not None), table)
     return folder
 
@@ -103,6 +105,7 @@ def test_each_unusable_trace_is_named_with_its_reason(tmp_path):
     traces["T15"] = traces["T15"][0]
     traces["T12"] = np.repeat(traces["T12"], 2, axis=0)
     changes = {"s_p": {"T04": np.nan, "T05": 0.0, "T06": -0.3, "T14": 6.5}, "unlisted": ["T08"], "twice": ["T09"]}
+    changes |= {"repeated": ["T10"]}  # one row three times is one row
     folder = layout(tmp_path, traces, **changes)
     with h5py.File(folder / "TST_post.hdf5", "r+") as file:  # a group instead of an array
         del file["T13"]

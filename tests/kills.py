@@ -1,0 +1,133 @@
+"""Processes killed at random moments: each file is the old or the new one, and the last run ends as if undisturbed.
+
+    python tests/kills.py [--kills 200] [--seed 0] [--steps import preprocessing]
+
+Each step works on two inputs in turn, so that old and new files differ. A further step is two lines in STEPS.
+"""
+
+import argparse
+import hashlib
+import multiprocessing
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import obspy
+import pandas as pd
+
+import foreshap
+from foreshap.sources import from_continuous
+
+EVENTS = 80
+
+
+def make_recordings(folder, seed):
+    """Ten minutes of noise, a pick of P every seven seconds."""
+    rng, start = np.random.default_rng(seed), obspy.UTCDateTime(2020, 1, 1)
+    header = {"network": "NA", "station": "TST", "sampling_rate": 100.0, "starttime": start}
+    samples = rng.integers(-(2**20), 2**20, (3, 62000), dtype=np.int32)
+    traces = [obspy.Trace(one, header | {"channel": f"HH{c}"}) for one, c in zip(samples, "ENZ")]
+    folder.mkdir(parents=True)
+    obspy.Stream(traces).write(str(folder / "all.mseed"), format="MSEED")
+    p = [10 + 7 * i for i in range(EVENTS)]
+    pairs = {"event_id": [f"{seed}-{i}" for i in range(EVENTS)], "network": "NA", "station": "TST"}
+    times = {name: [str(start + s + later) for s in p] for name, later in (("p_time", 0), ("s_time", 1 + seed))}
+    pd.DataFrame(pairs | times).to_csv(folder / "picks.csv", index=False)
+
+
+def import_recordings(folder, output):
+    from_continuous(folder, folder / "picks.csv", output / "layout", "2020-01-01T00:05:00")
+
+
+def make_waveforms(folder, seed):
+    foreshap.simulate_sequence(folder, EVENTS, seed)
+
+
+STEPS = {  # name -> make the input of a seed in a folder, work from that folder into an output folder
+    "import": (make_recordings, import_recordings),
+    "preprocessing": (make_waveforms, foreshap.preprocess),
+}
+
+
+def work(step, folder, output, ready):
+    """What runs in the process that is killed."""
+    ready.send("go")
+    STEPS[step][1](folder, output)
+
+
+def started(step, folder, output):
+    """A process at the beginning of its work; it is forked from one that has imported the package."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["foreshap", "numba"])
+    ours, theirs = context.Pipe()
+    process = context.Process(target=work, args=(step, folder, output, theirs))
+    process.start()
+    assert ours.recv() == "go"
+    return process
+
+
+def state(folder):
+    """Every file in a folder but those that are being written, and its hash."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and "partial" not in str(path))
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def kill(step, kills, seed, base):
+    """Kill a step again and again, and let it run to its end; AssertionError where a file is neither old nor new.
+
+    returns: dict: killed, how many runs were at work when killed; old and new, after how many kills all files were
+        those of the run before, or of the run itself
+    """
+    make, _ = STEPS[step]
+    inputs, whole, needed = [], [], []
+    for k in range(2):
+        inputs.append(base / f"input{k}")
+        make(inputs[k], k)
+        for output in (base / f"warm{k}", base / f"whole{k}"):
+            output.mkdir()
+            process, begun = started(step, inputs[k], output), time.monotonic()
+            process.join()
+            assert process.exitcode == 0
+        needed.append(time.monotonic() - begun)
+        whole.append(state(output))
+    assert whole[0] and whole[0].keys() == whole[1].keys() and whole[0] != whole[1]
+    rng, output, counts = np.random.default_rng(seed), base / "output", {"killed": 0, "old": 0, "new": 0}
+    output.mkdir()
+    before = {}
+    for i in range(kills):
+        process = started(step, inputs[i % 2], output)
+        time.sleep(rng.uniform(0, 1.25) * needed[i % 2])
+        process.kill()
+        process.join()
+        counts["killed"] += process.exitcode != 0
+        found = state(output)
+        for name, content in found.items():
+            assert content in {w.get(name) for w in whole}, f"{name} is neither the old nor the new file"
+        assert before.keys() <= found.keys(), "a file is lost"
+        counts["old"] += found == before
+        counts["new"] += found == whole[i % 2] != before
+        before = found
+    for k in (1, 0):
+        process = started(step, inputs[k], output)
+        process.join()
+        assert process.exitcode == 0 and state(output) == whole[k], "the last run's files are others"
+    assert not [path for path in base.rglob("*partial*")], "something half-written is left"
+    return counts
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", nargs="*", default=list(STEPS), choices=list(STEPS))
+    arguments = parser.parse_args()
+    for step in arguments.steps:
+        with tempfile.TemporaryDirectory() as base:
+            counts = kill(step, -(-arguments.kills // len(arguments.steps)), arguments.seed, Path(base))
+        print(f"{step}: {counts}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

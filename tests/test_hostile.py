@@ -1,0 +1,351 @@
+"""Tables and waveforms that are damaged, lie, or point elsewhere; full disks; files that are whole or as they were."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+import foreshap
+from foreshap.datasets import waveform_folder
+from foreshap.files import ForeshapError, folder_replaced_whole, folder_written_whole, written_whole
+from foreshap.waveforms import COLUMNS, REASONS, event_times, read_table, read_trace, write_waveforms
+
+VARIANTS = [foreshap.VARIANTS[name] for name in ("P64", "S64")]
+
+
+def layout(folder, traces, post=None, **columns):
+    """A folder in the layout; traces and post (name -> samples) before and after the mainshock."""
+    post = {"Z": noise(9)} if post is None else post
+    for period, part in (("pre", traces), ("post", post)):
+        table = pd.DataFrame({"trace_name": list(part)}).reindex(columns=list(COLUMNS))
+        table = table.assign(trace_start_time="2016-10-01T00:00:00", p_s_diff_sec=1.25)
+        table = table.assign(**columns) if period == "pre" else table
+        write_waveforms(folder, "TST", period, part.items(), table)
+    return folder
+
+
+def noise(seed, samples=2600, size=50):
+    return np.random.default_rng(seed).integers(-size, size, (3, samples), dtype=np.int32)
+
+
+def reasons(folder, output):
+    """Variant -> trace -> why it was rejected."""
+    reports = foreshap.preprocess(folder, output, VARIANTS)
+    assert all(set(report.rejected["reason"]) <= set(REASONS) for report in reports.values())
+    return {name: dict(zip(r.rejected["trace_name"], r.rejected["reason"])) for name, r in reports.items()}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: text.replace(",", ";"), "TST_pre_attributes.csv .*comma-separated"),
+        (lambda text: text.replace(",", "\t"), "TST_pre_attributes.csv .*comma-separated"),
+        (lambda text: text.replace("\n", ",\n").replace("sec,\n", "sec\n", 1), "more fields"),
+        (lambda text: text.replace("A,", "A,1,2,3,4,5,6,7,8,9,0,1,2,3,4,5,6,7,8", 1).replace(",A", "", 1), "fields"),
+        (lambda text: text.replace("source_id", "p_s_diff_sec"), "two columns are called p_s_diff_sec"),
+        (lambda text: text.replace("A,", "A\0,"), "zero"),
+        (lambda text: text.encode().replace(b"A,", b"\xff\xfe,"), "UTF-8"),
+        (lambda text: text.replace("A,", "OTHER,").replace("B,", "MORE,"), "no trace in common .*A, OTHER"),
+        (lambda text: text.replace("00:00,,", "00:00,NA,NRCA", 1).replace("NRCA,", "NRCA", 1), "NRCA, not of TST"),
+        (lambda text: "", "comma-separated"),
+        (lambda text: '"' + text, "TST_pre_attributes.csv"),
+    ],
+)
+def test_a_table_that_is_another_gets_a_sentence_and_outputs_stay(tmp_path, change, words):
+    folder = layout(tmp_path / "in", {"A": noise(0), "B": noise(1)})
+    foreshap.preprocess(folder, tmp_path / "out", VARIANTS)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    table = folder / "TST_pre_attributes.csv"
+    text = change(table.read_text())
+    table.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ForeshapError, match=words) as error:
+        foreshap.preprocess(folder, tmp_path / "out", VARIANTS)
+    assert "\n" not in str(error.value)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_marks_times_and_numbers_of_any_spelling(tmp_path):
+    names = list("ABCDEFGHIJ")
+    starts = [
+        "2016-10-01T00:00:00", "2016-10-01T00:00:00.000000", "2016-10-01T00:00:00Z", "2016-10-01 00:00:00.0",
+        "2016-10-01T02:00:00+02:00", "2016-10-01 00:00:00+00:00", "2016-10-01", "yesterday", "2016-02-30T00:00:00", "",
+    ]  # fmt: skip
+    folder = layout(tmp_path, {name: noise(i) for i, name in enumerate(names)}, trace_start_time=starts)
+    table = folder / "TST_pre_attributes.csv"
+    table.write_text("\ufeff" + table.read_text())
+    times = event_times(read_table(folder, "TST", "pre"))
+    assert (times[:7] == pd.Timestamp("2016-10-01T00:00:05", tz="UTC")).all()
+    assert reasons(folder, tmp_path)["P64"] == dict.fromkeys("HIJ", "start time missing")
+
+
+def test_s_p_times_that_no_earthquake_has(tmp_path):
+    s_p = ["1e300", "inf", "-inf", "nan", "abc", "1001", "999", "9" * 400]
+    folder = layout(tmp_path, {name: noise(i) for i, name in enumerate("ABCDEFGH")}, p_s_diff_sec=s_p)
+    far, none = "S-P longer than 1000 s", "S-P missing"
+    known = {"A": far, "B": far, "C": "S-P zero or negative", "D": none, "E": none, "F": far, "H": far}
+    found = reasons(folder, tmp_path)
+    assert found == {"P64": known, "S64": known | {"G": "window longer than the trace"}}
+
+
+def test_rows_without_a_name_are_counted_each(tmp_path):
+    folder = layout(tmp_path, {"A": noise(0), "B": noise(1), "C": noise(2)})
+    table = folder / "TST_pre_attributes.csv"
+    header, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([header, rows[0], rows[1][1:], rows[2][1:] + "9", "x" * 10**6]))
+    found = reasons(folder, tmp_path)["P64"]
+    assert found.pop("x" * 10**6) == "no waveform in the file"
+    nameless = {f"row {i} of TST_pre_attributes.csv": "name that can't be used" for i in (2, 3)}
+    assert found == nameless | dict.fromkeys("BC", "no row in the table")
+
+
+def test_pointers_out_of_the_file_are_not_followed(tmp_path):
+    folder = layout(tmp_path, {name: noise(i) for i, name in enumerate("ABCDEF")})
+    secret = tmp_path / "secret.hdf5"
+    noise(7).tofile(tmp_path / "raw")
+    with h5py.File(secret, "w") as file:
+        file["A"] = noise(8)
+    with h5py.File(folder / "TST_pre.hdf5", "r+") as file:
+        for name in "ABCD":
+            del file[name]
+        file["A"] = h5py.ExternalLink(str(secret), "A")
+        file["B"] = h5py.SoftLink("/E")
+        file.create_dataset("C", (3, 2600), "i4", external=[(str(tmp_path / "raw"), 0, 31200)])
+        elsewhere = h5py.VirtualLayout((3, 2600), "i4")
+        elsewhere[:] = h5py.VirtualSource(secret, "A", (3, 2600))
+        file.create_virtual_dataset("D", elsewhere)
+    assert reasons(folder, tmp_path)["P64"] == dict.fromkeys("ABCD", "no array of samples")
+    foreshap.preprocess(folder, tmp_path / "out")
+    with h5py.File(tmp_path / "out/P64.h5", "r+") as file:
+        del file["source_id"]
+        file["source_id"] = h5py.ExternalLink(str(secret), "A")
+    with pytest.raises(ForeshapError, match="P64.h5 is no tensor file .*link"):
+        foreshap.load_spectrograms(tmp_path / "out/P64.h5")
+
+
+def test_types_and_sizes_of_every_kind(tmp_path):
+    good = noise(0)
+    kinds = {
+        "big endian": good.astype(">i4"), "half": good.astype("f2"), "unsigned": (good + 50).astype("u8"),
+        "long": good.astype("f8"), "longer": good.astype("g"),
+    }  # fmt: skip
+    bad = {
+        "complex": good.astype("c16"), "text": np.full((3, 2600), b"x"), "boolean": good > 0,
+        "compound": np.zeros((3, 2600), [("a", "i4")]), "empty": np.zeros((3, 0)),
+        "infinite": np.where(good == 7, np.inf, good), "not a number": np.where(good == 7, np.nan, good),
+        "huge": good * 1e200, "top": np.where(good == 7, 2**63, 0).astype("u8"), "flat": np.ones((3, 2600)),
+    }  # fmt: skip
+    none = "samples are no numbers"
+    expected = dict.fromkeys(("complex", "text", "boolean", "compound", "references"), none)
+    expected |= dict.fromkeys(("infinite", "not a number", "huge", "top"), "samples not finite")
+    expected |= {"empty": "window longer than the trace", "flat": "component flat", "claimed": "component flat"}
+    expected |= {"chunk": "no array of samples", "filter": "samples can't be read: the file is damaged here"}
+    expected |= {"scalar": "no array of samples", "nothing": "no array of samples"}
+    names = [*kinds, *bad, "references", "claimed", "chunk", "filter", "scalar", "nothing", "long one"]
+    folder = layout(tmp_path, dict.fromkeys(names, good))
+    with h5py.File(folder / "TST_pre.hdf5", "r+") as file:
+        for name in names:
+            del file[name]
+        for name, samples in (kinds | bad).items():
+            file[name] = samples
+        file.create_dataset("references", (3, 2600), h5py.ref_dtype)
+        file.create_dataset("claimed", (3, 10**12), "f8", chunks=(3, 1000))
+        file.create_dataset("chunk", (3, 10**9), "f8", chunks=(3, 10**7))
+        file.create_dataset("filter", data=good, chunks=(3, 2600), compression="gzip")
+        file["scalar"], file["nothing"] = 5.0, h5py.Empty("f8")
+        many = file.create_dataset("long one", (3, 10**7), "i4", chunks=(3, 10**5), compression="gzip")
+        many[:, :2600] = good
+        _, start = file["filter"].id.get_chunk_info(0)[2:0:-1], file["filter"].id.get_chunk_info(0).byte_offset
+    with open(folder / "TST_pre.hdf5", "r+b") as file:
+        file.seek(start)
+        file.write(b"\xff" * 64)
+    found = reasons(folder, tmp_path)
+    assert found["P64"] == expected
+    tensors = foreshap.load_spectrograms(tmp_path / "P64.h5")
+    written = dict(zip(tensors.table["trace_name"], tensors.values[:]))
+    for name in set(kinds) - {"half"} | {"long one"}:  # the constant that "unsigned" has more goes with detrending
+        np.testing.assert_allclose(written[name], written["long"], atol=1e-4)
+    with h5py.File(folder / "TST_pre.hdf5") as file:
+        assert read_trace(file, "long one", 700)[0].shape == (3, 700)
+        assert (
+            foreshap.load_trace(folder, {"station": "TST", "period": "pre", "trace_name": "long one"}).shape[1] < 10**6
+        )
+
+
+def test_a_damaged_heap_is_no_endless_loop(tmp_path):
+    """HDF5 2.0 reads a heap with a free piece of no length for ever: the process below would be killed."""
+    folder = layout(tmp_path, {"A": noise(0), "B": noise(1)})
+    content = bytearray((folder / "TST_pre.hdf5").read_bytes())
+    piece = content.index(b"GCOL") + 16
+    while int.from_bytes(content[piece : piece + 2], "little"):
+        piece += 16 + -(-int.from_bytes(content[piece + 8 : piece + 16], "little") // 8) * 8
+    content[piece + 8 : piece + 16] = bytes(8)
+    (folder / "TST_pre.hdf5").write_bytes(content)
+    code = "import foreshap, sys; foreshap.preprocess(sys.argv[1], sys.argv[1])"
+    run = subprocess.run([sys.executable, "-c", code, folder], timeout=120, capture_output=True, text=True)
+    assert "ForeshapError" in run.stderr and "heap at byte" in run.stderr
+
+
+def clip(samples, level):
+    return np.clip(samples, -level, level)
+
+
+def test_clipped_seismograms_are_flagged_and_kept(tmp_path):
+    t = np.arange(2600) / 100
+    wave = {f: np.where(t > 5, 1e5 * np.sin(2 * np.pi * f * (t - 5)) * np.exp(-(t - 5) / 9), 0) for f in (0.3, 1, 3)}
+    three = lambda f, seed, level: noise(seed) + np.stack([0 * t, clip(wave[f], level), wave[f]]).astype(int)
+    traces = {f"{f} Hz clipped": three(f, 1, 5e4) for f in wave} | {f"{f} Hz": three(f, 2, 1e9) for f in wave}
+    for f in wave:  # the recorder's end is one number, whatever noise comes with the wave
+        traces[f"{f} Hz clipped"] = clip(traces[f"{f} Hz clipped"], 49_000)
+    traces |= {"quiet": noise(3, size=2), "said": noise(4)}
+    folder = layout(tmp_path, traces, clipped=["True" if name == "said" else "" for name in traces])
+    found = foreshap.preprocess(folder, tmp_path, VARIANTS)
+    for name, report in found.items():
+        table = foreshap.load_spectrograms(tmp_path / f"{name}.h5").table.set_index("trace_name")
+        assert report.written == len(traces) + 1 and table["clipped"].dtype == np.int8
+        flagged = set(table.index[table["clipped"] == 1])
+        assert flagged == {name for name in traces if "clipped" in name or name == "said"}
+
+
+def test_real_seismograms_are_flagged_when_clipped_and_only_then(iquique, tmp_path):
+    foreshap.from_continuous(iquique / "waveforms", iquique / "picks.csv", tmp_path / "in", "2014-04-01T23:46:47")
+    written = foreshap.preprocess(tmp_path / "in", tmp_path / "out", VARIANTS[:1])["P64"].written
+    table = foreshap.load_spectrograms(tmp_path / "out/P64.h5").table
+    assert written > 350 and table["clipped"].sum() <= 0.01 * written
+    loud = []
+    for station in ("PB01", "PB02"):
+        with h5py.File(tmp_path / "in" / f"{station}_post.hdf5", "r+") as file:
+            for name in file:
+                samples = file[name][:]
+                middle = np.median(samples[:, :500], axis=1, keepdims=True)
+                height = np.abs(samples[:, :2500] - middle).max(axis=1, keepdims=True)
+                if (height > 34 * samples[:, :500].std(axis=1, keepdims=True)).all():
+                    loud.append(name)
+                    file[name][:] = np.clip(samples, middle - 0.3 * height, middle + 0.3 * height)
+    foreshap.preprocess(tmp_path / "in", tmp_path / "out", VARIANTS[:1])
+    table = foreshap.load_spectrograms(tmp_path / "out/P64.h5").table.set_index("trace_name")
+    assert len(loud) > 7 and table.loc[loud, "clipped"].mean() > 0.8, (len(loud), table.loc[loud, "clipped"].mean())
+
+
+LIMITED = """
+import resource, signal, sys, foreshap
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
+foreshap.preprocess(sys.argv[1], sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("limit", [20_000, 300_000, 1_000_000, 2_000_000])
+def test_a_disk_that_takes_no_more_leaves_what_was_there(demo, tmp_path, limit):
+    """The system refuses bytes beyond a limit of the file's size, as a full disk does; HDF5 may then crash at exit."""
+    foreshap.preprocess(layout(tmp_path / "in", {"A": noise(0)}), tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    call = [sys.executable, "-c", LIMITED, demo.waveforms, tmp_path / "out", str(limit)]
+    run = subprocess.run(call, capture_output=True, text=True)
+    assert run.returncode and "foreshap.files.ForeshapError" in run.stderr, run.stderr[-2000:]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real disk of 3 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(folder)]
+    if subprocess.run(mounted, capture_output=True).returncode:
+        pytest.skip("a disk of 3 MiB can't be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_small_disk_is_named_before_the_work(demo, tmp_path, small_disk):
+    foreshap.preprocess(layout(tmp_path / "in", {"A": noise(0)}), small_disk)  # the folder is a disk of its own
+    before = {path.name: path.read_bytes() for path in small_disk.iterdir()}
+    assert set(before) == {f"{name}.h5" for name in foreshap.VARIANTS}
+    with pytest.raises(ForeshapError, match="disk needs 14.1 MiB and its disk has"):
+        foreshap.preprocess(demo.waveforms, small_disk)
+    assert {path.name: path.read_bytes() for path in small_disk.iterdir()} == before
+
+
+def test_an_error_leaves_files_and_folders_as_they_were(tmp_path):
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/kept").write_text("old")
+    for writer, name in ((written_whole, "file"), (folder_written_whole, "folder"), (folder_replaced_whole, "folder")):
+        with pytest.raises(KeyError), writer(tmp_path / name) as partial:
+            (partial if name == "file" else partial / "kept").write_text("new")
+            raise KeyError
+    assert (tmp_path / "file").read_text() == (tmp_path / "folder/kept").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder", "kept"]
+    for writer, left in ((folder_written_whole, {"kept", "other"}), (folder_replaced_whole, {"third"})):
+        with writer(tmp_path / "folder") as partial:
+            (partial / ("other" if "kept" in left else "third")).write_text("new")
+        assert {path.name for path in (tmp_path / "folder").iterdir()} == left
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder", "third"]
+
+
+WRITER = """
+import sys, time
+from foreshap import files
+with getattr(files, sys.argv[1])(sys.argv[2]) as partial:
+    (partial if sys.argv[1] == "written_whole" else partial / "kept").write_text("half")
+    print("go", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("writer", ["written_whole", "folder_written_whole", "folder_replaced_whole"])
+@pytest.mark.parametrize("existing", [True, False])
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, writer, existing):
+    target = tmp_path / "target"
+    write = lambda: getattr(foreshap.files, writer)(target)
+    put = lambda partial, text: (partial if writer == "written_whole" else partial / "kept").write_text(text)
+    if existing:
+        with write() as partial:
+            put(partial, "old")
+    process = subprocess.Popen([sys.executable, "-c", WRITER, writer, target], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    with write() as partial:  # that of a process at work stays
+        put(partial, "meanwhile")
+    assert list(tmp_path.rglob("*partial"))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    read = lambda: (target if writer == "written_whole" else target / "kept").read_text()
+    assert read() == "meanwhile"
+    with write() as partial:
+        put(partial, "new")
+    assert read() == "new" and not list(tmp_path.rglob("*partial"))
+
+
+def test_a_process_of_the_same_number_removes_what_was_left(tmp_path):
+    (tmp_path / f".target.{os.getpid()}.partial").mkdir()  # after a restart numbers come again
+    with folder_written_whole(tmp_path / "target") as partial:
+        (partial / "kept").write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
+def test_a_dataset_killed_while_built_is_built_by_the_next_call(tmp_path):
+    (tmp_path / "datasets.toml").write_text('[demo]\nsource = "simulated"\nseed = 1\nn_events = 60\n')
+    code = (
+        "import sys, foreshap; print(flush=True); foreshap.waveform_folder('demo', sys.argv[1], seed=int(sys.argv[2]))"
+    )
+    rng, whole = np.random.default_rng(0), {}
+    for seed in (1, 2):
+        whole[seed] = (waveform_folder("demo", tmp_path, seed=seed) / "DEMO_pre.hdf5").read_bytes()
+    for i in range(6):
+        call = [sys.executable, "-c", code, tmp_path, str(1 + i % 2)]
+        process = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        process.stdout.readline()
+        time.sleep(rng.uniform(0, 0.3))
+        process.kill()
+        process.wait()
+        with suppress(FileNotFoundError):
+            assert (tmp_path / "demo/waveforms/DEMO_pre.hdf5").read_bytes() in whole.values()
+    assert (waveform_folder("demo", tmp_path) / "DEMO_pre.hdf5").read_bytes() == whole[1]
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {"waveforms"}
