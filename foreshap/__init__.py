@@ -28,12 +28,25 @@ from .files import ForeshapError
 from .map_shares import band_shares, narrow_bands, share_by_week, share_table, weeks_after, window_shares
 from .means import batch_mean, group_means, profiles
 from .model import SpectrogramCNN, load_checkpoint
-from .periods import Periods, periods
+from .periods import NORCIA, Periods, periods
 from .separability import days_from_mainshock, effective_events, gaps, held_out_scores
 from .shap_file import chosen_test_rows, explain_events, load_shap
-from .sources import from_continuous
+from .sources import (
+    FdsnQuery,
+    Velocity,
+    download,
+    fetch_fdsn,
+    from_continuous,
+    from_frames,
+    from_nine_stations,
+    from_nrca_archive,
+    from_seisbench,
+    read_frame,
+    read_picks,
+    to_seisbench,
+)
 from .spectrograms import import_spectrograms, load_spectrograms, log_spectrogram, preprocess
-from .splits import cluster_split, random_split, time_block_split
+from .splits import cluster_split, co_located_split, random_split, time_block_split
 from .tiles import physical_tiles, tile_names, tile_sums
 from .training import TrainingConfig, save_checkpoint, train, trained
 from .variants import VARIANTS, Variant

@@ -32,7 +32,7 @@ def effect_differences(spectrograms, truth, rows):
     """
     if truth.variant != spectrograms.variant:
         raise ForeshapError(
-            f"{truth.path} holds {truth.variant.name}, {spectrograms.path} {spectrograms.variant.name}: give one variant."
+            f"{truth.path} holds {truth.variant.name}, {spectrograms.path} {spectrograms.variant.name}: one is needed."
         )
     names = spectrograms.table["trace_name"].to_numpy()[rows]
     place = {name: row for row, name in enumerate(truth.table["trace_name"])}

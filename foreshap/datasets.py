@@ -7,16 +7,35 @@ from pathlib import Path
 from .demo import MAINSHOCK, simulate_sequence
 from .files import ForeshapError, folder_replaced_whole
 from .periods import periods
-from .sources import from_continuous
+from .sources import (
+    FdsnQuery,
+    fetch_fdsn,
+    from_continuous,
+    from_frames,
+    from_nine_stations,
+    from_nrca_archive,
+    from_seisbench,
+)
 from .spectrograms import import_spectrograms
 from .waveforms import PERIODS, stations
 
-SOURCES = {  # what a dataset's declaration must hold
-    "simulated": (),
-    "continuous": ("waveforms", "picks", "mainshock"),
-    "layout": ("waveforms", "mainshock"),
-    "spectrograms": ("file", "mainshock"),
+SOURCES = {  # what a dataset's declaration must hold, and what it may hold besides SPANS: parameters of the source
+    "simulated": ((), ("n_events", "seed", "effects")),
+    "layout": (("waveforms", "mainshock"), ()),
+    "nrca archive": (("archive", "mainshock"), ()),
+    "nine stations": (("archive", "mainshock"), ("component_order", "stations")),
+    "frames": (("archive", "mainshock"), ()),
+    "seisbench": (("archive", "mainshock"), ("stations", "instrument")),
+    "continuous": (("waveforms", "picks", "mainshock"), ("instrument", "inventory", "predict")),
+    "fdsn": (
+        ("network", "station", "mainshock", "start", "end"),
+        ("provider", "catalogue", "radius_km", "min_magnitude", "channels", "remove_response", "predict"),
+    ),
+    "spectrograms": (("file", "mainshock"), ()),
 }
+ARCHIVES = {"nrca archive": from_nrca_archive, "nine stations": from_nine_stations, "frames": from_frames,
+            "seisbench": from_seisbench}  # fmt: skip
+PATHS = ("waveforms", "archive", "picks", "inventory")  # relative to the folder of datasets.toml
 SPANS = ("mainshock", "start", "end", "left_out")  # of periods.periods(); all but the first may be left out
 RECIPE_FILE = "recipe.json"
 
@@ -48,7 +67,7 @@ def _declared(name, data):
     source = known[name].get("source")
     if source not in SOURCES:
         raise ForeshapError(f"Dataset {name} in {path} has the source {source}: choose from {', '.join(SOURCES)}.")
-    if missing := set(SOURCES[source]) - set(known[name]):
+    if missing := set(SOURCES[source][0]) - set(known[name]):
         raise ForeshapError(f"Dataset {name} in {path} lacks {', '.join(sorted(missing))}: write it there.")
     return known[name]
 
@@ -83,23 +102,46 @@ def waveform_folder(name, data="data", **simulation):
     raises: ForeshapError for an unknown dataset, or where its files are missing
     """
     declared, data = _declared(name, data), Path(data)
-    folder = data / name / "waveforms"
-    if declared["source"] == "simulated":
-        recipe = {key: declared[key] for key in ("n_events", "seed", "effects") if key in declared} | simulation
-        return _built(folder, recipe, lambda output: simulate_sequence(output, **recipe))
-    if declared["source"] == "spectrograms":
+    source, folder = declared["source"], data / name / "waveforms"
+    if source == "spectrograms":
         raise ForeshapError(f"Dataset {name} holds no seismograms: begin with explainability/controls.ipynb.")
-    source = data / declared["waveforms"]
-    if declared["source"] == "continuous":
-        build = lambda output: from_continuous(source, data / declared["picks"], output, _spans(declared))
-        recipe = {key: declared[key] for key in (*SOURCES["continuous"], *SPANS) if key in declared}
-        return _built(folder, recipe, build)
+    if source == "layout":
+        return _checked_layout(name, data / declared["waveforms"])
+    recipe = {key: declared[key] for key in (*sum(SOURCES[source], ()), *SPANS) if key in declared}
+    if source == "simulated":
+        recipe |= simulation
+        return _built(folder, recipe, lambda output: simulate_sequence(output, **recipe))
+    options = {key: data / value if key in PATHS else value for key, value in recipe.items() if key not in SPANS}
+    if source == "fdsn":
+        query = FdsnQuery(**{key: recipe[key] for key in recipe if key in FdsnQuery.__dataclass_fields__})
+        build = lambda output: _from_services(data / name / "fdsn", query, output, options)
+    elif source == "continuous":
+        where = options.pop("waveforms"), options.pop("picks")
+        build = lambda output: from_continuous(*where, output, _spans(declared), **options)
+    else:
+        archive = options.pop("archive")
+        build = lambda output: ARCHIVES[source](archive, output, _spans(declared), **options)
+    return _built(folder, recipe, build)
+
+
+def _from_services(store, query, output, options):
+    """Fetch what is missing from FDSN web services, and cut it."""
+    fetch_fdsn(store, query)
+    inventory = store / "station.xml" if options.get("remove_response") else None
+    from_continuous(
+        store / "waveforms", store / "picks.xml", output, query.periods, inventory=inventory,
+        predict=options.get("predict"),
+    )  # fmt: skip
+
+
+def _checked_layout(name, folder):
+    """A folder that is in the waveform layout already."""
     try:
-        stations(source)
+        stations(folder)
     except ForeshapError as error:
         files = " and ".join(f"<STATION>_{period}.hdf5 with <STATION>_{period}_attributes.csv" for period in PERIODS)
-        raise ForeshapError(f"Dataset {name} is not complete: put {files} into {source} ({error})") from error
-    return source
+        raise ForeshapError(f"Dataset {name} is not complete: put {files} into {folder} ({error})") from error
+    return folder
 
 
 def tensor_files(name, data="data"):

@@ -64,7 +64,8 @@ def folder_written_whole(path):
 def folder_replaced_whole(path):
     """Write a folder beside its name; when it is whole it takes the place of what was there, and of all of it.
 
-    A process killed at any moment leaves the old folder, the new one or, between two renames, none.
+    A process killed at any moment leaves the old folder or the new one; where it was killed between the two renames,
+    the next call puts the old one back before it begins.
 
     path: str or Path, the final name
 
@@ -101,6 +102,8 @@ def _partial(path):
     for left in path.parent.glob(f".{path.name}.*.partial"):
         owner = re.fullmatch(r"\.(\d+)\.partial", left.name.removeprefix(f".{path.name}"))
         if owner and (int(owner[1]) == os.getpid() or not _runs(int(owner[1]))):  # numbers come again
+            if (left / "old").exists() and not path.exists():
+                os.replace(left / "old", path)
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
     return path.with_name(f".{path.name}.{os.getpid()}.partial")
 

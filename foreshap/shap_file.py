@@ -154,9 +154,7 @@ def _identity(checkpoint, spectrograms, rows, task):
     """What a SHAP file is made from, as text; two files with the same text hold the same tensors."""
     tensors = sha256(spectrograms.path)
     if tensors != checkpoint.card["tensor_file"]["sha256"]:
-        raise ForeshapError(
-            f"{checkpoint.path} was trained on another {spectrograms.path.name} than {spectrograms.path}: train it again."
-        )
+        raise ForeshapError(f"{checkpoint.path} was trained on another file than {spectrograms.path}: train it again.")
     names = spectrograms.table["trace_name"].to_numpy()
     own = {"n": task.n, "seed": task.seed} if task.kind == "own noise" else {}
     made_from = {

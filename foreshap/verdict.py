@@ -91,9 +91,9 @@ def judge(table, details, skipped):
     Station: noise before P tells the classes apart, after their catalogues were matched. No earthquake made that noise.
     Catalogue: magnitude, S-P, location or hour alone tell them apart.
     Path or source: with matched catalogues the signal tells them apart both above a floor that no noise reaches (which
-    a change of the noise can't do) and relative to the event's own noise (which a change of the recording can't do; but
-    signal and noise differ within a frequency row, so where the noise separates more is asked), and the mainshock stands
-    out among placebo dates. One of the three: that is the verdict; several: mixed; none: undecided.
+    a change of the noise can't do) and relative to the event's own noise (which a change of the recording can't do;
+    but signal and noise differ within a frequency row, so where the noise separates more is asked), and the mainshock
+    stands out among placebo dates. One of the three: that is the verdict; several: mixed; none: undecided.
 
     table, details, skipped: as in Controls
 
@@ -120,13 +120,14 @@ def _reasons(table, found, unmatched, details, skipped):
     )
     needed = {"station/background": [noise], "catalogue": [CATALOGUE], "path/source": SIGNAL}
     says = lambda cause: ("yes" if found[cause] else "no") if set(needed[cause]) <= set(rows.index) else "can't be said"
+    stands = ("no", "yes")[stands_out(details["6 placebo"], SEPARATES)] if "6 placebo" in details else "not measured"
     lines = [
         f"Station or background: {says('station/background')}. ROC AUC of {noise}: {number(noise)}.",
         f"Catalogue: {says('catalogue')}. ROC AUC of {CATALOGUE}: {number(CATALOGUE)}.",
         f"Path or source: {says('path/source')}. ROC AUC of {SIGNAL[0]}: {number(SIGNAL[0])}; of {SIGNAL[1]}: "
-        f"{number(SIGNAL[1])}; the mainshock stands out among placebo dates: "
-        + (("no", "yes")[stands_out(details["6 placebo"], SEPARATES)] if "6 placebo" in details else "not measured") + ".",
-        f"A cause counts where the whole 95 % interval lies above {SEPARATES}; the signal beside a changed noise, {RESIDUE}.",
+        f"{number(SIGNAL[1])}; the mainshock stands out among placebo dates: {stands}.",
+        f"A cause counts where the whole 95 % interval lies above {SEPARATES}; the signal beside a changed noise, "
+        f"{RESIDUE}.",
     ]  # fmt: skip
     lacking = [name for name in (CATALOGUE, *SIGNAL) if name not in rows.index] + [n for n in skipped if "placebo" in n]
     return lines + ([f"The verdict lacks: {', '.join(lacking)}."] if lacking else [])
@@ -150,8 +151,8 @@ def page_rows(table, parts, agreeing, shares):
         "maps: share of |SHAP| before P": (before, before["area"].mean(), "as with random weights", "more"),
     }
     tables = [
-        found[["value", "low", "high", "n_events"]].rename(columns={"value": "measured"}).rename_axis("control").reset_index()
-        .assign(group=group, chance=chance, if_path=path, if_station=station)
+        found[["value", "low", "high", "n_events"]].rename(columns={"value": "measured"}).rename_axis("control")
+        .reset_index().assign(group=group, chance=chance, if_path=path, if_station=station)
         for group, (found, chance, path, station) in added.items()
     ]  # fmt: skip
     return pd.concat([table, *tables], ignore_index=True)[list(table.columns)]

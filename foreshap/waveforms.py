@@ -111,7 +111,7 @@ def read_table(folder, station, period):
     receivers = table.get("receiver_name", pd.Series(dtype=str)).dropna().unique()
     if len(receivers) and station not in receivers:
         raise ForeshapError(
-            f"{path} is a table of station {receivers[0]}, not of {station}: put the table of {station} there, or name both "
+            f"{path} is a table of station {receivers[0]}, not of {station}: put that of {station} there, or name both "
             f"files after {receivers[0]}."
         )
     return table

@@ -231,7 +231,7 @@ def shares_by_week(ax, table, area):
 
 
 def verdict_page(fig, table, verdict, reasons, skipped, title):
-    """The page that a reader takes away: the verdict, why, every control with what either cause predicts, what is lacking.
+    """The page that a reader takes away: the verdict, why, every control and what either cause predicts, what lacks.
 
     fig: Figure, empty, portrait A4
     table: DataFrame of verdict.Controls, rows of other controls added or not

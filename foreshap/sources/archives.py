@@ -127,5 +127,7 @@ def _one(folder, *names):
     found = [path for name in names for path in _found(folder, name)]
     if len(found) != 1:
         said = f"holds {len(found)} files" if found else "holds no file"
-        raise ForeshapError(f"{folder} {said} {names[0]}, one is needed: give the folder of the archive.")
+        raise ForeshapError(
+            f"{folder} {said} {names[0]}, one is needed: give the archive's folder, foreshap.download() fetches it."
+        )
     return found[0]

@@ -225,7 +225,9 @@ def from_frames(frames, output, mainshock=NORCIA):
     paths = sorted(Path(frames).glob("dataframe_*.csv")) if single else [Path(path) for path in frames]
     paths = [path for path in paths if not single or _period(path)]
     if not paths:
-        raise ForeshapError(f"{frames} holds no dataframe_pre_<STATION>.csv: give the folder of the frames.")
+        raise ForeshapError(
+            f"{frames} holds no dataframe_pre_<STATION>.csv: give the frames' folder, foreshap.download() fetches it."
+        )
     spans = None if mainshock is None else periods(mainshock)
     offers = (offer for path in paths for offer in _frame_offers(path, spans))
     return write_layout(output, offers, spans, source_doi="10.5281/zenodo.12806081")
