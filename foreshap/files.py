@@ -14,6 +14,9 @@ import pandas as pd
 class ForeshapError(Exception):
     """What went wrong with which file or event, what was expected and what to do, in one sentence."""
 
+    def __init__(self, sentence=""):
+        super().__init__(" ".join(str(sentence).split()))  # libraries and hostile files put paragraphs into it
+
 
 def said(error):
     """The first line of what an exception says, or its kind: libraries write paragraphs, a sentence needs a phrase."""

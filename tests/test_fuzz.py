@@ -23,6 +23,7 @@ import numpy as np
 import obspy
 import pandas as pd
 import pytest
+import torch
 
 import foreshap
 from foreshap.background import Background
@@ -66,7 +67,9 @@ def make_checkpoint(folder):
 
 
 def write_small_checkpoint(path, tensors):
-    model = SpectrogramCNN(SHORT[0].shape, widths=(2, 2, 2), hidden=2)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = SpectrogramCNN(SHORT[0].shape, widths=(2, 2, 2), hidden=8)
     card = {"split": {"test": [0, 3]}, "tensor_file": {"sha256": sha256(tensors)}}
     write_checkpoint(path, model, SHORT[0], Scaling((0.5,) * 3, (0.2,) * 3), card)
 
