@@ -11,9 +11,11 @@ import hashlib
 import json
 import multiprocessing
 import resource
+import shutil
 import sys
 import tempfile
 import traceback
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -24,12 +26,16 @@ import obspy
 import pandas as pd
 import pytest
 import torch
+from fdsn_server import earthquake, inventory
+from test_frames import benchmark as write_frame
+from test_picks import EVENTS, hyp
 
 import foreshap
 from foreshap.background import Background
 from foreshap.files import ForeshapError, sha256
 from foreshap.model import Scaling, SpectrogramCNN, write_checkpoint
-from foreshap.sources import from_continuous
+from foreshap.sources import answers, fdsn, from_continuous
+from foreshap.sources.downloads import extract
 from foreshap.waveforms import COLUMNS, offered_traces, write_waveforms
 
 SUITE, HANG, MEMORY = 500, 10, 2 * 2**30  # inputs in the suite; s; bytes that reading small files may need
@@ -124,6 +130,56 @@ def make_datasets(folder):
     )
 
 
+def make_frames(folder):
+    write_frame(folder, "pre", ["09-05", "09-20"])
+    write_frame(folder, "post", ["11-05", "11-20"])
+
+
+def make_archive(folder):
+    with tempfile.TemporaryDirectory() as source:
+        make_layout(Path(source))
+        for path in Path(source).glob("TST_*"):
+            content = path.read_bytes()
+            content = content.replace(b",TST,", b",NRCA,") if path.suffix == ".csv" else content
+            (folder / path.name.replace("TST", "NRCA")).write_bytes(content)
+    similar = pd.DataFrame({"trace_name": ["TST.NA.00_EV", "TST.NA.01_EV"], "associato_ev": ["7", "7"]}, dtype=object)
+    similar.to_pickle(folder / "dataframe_NRCA_SelectedSimilarTraces.csv", protocol=4)
+
+
+def make_seisbench(folder):
+    with tempfile.TemporaryDirectory() as source:
+        make_layout(Path(source))
+        foreshap.to_seisbench(source, folder)
+
+
+def make_nonlinloc(folder):
+    hyp(folder / "picks.hyp", EVENTS)
+
+
+def make_nordic(folder):
+    obspy.Catalog([earthquake("a", "2020-01-01T00:00:05", 42.8, 13.1, 2.0, (("NA", "TST", "P", 5.0),))]).write(
+        str(folder / "picks.nordic"), format="NORDIC"
+    )
+
+
+def make_response(folder):
+    inventory("NA", "TST", 42.83, 13.11).write(str(folder / "station.xml"), format="STATIONXML")
+
+
+def make_answers(folder):
+    picks = ("NA", "TST", "P", 5.0), ("NA", "TST", "S", 7.0)
+    event = earthquake("a", "2020-01-01T00:00:05", 42.9, 13.15, 2.0, picks)
+    obspy.Catalog([event]).write(str(folder / "events.xml"), format="QUAKEML")
+    make_response(folder)
+    make_recordings(folder)
+
+
+def make_zip(folder):
+    with zipfile.ZipFile(folder / "archive.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("data/NRCA_pre_attributes.csv", "trace_name\n" + "a\n" * 500)
+        file.writestr("data/readme.txt", "a file")
+
+
 # How they are read; output is a folder that what was written before stands in
 
 
@@ -167,6 +223,29 @@ def call_recordings(folder, output):
     from_continuous(folder, output.parent / "whole/picks/picks.csv", output / "layout", "2020-01-01T00:00:20")
 
 
+def call_response(folder, output):
+    whole = output.parent / "whole"
+    from_continuous(whole / "recordings", whole / "picks/picks.csv", output / "layout", "2020-01-01T00:00:20",
+                    inventory=folder / "station.xml")  # fmt: skip
+
+
+def call_answers(folder, output):
+    answers.checked_miniseed(folder / "all.mseed", "NA", "TST")
+    fdsn._checked_station(folder / "station.xml", "NA", "TST")
+    window = lambda event: fdsn._window(event, 42.83, 13.11)
+    copy = output / "events.xml"  # what belongs to other stations is taken out of it
+    copy.write_bytes((folder / "events.xml").read_bytes())
+    try:
+        fdsn._checked_events(copy, "NA", "TST", window)
+    finally:
+        copy.unlink()
+
+
+def call_zip(folder, output):
+    extract(folder / "archive.zip", output / "extracted")
+    shutil.rmtree(output / "extracted")  # what is there would not be extracted again
+
+
 READERS = {  # name -> make whole files in a folder, read the folder (and write to an output folder)
     "layout": (make_layout, call_layout),
     "tensors": (make_tensors, call_tensors),
@@ -180,6 +259,17 @@ READERS = {  # name -> make whole files in a folder, read the folder (and write 
     "picks": (make_picks, call_picks),
     "quakeml": (make_quakeml, call_picks),
     "recordings": (make_recordings, call_recordings),
+    "nonlinloc": (make_nonlinloc, call_picks),
+    "nordic": (make_nordic, call_picks),
+    "stationxml": (make_response, call_response),
+    "frames": (make_frames, lambda folder, output: foreshap.from_frames(folder, output / "layout")),
+    "archive": (make_archive, lambda folder, output: foreshap.from_nrca_archive(folder, output / "layout")),
+    "seisbench": (
+        make_seisbench,
+        lambda folder, output: foreshap.from_seisbench(folder, output / "layout", "2016-10-30"),
+    ),
+    "fdsn": (make_answers, call_answers),
+    "zip": (make_zip, call_zip),
 }
 
 # What is changed in them
