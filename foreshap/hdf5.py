@@ -1,7 +1,6 @@
 """HDF5 files that are read: none is trusted, neither where it points nor how large it says it is."""
 
 import math
-import mmap
 import struct
 
 import h5py
@@ -55,15 +54,16 @@ def open_dataset(file, name):
 
 def _check_heaps(path):
     """Raise OSError where a heap of texts holds a free piece of no length: HDF5 (2.0 at least) would loop for ever."""
-    with open(path, "rb") as file:
-        if file.seek(0, 2) == 0:
+    with open(path, "rb") as file:  # not mapped into memory: a disk's error would end the process
+        size = file.seek(0, 2)
+        if size == 0:
             raise OSError("it is empty")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            for first, last in ((0, min(ENDS, len(content))), (max(ENDS, len(content) - ENDS), len(content))):
-                while (at := content.find(HEAP, first, last)) >= 0:
-                    if not _ends(content, at):
-                        raise OSError(f"the heap at byte {at} is damaged")
-                    first = at + len(HEAP)
+        for first in {0, max(ENDS, size - ENDS)} if size > ENDS else {0}:
+            file.seek(first)
+            content, at = file.read(ENDS), -1
+            while (at := content.find(HEAP, at + 1)) >= 0:
+                if not _ends(content, at):
+                    raise OSError(f"the heap at byte {first + at} is damaged")
 
 
 def _ends(content, heap):
