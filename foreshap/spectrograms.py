@@ -51,7 +51,7 @@ def log_spectrogram(waveforms, variant):
     waveforms = np.asarray(waveforms, dtype=np.float64)
     if waveforms.shape[-1] != variant.samples:
         raise ForeshapError(
-            f"{variant.name} needs windows of {variant.samples} samples, not of {waveforms.shape[-1]}: cut them first."
+            f"{variant.name} needs windows of {variant.samples} samples, these have {waveforms.shape[-1]}: cut them."
         )
     frames = np.lib.stride_tricks.sliding_window_view(waveforms, variant.nperseg, axis=-1)[..., :: variant.hop, :]
     parts = _frame_transform(variant) @ np.ascontiguousarray(frames.swapaxes(-1, -2))

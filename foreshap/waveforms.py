@@ -255,7 +255,7 @@ def _offered(folder, station, label, period):
     """One file's part of offered_traces()."""
     table = read_table(folder, station, period)
     path = waveform_file(folder, station, period)
-    names = _trace_names(path)
+    names = trace_names(path)
     nameless = table["trace_name"].isna()
     row = [f"row {i + 1} of {path.stem}_attributes.csv" for i in np.flatnonzero(nameless)]
     table.loc[nameless, "trace_name"] = row
@@ -280,8 +280,14 @@ def _offered(folder, station, label, period):
     return table.assign(station=station, period=period, label=label)
 
 
-def _trace_names(path):
-    """Names in the root of an HDF5 file, Index of str; those that are no text keep their bytes as \\x.."""
+def trace_names(path):
+    """Names in the root of an HDF5 file.
+
+    path: str or Path
+
+    returns: Index of str; names that are no text keep their bytes as \\x..
+    raises: ForeshapError where the file is missing or damaged
+    """
     with open_waveforms(path) as file:
         try:
             names = list(file)

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from ..files import ForeshapError
 from ..periods import periods
-from ..waveforms import COMPONENTS, PERIODS, open_waveforms, read_table_file, read_trace
+from ..waveforms import COMPONENTS, PERIODS, open_waveforms, read_table_file, read_trace, trace_names
 from .frames import read_frame
 from .layout import Offer, write_layout
 
@@ -84,13 +84,14 @@ def _offers(path, table_path, station, label, table, places, columns):
         )
     table = table.assign(receiver_name=station, trace_name=table["trace_name"].fillna(""))
     rows = table.astype(object).where(table.notna(), "").to_dict("records")
+    stored = set(trace_names(path))
+    strays = stored - set(table["trace_name"])
     with open_waveforms(path) as file:
-        strays = sorted(set(file) - set(table["trace_name"]))
-        rows += [{"trace_name": name, "receiver_name": station, "trace_start_time": ""} for name in strays]
+        rows += [{"trace_name": name, "receiver_name": station, "trace_start_time": ""} for name in sorted(strays)]
         for row in tqdm(rows, desc=path.name, unit="trace"):
             row |= {name: values.get(row["trace_name"], "") for name, values in columns.items()}
             samples, reason = None, "no row in the table"
-            if row["trace_name"] not in file:
+            if row["trace_name"] not in stored:
                 reason = "no waveform in the file"
             elif row["trace_name"] not in strays:
                 samples, reason = read_trace(file, row["trace_name"])
