@@ -8,16 +8,17 @@ VALUES = 500  # steps of the record that it must reach: the crest of a wave of f
 STEP = 0.02  # of it, from two samples beside the row: the crest of a wave of VALUES falls by 0.6 % there
 
 
-def clipped(windows, noise):
+def clipped(windows, noise, edges):
     """Whether a component stands still at its largest or smallest value, far above its noise, and jumps there.
 
     windows: float array (N, 3, samples), finite
     noise: sequence of N arrays (3, n), the same seismograms before P
+    edges: float array (2, N, 3), smallest and largest value of each component
 
     returns: bool array (N,)
     """
     found = np.zeros(len(windows), bool)
-    for edge in (windows.min(axis=-1), windows.max(axis=-1)):
+    for edge in edges:
         even = windows[..., ::2] == edge[..., None]
         held = (even[..., 1:] & even[..., :-1]).any(axis=-1)  # so it is in every run of four: a quick look
         for event, component in np.argwhere(held):

@@ -1,17 +1,17 @@
 """HDF5 files that are read: none is trusted, neither where it points nor how large it says it is."""
 
 import math
+import os
 import struct
+from functools import lru_cache
 
 import h5py
 
 from .files import ForeshapError, said
 
 LARGEST_CHUNK = 2**26  # bytes: HDF5 reads whole chunks, however few samples are asked for
-HEAP, ENDS = (
-    b"GCOL\x01\0\0\0",
-    2**24,
-)  # how a heap of texts begins; bytes at either end of a file that are searched for it
+HEAP = b"GCOL\x01\0\0\0"  # how a heap of texts begins
+ENDS = 2**24  # bytes at either end of a file that are searched for it
 
 
 def open_hdf5(path):
@@ -23,7 +23,8 @@ def open_hdf5(path):
     raises: ForeshapError where it is missing or damaged
     """
     try:
-        _check_heaps(path)
+        found = os.stat(path)
+        _check_heaps(path, (found.st_ino, found.st_size, found.st_mtime_ns))
         return h5py.File(path, "r")
     except (OSError, ValueError, RuntimeError) as error:
         raise ForeshapError(f"{path} can't be read as HDF5 ({said(error)}): make or download it again.") from error
@@ -52,8 +53,12 @@ def open_dataset(file, name):
     return dataset
 
 
-def _check_heaps(path):
-    """Raise OSError where a heap of texts holds a free piece of no length: HDF5 (2.0 at least) would loop for ever."""
+@lru_cache(maxsize=64)
+def _check_heaps(path, state):
+    """Raise OSError where a heap of texts holds a free piece of no length: HDF5 (2.0 at least) would loop for ever.
+
+    Once for a file in one state (inode, size, time): up to 32 MiB are read.
+    """
     with open(path, "rb") as file:  # not mapped into memory: a disk's error would end the process
         size = file.seek(0, 2)
         if size == 0:

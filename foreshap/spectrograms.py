@@ -187,20 +187,20 @@ def _starts(variant, s_p):
 
 def _cut_and_transform(variant, s_p, traces):
     """Log-spectrograms (n, 3, F, T) of the traces that can serve; of all, a reason ("" if so) and whether clipped."""
-    reasons, windows = [], np.zeros((len(traces), 3, variant.samples))
-    for start, window, (samples, reason) in zip(_starts(variant, s_p), windows, traces):
+    reasons, windows, edges = [], np.zeros((len(traces), 3, variant.samples)), np.zeros((2, len(traces), 3))
+    for i, (start, window, (samples, reason)) in enumerate(zip(_starts(variant, s_p), windows, traces)):
         if not reason and not 0 <= start <= samples.shape[1] - variant.samples:
             reason = "window longer than the trace"
         if not reason:
             with np.errstate(over="ignore"):  # a number too large becomes infinite
                 window[:] = samples[:, start : start + variant.samples]
-            low, high = window.min(axis=1), window.max(axis=1)
+            low, high = edges[:, i] = window.min(axis=1), window.max(axis=1)
             usual = (np.maximum(-low, high) < LARGEST).all()  # NaN is not
             reason = "samples not finite" if not usual else "component flat" if (low == high).any() else ""
         reasons.append(reason)
     good = [i for i, reason in enumerate(reasons) if not reason]
     windows, at_edge = windows[good] if len(good) < len(traces) else windows, np.zeros(len(traces), bool)
-    at_edge[good] = clipped(windows, [traces[i][0][:, :NOISE] for i in good])
+    at_edge[good] = clipped(windows, [traces[i][0][:, :NOISE] for i in good], edges[:, good])
     return log_spectrogram(windows, variant), reasons, at_edge
 
 
