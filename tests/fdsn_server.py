@@ -61,10 +61,10 @@ def inventory(network, station, latitude, longitude, doi=None):
     since = obspy.UTCDateTime(2000, 1, 1)
     channels = [
         stationxml.Channel(
-            f"HH{c}", "", **place, depth=0.0, azimuth=0.0, dip=0.0, sample_rate=100.0, start_date=since,
+            f"HH{c}", "", **place, depth=0.0, azimuth=azimuth, dip=dip, sample_rate=100.0, start_date=since,
             response=RESPONSE,
         )
-        for c in "ENZ"
+        for c, azimuth, dip in (("E", 90.0, 0.0), ("N", 0.0, 0.0), ("Z", 0.0, -90.0))
     ]  # fmt: skip
     held = stationxml.Station(station, **place, channels=channels, start_date=since)
     return stationxml.Inventory([stationxml.Network(network, [held], identifiers=[f"DOI:{doi}"] if doi else None)], "t")

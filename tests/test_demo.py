@@ -50,7 +50,9 @@ def test_it_is_called_simulated(demo):
 
 
 def test_windows_without_events_hold_the_noise_that_events_have_before_p(demo):
-    level = lambda folder, part: [np.log(s[:, part].std(axis=1)) for p in ("pre", "post") for s in traces(folder, p).values()]
+    level = lambda folder, part: [
+        np.log(s[:, part].std(axis=1)) for p in ("pre", "post") for s in traces(folder, p).values()
+    ]
     events, noise = level(demo.waveforms, slice(0, 500)), level(demo.waveforms / "noise", slice(0, 500))
     assert len(noise) == 40 and np.abs(np.mean(noise, axis=0) - np.mean(events, axis=0)).max() < 0.15
     later = level(demo.waveforms / "noise", slice(500, 1000))  # no arrival, no coda

@@ -18,6 +18,7 @@ import pytest
 from fdsn_server import Archive, earthquake, inventory, serving
 from obspy.clients.fdsn import Client
 
+from foreshap.datasets import waveform_folder
 from foreshap.files import ForeshapError, sha256
 from foreshap.sources import FdsnQuery, answers, fdsn, fetch_fdsn, from_continuous, quakeml
 from foreshap.waveforms import PERIODS, read_table
@@ -459,6 +460,20 @@ def test_the_store_becomes_the_layout(quiet, tmp_path):
     report = from_continuous(tmp_path / "s/waveforms", tmp_path / "s/picks.xml", tmp_path / "out", query.periods)
     assert report.written == 7 == compare(tmp_path / "out", archive.stream, "NRCA") and report.rejected.empty
     assert [len(read_table(tmp_path / "out", "NRCA", period)) for period in PERIODS] == [3, 4]
+
+
+def test_a_declared_study_is_fetched_and_cut(quiet, tmp_path):
+    archive, query = quiet
+    (tmp_path / "datasets.toml").write_text(
+        f'[mine]\nsource = "fdsn"\nprovider = "{query.provider}"\nnetwork = "IV"\nstation = "NRCA"\n'
+        "mainshock = 2020-01-02T12:00:00Z\nstart = 2020-01-01\nend = 2020-01-04\n"
+        "left_out = [2020-01-02T06:00:00Z, 2020-01-02T18:00:00Z]\nremove_response = true\n"
+    )
+    folder = waveform_folder("mine", tmp_path)
+    with h5py.File(folder / "NRCA_pre.hdf5") as file:
+        assert file.attrs["unit"] == "nm/s" and len(file) == 3
+    asked = len(archive.asked)
+    assert waveform_folder("mine", tmp_path) == folder and len(archive.asked) == asked
 
 
 def test_real_seismograms_become_the_same_layout_as_from_the_archive(iquique, tmp_path):

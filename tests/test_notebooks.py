@@ -100,7 +100,9 @@ def test_the_same_notebooks_run_on_real_seismograms(notebook, real_places):
 def test_controls_of_published_spectrograms_without_dates(nrca, tmp_path):
     declared = (ROOT / "data" / "datasets.toml").read_text()
     (tmp_path / "datasets.toml").write_text(declared.replace("../../shared/data/nrca", str(nrca)))
-    book = run(NOTEBOOKS[5], **FEW, DATASET="nrca_published", DATA=str(tmp_path), CHECKPOINTS=str(tmp_path / "checkpoints"))
+    book = run(
+        NOTEBOOKS[5], **FEW, DATASET="nrca_published", DATA=str(tmp_path), CHECKPOINTS=str(tmp_path / "checkpoints")
+    )
     check_no_warnings(book)
     found = json.loads((tmp_path / "nrca_published" / "controls" / "P64-13s" / "verdict.json").read_text())
     measured = {row["control"]: row["measured"] for row in found["rows"]}

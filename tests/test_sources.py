@@ -12,7 +12,7 @@ from scipy.signal import resample
 
 from foreshap.datasets import datasets, mainshock_time, waveform_folder
 from foreshap.files import ForeshapError
-from foreshap.sources import from_continuous
+from foreshap.sources import from_continuous, to_seisbench
 from foreshap.waveforms import COLUMNS, PERIODS, REASONS, event_times, offered_traces, read_table, stations
 
 START = obspy.UTCDateTime("2020-01-01T00:00:00")
@@ -223,8 +223,27 @@ def test_declared_datasets_are_built_once(tmp_path):
             waveform_folder(name, tmp_path)
 
 
+def test_a_set_in_seisbench_format_is_declared_and_read(tmp_path, demo):
+    to_seisbench(demo.waveforms, tmp_path / "set")
+    declared = (
+        '[mine]\nsource = "seisbench"\narchive = "set"\nmainshock = 2016-10-30T06:40:17Z\nstations = ["XX.DEMO"]\n'
+    )
+    left_out = "left_out = [2016-10-29T00:00:00Z, 2016-10-31T00:00:00Z]\n"
+    (tmp_path / "datasets.toml").write_text(declared + left_out)
+    offered = offered_traces(waveform_folder("mine", tmp_path))
+    near = event_times(offered).between("2016-10-29T00:00:00Z", "2016-10-31T00:00:00Z").sum()
+    counts = offered["reason"].value_counts()
+    assert (
+        len(offered) == 80 and counts["inside the window left out around the mainshock"] == 80 - counts[""] > near == 0
+    )
+    with h5py.File(tmp_path / "mine/waveforms/DEMO_pre.hdf5") as file:
+        assert file.attrs["left_out"] == "2016-10-29 00:00:00+00:00 to 2016-10-31 00:00:00+00:00"
+
+
 def test_the_project_declares_its_datasets():
-    assert {"demo", "iquique", "nrca"} <= set(datasets(Path(__file__).parents[1] / "data"))
+    assert {"demo", "iquique", "nrca", "nine_stations", "frames", "norcia"} <= set(
+        datasets(Path(__file__).parents[1] / "data")
+    )
 
 
 def test_iquique_agrees_with_obspy(tmp_path):

@@ -43,7 +43,9 @@ def test_simulated_causes_are_found(sequences, cause):
     null = controls.table.set_index("control").loc["shuffled labels (20 times)"]
     assert null["low"] < 0.5 < null["high"]
     without_events = controls.table.set_index("control").loc["noise without events"]
-    assert without_events["n_events"] == 300 and (without_events["low"] > 0.55) == (cause in ("station/background", "mixed"))
+    assert without_events["n_events"] == 300 and (without_events["low"] > 0.55) == (
+        cause in ("station/background", "mixed")
+    )
 
 
 def table(noise, catalogue, floor, relative, inside=0.5):

@@ -11,8 +11,8 @@ from tqdm.auto import tqdm
 from ..files import ForeshapError
 from ..periods import periods
 from ..waveforms import COMPONENTS, PERIODS, open_waveforms, read_table_file, read_trace, trace_names
-from .frames import read_frame
 from .layout import Offer, write_layout
+from .pickles import read_frame
 
 NINE_STATIONS = ("FDMO", "MC2", "MMO1", "NRCA", "T1212", "T1213", "T1214", "T1216", "T1244")
 SIMILAR = "dataframe_NRCA_SelectedSimilarTraces.csv"  # a pickle
