@@ -1,5 +1,6 @@
 """What several tests share: the real data beside the clone, and a miniature of the demo sequence."""
 
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,6 +25,18 @@ def _real(name):
     if not (SHARED / name).exists():
         pytest.skip(f"no real data: {name} is not in the folder shared/data beside this clone")
     return SHARED / name
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real disk of 3 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(folder)]
+    if subprocess.run(mounted, capture_output=True).returncode:
+        pytest.skip("a disk of 3 MiB can't be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.fixture(scope="session")

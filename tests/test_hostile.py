@@ -252,18 +252,6 @@ def test_a_disk_that_takes_no_more_leaves_what_was_there(demo, tmp_path, limit):
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A real disk of 3 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(folder)]
-    if subprocess.run(mounted, capture_output=True).returncode:
-        pytest.skip("a disk of 3 MiB can't be mounted here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def test_a_small_disk_is_named_before_the_work(demo, tmp_path, small_disk):
     foreshap.preprocess(layout(tmp_path / "in", {"A": noise(0)}), small_disk)  # the folder is a disk of its own
     before = {path.name: path.read_bytes() for path in small_disk.iterdir()}

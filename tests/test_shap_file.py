@@ -1,7 +1,6 @@
 """The SHAP file: what it holds, what it refuses, and that no kill, worker or full disk harms it."""
 
 import multiprocessing
-import subprocess
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
@@ -146,18 +145,6 @@ def test_killed_twenty_times_it_ends_with_the_same_bytes(trained, tmp_path, star
     explained(trained, path, rows=np.arange(60), background=40)
     assert tensors(path) == tensors(undisturbed) and not list(tmp_path.glob("*unfinished*"))
     assert found == sorted(found) and len(set(found)) > 1, found  # some were killed between two batches
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A real disk of 3 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(folder)]
-    if subprocess.run(mounted, capture_output=True).returncode:
-        pytest.skip("a disk of 3 MiB can't be mounted here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 class FillsTheDisk(ThreadPoolExecutor):
