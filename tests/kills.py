@@ -95,7 +95,9 @@ def kill(step, kills, seed, base):
     assert whole[0] and whole[0].keys() == whole[1].keys() and whole[0] != whole[1]
     rng, output, counts = np.random.default_rng(seed), base / "output", {"killed": 0, "old": 0, "new": 0}
     output.mkdir()
-    before = {}
+    started(step, inputs[1], output).join()  # there are old files from the beginning on
+    before = state(output)
+    assert before == whole[1]
     for i in range(kills):
         process = started(step, inputs[i % 2], output)
         time.sleep(rng.uniform(0, 1.25) * needed[i % 2])
