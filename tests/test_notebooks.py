@@ -111,6 +111,16 @@ def test_controls_of_published_spectrograms_without_dates(nrca, tmp_path):
     assert set(found["skipped"]) == {"1 noise without events", "4 matched", "6 placebo", "6 drift", "9 stations"}
 
 
+def test_controls_of_too_few_events_say_so_and_run_to_the_end(tmp_path):
+    (tmp_path / "datasets.toml").write_text('[demo]\nsource = "simulated"\nn_events = 44\nseed = 1\n')
+    waveforms = foreshap.waveform_folder("demo", tmp_path)
+    foreshap.preprocess(waveforms, tmp_path / "demo", [foreshap.VARIANTS["P64"]])
+    check_no_warnings(run(NOTEBOOKS[5], **FEW, DATA=str(tmp_path), CHECKPOINTS=str(tmp_path / "checkpoints")))
+    found = json.loads((tmp_path / "demo" / "controls" / "P64" / "verdict.json").read_text())
+    assert found["verdict"] == "undecided" and "lacks" in found["reasons"][-1]
+    assert "22 foreshocks, 22 aftershocks, 30 are needed" in found["skipped"]["1 windows"]
+
+
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_committed_notebooks_are_clean_and_short(notebook):
     text = (ROOT / notebook).read_text()

@@ -29,7 +29,7 @@ def measured(ax, table, label, chance=0.5):
     """Measurements with their 95 % intervals, one below the other, the number of events at the right.
 
     ax: Axes
-    table: DataFrame, a row a measurement, index its name: value, low, high, n_events
+    table: DataFrame, a row a measurement, index its name: value, low, high, n_events; without rows it says so
     label: str, quantity of the horizontal axis
     chance: float, dotted
     """
@@ -40,7 +40,9 @@ def measured(ax, table, label, chance=0.5):
         ax.annotate(f" n = {row.n_events:.0f}", (1, place), xycoords=("axes fraction", "data"), va="center", fontsize=9)
     ax.axvline(chance, color="0.5", linestyle=":")
     ax.set_yticks(places, table.index)
-    ax.set_ylim(len(table) - 0.5, -0.5)
+    ax.set_ylim(max(len(table), 1) - 0.5, -0.5)
+    if table.empty:
+        ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", va="center")
     ax.set_xlabel(f"{label} (dotted: chance)")
     lowest = np.nanmin(table[["low", "value"]].to_numpy(float), initial=chance)
     ax.set_xlim(min(lowest, chance - 0.1) - 0.02, 1.02)
