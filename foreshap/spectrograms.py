@@ -277,7 +277,8 @@ def _finish(file, events, source, hashes):
     write_columns(file, events.drop(columns=["reason", "period"]).astype({"label": np.int8}))
     attach_axes(file["spectrogram"])
     file.attrs.update(_attributes(waveform_file(source, *events[["station", "period"]].iloc[0])))
-    file.attrs["dataset"] = file.attrs.get("dataset", Path(source).name)
+    for name, usual in (("dataset", Path(source).name), ("unit", "counts")):
+        file.attrs[name] = file.attrs.get(name, usual)
     file.attrs["source_sha256"] = json.dumps(hashes)
     file.attrs["history"] = f"foreshap.preprocess: {len(events)} events"
 

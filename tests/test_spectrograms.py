@@ -94,6 +94,16 @@ def test_a_spike_lies_in_the_frames_around_its_pick(tmp_path):
                 assert np.isin(variant.times[inside], loud).all()
 
 
+def test_waveforms_that_name_no_unit_are_counts(tmp_path):
+    folder = layout(tmp_path / "in", {"A": noise(np.random.default_rng(0)), "B": noise(np.random.default_rng(1))})
+    for path in folder.glob("*.hdf5"):
+        with h5py.File(path, "r+") as file:
+            file.attrs.pop("unit")  # as in the published archives
+    foreshap.preprocess(folder, tmp_path)
+    found = foreshap.load_spectrograms(tmp_path / "P64.h5")
+    assert found.attributes["unit"] == "counts" and found.values.attrs["units"] == "log10(counts^2 Hz^-1)"
+
+
 def test_each_unusable_trace_is_named_with_its_reason(tmp_path):
     rng = np.random.default_rng(2)
     traces = {f"T{i:02d}": noise(rng) for i in range(16)}
