@@ -148,6 +148,18 @@ def test_a_window_that_just_fits_is_written(tmp_path):
     np.testing.assert_array_equal(layout(tmp_path / "out")[0]["TST.NA.last_EV"][0], data["HHE"][-2600:])
 
 
+def test_stations_of_two_imports_are_not_mixed(tmp_path):
+    three(tmp_path / "in")
+    three(tmp_path / "in", name="other.mseed", station="TWO")
+    here, there = (picks_csv(tmp_path / f"{s}.csv", ("a", 100, 102), station=s) for s in ("TST", "TWO"))
+    from_continuous(tmp_path / "in", here, tmp_path / "out", MAINSHOCK)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.is_file()}
+    with pytest.raises(ForeshapError, match="TST_p.*another import"):
+        from_continuous(tmp_path / "in", there, tmp_path / "out", MAINSHOCK)
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.is_file()}
+    from_continuous(tmp_path / "in", here, tmp_path / "out", MAINSHOCK)  # the same again is no mixture
+
+
 def test_the_mainshock_parts_the_classes(tmp_path):
     three(tmp_path / "in")
     picks = picks_csv(tmp_path / "p.csv", ("before", 299.9, 302), ("at", 300, 302), ("after", 310, 312))

@@ -4,6 +4,7 @@ import csv
 import re
 from contextlib import ExitStack, contextmanager
 from itertools import groupby, islice
+from pathlib import Path
 from typing import NamedTuple
 
 import h5py
@@ -25,6 +26,7 @@ from ..waveforms import (
 )
 
 BATCH = 32  # traces in memory together
+STATION = "[A-Za-z0-9_-]+"  # a code that can name a file
 
 
 class Offer(NamedTuple):
@@ -64,7 +66,7 @@ def write_layout(output, offers, spans, columns=(), **attributes):
     attributes: str or number, of the HDF5 files; unit defaults to "counts"
 
     returns: Imported
-    raises: ForeshapError where nothing is offered
+    raises: ForeshapError where nothing is offered, or the folder holds other stations of an earlier import
     """
     header = [*COLUMNS, *(name for name in columns if name not in COLUMNS)]
     attributes = STANDARD_ATTRIBUTES | (spans.attributes() if spans else {}) | attributes
@@ -81,9 +83,17 @@ def write_layout(output, offers, spans, columns=(), **attributes):
                         written += 1
         if not written and not rejected:
             raise ForeshapError(f"Nothing is offered for {output}: check the source and the selection.")
+        _check_alone(output, folder)
         report = pd.DataFrame(rejected, columns=list(REJECTED_COLUMNS))
         report.to_csv(folder / REJECTED_FILE, index=False)
     return Imported(written, report)
+
+
+def _check_alone(output, folder):
+    """Raise ForeshapError where stations would stay in the output that the new folder doesn't have: a mixture."""
+    held, new = ({path.name for p in PERIODS for path in Path(f).glob(f"*_{p}.hdf5")} for f in (output, folder))
+    if others := sorted(held - new):
+        raise ForeshapError(f"{output} holds {others[0]} of another import: use another folder, or move it away.")
 
 
 def _judged(offers, spans):
@@ -109,14 +119,14 @@ def _judged(offers, spans):
 def _unusable(offer):
     """Why a trace's names can't be used, "" where they can."""
     station, name = str(offer.row["receiver_name"]), str(offer.row["trace_name"])
-    good = re.fullmatch("[A-Za-z0-9_-]+", station) and re.fullmatch("[^/\x00]+", name) and name != "."
+    good = re.fullmatch(STATION, station) and re.fullmatch("[^/\x00]+", name) and name != "."
     return "" if good else "name that can't be used"
 
 
 @contextmanager
 def _station_files(folder, station, header, attributes):
     """Open one station's two files and tables; yields a function (period, Offer) that appends to them."""
-    if not re.fullmatch("[A-Za-z0-9_-]+", station):
+    if not re.fullmatch(STATION, station):
         yield None  # all its traces are rejected
         return
     with ExitStack() as stack:
