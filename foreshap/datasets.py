@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from itertools import product
 from pathlib import Path
 
 from .demo import MAINSHOCK, simulate_sequence
@@ -17,6 +18,7 @@ from .sources import (
     from_seisbench,
 )
 from .spectrograms import import_spectrograms
+from .variants import VARIANTS
 from .waveforms import PERIODS, stations
 
 SOURCES = {  # what a dataset's declaration must hold, and what it may hold besides SPANS: parameters of the source
@@ -38,6 +40,7 @@ ARCHIVES = {"nrca archive": from_nrca_archive, "nine stations": from_nine_statio
 PATHS = ("waveforms", "archive", "picks", "inventory")  # relative to the folder of datasets.toml
 SPANS = ("mainshock", "start", "end", "left_out")  # of periods.periods(); all but the first may be left out
 RECIPE_FILE = "recipe.json"
+BESIDE = ("truth", "noise")  # folders that a source may write within its own; their tensors have these names, too
 
 
 def datasets(data="data"):
@@ -174,4 +177,6 @@ def _built(folder, recipe, build):
     with folder_replaced_whole(folder) as aside:
         build(aside)
         (aside / RECIPE_FILE).write_text(text)
+    for beside, variant in product(BESIDE, VARIANTS):  # made of the folder before
+        (folder.parent / beside / f"{variant}.h5").unlink(missing_ok=True)
     return folder

@@ -1,5 +1,6 @@
 """Known answers for the import of continuous recordings and for the declared datasets."""
 
+import shutil
 from pathlib import Path
 
 import h5py
@@ -223,9 +224,16 @@ def test_declared_datasets_are_built_once(tmp_path):
     assert list(pd.read_csv(folder / "import_rejected.csv")["reason"]) == ["S-P zero or negative"]
     (folder / "TST_pre.hdf5").write_bytes(b"kept")
     assert (waveform_folder("real", tmp_path) / "TST_pre.hdf5").read_bytes() == b"kept"
+    stale = tmp_path / "demo/noise/P64.h5"
     for n_events in (4, 6):  # another request is another dataset
         demo = waveform_folder("demo", tmp_path, n_events=n_events)
         assert sum(len(read_table(demo, "DEMO", period)) for period in PERIODS) == n_events
+        assert not stale.exists()
+        stale.parent.mkdir(exist_ok=True)
+        stale.touch()
+    waveform_folder("demo", tmp_path, n_events=6)  # what was made of the same waveforms stays
+    assert stale.exists()
+    shutil.rmtree(stale.parent)
     assert mainshock_time("real", tmp_path) == pd.Timestamp(MAINSHOCK, tz="UTC")
     assert mainshock_time("demo", tmp_path) == pd.Timestamp("2016-10-30T06:40:17", tz="UTC")
     assert {path.name for path in (tmp_path / "demo").iterdir()} == {"waveforms"}  # nothing half done is left
