@@ -62,8 +62,9 @@ def _registry(folder, doi):
     try:
         kept = json.loads(path.read_text())
         same, files = kept["doi"] == doi, {_plain(name): facts for name, facts in kept["files"].items()}
-        assert all({"url", "size", "checksum"} <= set(facts) for facts in files.values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
+        if not all({"url", "size", "checksum"} <= set(facts) for facts in files.values()):
+            raise ValueError("a file without url, size or checksum")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ForeshapError(f"{path} can't be read ({error!r}): delete it, then run again.") from error
     if not same:
         raise ForeshapError(f"{folder} holds the archive {kept['doi']}: choose another folder for {doi}.")

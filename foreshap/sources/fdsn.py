@@ -177,8 +177,9 @@ def _opened(folder, query, pause, timeout):
     try:
         manifest = json.loads(path.read_text())
         other = manifest["query"] != asked
-        assert all(entry["status"] != 200 or entry["sha256"] for entry in manifest["answers"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
+        if not all(entry["status"] != 200 or entry["sha256"] for entry in manifest["answers"].values()):
+            raise ValueError("a file without sha256")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ForeshapError(f"{path} is damaged ({error!r}): use another folder.") from error
     if other:
         raise ForeshapError(f"{folder} holds the answers to another query ({path}): use another folder.")
@@ -350,7 +351,8 @@ def _checked_events(path, network, station, window):
     try:
         write_events(kept, read_events(path, ours))
         kept.seek(0)
-        assert not seen or len(obspy.read_events(kept, format="QUAKEML")) == len(seen)
+        if seen and (found := len(obspy.read_events(kept, format="QUAKEML"))) != len(seen):
+            raise ValueError(f"{found} events of {len(seen)}")
     except Exception as error:  # ObsPy raises whatever its parsers raise
         raise BadAnswer(f"no QuakeML that can be read: {error!r}") from None
     if kept.getvalue() != path.read_bytes():
