@@ -10,6 +10,7 @@ from .controls import (
     agreement,
     agreement_matrix,
     agreements,
+    between_stations,
     effect_differences,
     effect_region,
     on_axes,
@@ -22,7 +23,7 @@ from .controls import (
 )
 from .datasets import datasets, mainshock_time, tensor_files, waveform_folder
 from .demo import simulate_sequence
-from .evidence import effects_off, gather
+from .evidence import effects_off, gather, signal_scores
 from .features import catalogue, s_p_times, signal_to_noise, window_names, window_spectra
 from .files import ForeshapError
 from .map_shares import band_shares, narrow_bands, share_by_week, share_table, weeks_after, window_shares

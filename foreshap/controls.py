@@ -15,6 +15,7 @@ from scipy.stats import rankdata
 
 from .attribution import shap_tensors
 from .files import ForeshapError
+from .waveforms import known_stations
 
 REGION = 0.5  # of the mean effect's largest value: where it is at least this much, the effect is
 BATCH = 128  # inputs that go through a network together
@@ -255,6 +256,21 @@ def same_events(here, rows, other, spectrograms, edges):
         raise ForeshapError(f"{other.path} explains none of these events: explain the same ones.")
     values = np.stack([other.values[k] for k in theirs])
     return here[mine], after_p(values, other.variant, other.table["p_s_diff_sec"].to_numpy()[theirs], *edges)
+
+
+def between_stations(here, table):
+    """Maps of the same earthquakes at two stations, in time after P: what a wave brings along should be in both.
+
+    here: array (N, 3, f, t), of after_p()
+    table: DataFrame (N rows), with source_id
+
+    returns: dict, what is compared -> two arrays (n, 3, f, t); without two stations of one earthquake empty
+    """
+    source = table.get("source_id", pd.Series(np.nan, table.index))
+    rows = pd.DataFrame({"source": source, "station": known_stations(table), "row": range(len(table))})
+    wide = rows.pivot_table("row", "source", "station", "first")
+    pairs = {(a, b): wide[[a, b]].dropna().astype(int) for a, b in combinations(wide, 2)}
+    return {f"stations {a} and {b}": (here[both[a]], here[both[b]]) for (a, b), both in pairs.items() if len(both)}
 
 
 def agreement_matrix(maps, absolute=False):

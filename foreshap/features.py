@@ -6,7 +6,7 @@ import pandas as pd
 from .files import ForeshapError
 from .splits import KM_PER_DEGREE
 from .tiles import WINDOWS, frame_windows
-from .waveforms import known_s_p, known_times
+from .waveforms import known_s_p, known_stations, known_times
 
 CODA_EDGES = (4.0, 8.0)  # after P: the coda in three parts, so that its decay shows [s]
 PARTS = (*WINDOWS[:3], *(f"coda {part}" for part in ("to 4 s", "4 to 8 s", "from 8 s")))
@@ -127,9 +127,11 @@ def catalogue(table):
     table: DataFrame of a tensor file, one row an event
 
     returns: DataFrame (N rows) of those that are known: magnitude, log10 of S-P, depth, distance, azimuth (sine and
-        cosine), hour of day (sine and cosine); a missing value is the median
+        cosine), hour of day (sine and cosine), station where there are several; a missing value is the median, a
+        column that is missing in most events of a class is left out: who is missing would tell the class
     """
-    column = lambda name: pd.to_numeric(table.get(name, pd.Series(np.nan, table.index)), errors="coerce").astype(float)
+    numbers = lambda name: pd.to_numeric(table.get(name, pd.Series(np.nan, table.index)), errors="coerce").astype(float)
+    column = lambda name: numbers(name).replace([np.inf, -np.inf], np.nan)
     north = column("source_latitude") - column("receiver_latitude")
     east = (column("source_longitude") - column("receiver_longitude")) * np.cos(np.radians(column("receiver_latitude")))
     azimuth, hour = np.arctan2(east, north), 2 * np.pi * hours(table) / 24
@@ -140,7 +142,9 @@ def catalogue(table):
         "azimuth, sine": np.sin(azimuth), "azimuth, cosine": np.cos(azimuth),
         "hour, sine": np.sin(hour), "hour, cosine": np.cos(hour),
     })  # fmt: skip
-    found = found.loc[:, found.nunique() > 1]
+    found = found.join(pd.get_dummies(known_stations(table), prefix="station", dtype=float).iloc[:, 1:])
+    known = found.notna().groupby(table["label"].to_numpy()).mean().min() > 0.5
+    found = found.loc[:, known & (found.nunique() > 1)]
     return found.fillna(found.median())
 
 

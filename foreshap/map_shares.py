@@ -88,17 +88,16 @@ def weeks_after(table, mainshock):
     return np.floor((known_times(table) - mainshock).dt.total_seconds().to_numpy(float) / (7 * 86400))
 
 
-def narrow_bands(values, variant, most=3):
+def narrow_bands(values, variant):
     """Bands one row wide that a map names: peaks of mean |SHAP| over frequency that stand out from their neighbours.
 
     values: array (N, 3, F, T), SHAP
     variant: Variant
-    most: int
 
     returns: list of (low, high) [Hz], the most prominent first; a peak counts from half of the profile's median on
     """
     profile = np.abs(values).mean(axis=(0, 1, 3))
     peaks, found = find_peaks(profile, prominence=np.median(profile) / 2)
-    order = np.argsort(-found["prominences"], kind="stable")[:most]
+    order = np.argsort(-found["prominences"], kind="stable")
     half = variant.frequencies[1] / 2
     return [(float(f - half), float(f + half)) for f in variant.frequencies[peaks[order]]]

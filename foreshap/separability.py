@@ -15,6 +15,7 @@ from .waveforms import CLASSES, known_times
 PENALTY = 0.01  # C of the regression on spectra: hundreds of correlated columns
 FOLDS = 5
 LEAST = 30  # events of a class (or effective ones), below which a score says nothing
+INSIDE = 3  # placebo dates inside the classes, below which nothing can be said to stand out
 RESAMPLES = 500
 
 
@@ -38,8 +39,14 @@ def folds(table, kind, seed):
         "clusters": lambda t: hypocentre_clusters(t, seed, 20),
         "co-located groups": co_located_groups,
     }
+    groups = group[kind](table)
+    if len(np.unique(groups)) < FOLDS:
+        raise ForeshapError(f"fewer than {FOLDS} groups of events can be held out ({kind})")
     splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    return list(splitter.split(labels, labels, group[kind](table)))
+    parts = list(splitter.split(labels, labels, groups))
+    if any(len(np.unique(labels[train])) < 2 for train, _ in parts):
+        raise ForeshapError(f"a class lies in one group of events, which can't be on both sides ({kind})")
+    return parts
 
 
 def _weeks(table, labels):
@@ -90,7 +97,8 @@ def _fitted(x, labels, weights, penalty):
 def roc_auc(scores, labels, weights=None, seed=0):
     """Chance that an aftershock scores higher than a foreshock, with its bootstrap 95 % interval over events.
 
-    Mann and Whitney's U (1947) over the number of pairs, each event with its weight.
+    Mann and Whitney's U (1947) over the number of pairs, each event with its weight; of equal scores half count. The
+    interval is that of other events before the same models: what other training events change is not in it.
 
     scores: array (N,), NaN left out
     labels: array (N,), 0 or 1
@@ -107,7 +115,8 @@ def roc_auc(scores, labels, weights=None, seed=0):
     order = np.argsort(scores, kind="stable")
     drawn = np.random.default_rng(seed).multinomial(len(order), np.full(len(order), 1 / len(order)), RESAMPLES)
     counts = np.vstack([np.ones((1, len(order))), drawn]) * weights[order]
-    after, fore = counts * labels[order], counts * (1 - labels[order])
+    equal = np.flatnonzero(np.diff(scores[order], prepend=np.nan) != 0)  # where each run of equal scores begins
+    after, fore = (np.add.reduceat(counts * (labels[order] == k), equal, axis=1) for k in (1, 0))
     auc = (after * (np.cumsum(fore, axis=1) - fore / 2)).sum(axis=1) / (after.sum(axis=1) * fore.sum(axis=1))
     low, high = np.percentile(auc[1:], (2.5, 97.5))
     return {"measured": auc[0], "low": low, "high": high, "chance": 0.5, "n_events": len(order)}
@@ -162,11 +171,12 @@ def shuffled(features, labels, parts, repeats, seed):
 
 
 def placebo_dates(table, seed, n_inside=8):
-    """Dividing dates, with as many events on both sides, from equally long spans before and after.
+    """Dividing dates, with as many events on both sides, all from equally long spans before and after.
 
     Dates lie at equal steps of the number of events inside each class (spans stay in it) and around the mainshock
-    (sides mix the classes). On a side stand a sixth of the smaller class's events at most, drawn at random, so that
-    scores of different dates compare.
+    (sides mix the classes), each with the longest span that its class has room for; none has a longer one than the
+    dates inside, lest a steady drift separate most around the mainshock. On a side stand a quarter of the smaller
+    class's events at most, drawn at random, so that scores of different dates compare.
 
     table: DataFrame of a tensor file, with label
     seed: int, of the draw of events
@@ -174,19 +184,23 @@ def placebo_dates(table, seed, n_inside=8):
 
     returns: DataFrame, a row a date: day (after the mainshock), kind, before, after (int arrays of rows); dates with
         fewer than LEAST events on a side are left out
-    raises: ForeshapError where times are missing, the classes overlap in time, or the mainshock has too few events
+    raises: ForeshapError where times are missing, the classes overlap in time, the mainshock has too few events, or
+        fewer than INSIDE dates inside the classes remain
     """
     labels, days = table["label"].to_numpy(), days_from_mainshock(table)
-    rng, most = np.random.default_rng(seed), max(LEAST, np.bincount(labels).min() // 6)
-    inside = np.linspace(0, 1, n_inside + 2)[1:-1]
-    dates = [(f"inside {name}s", day, labels == k) for k, name in enumerate(CLASSES)
-             for day in np.quantile(days[labels == k], inside)]  # fmt: skip
-    dates += [("across", day, labels >= 0) for day in _around(days)] + [("mainshock", 0.0, labels >= 0)]
-    found = [(day, kind, *_sides(np.flatnonzero(which), days, day, most, rng)) for kind, day, which in dates]
+    rng, most = np.random.default_rng(seed), max(LEAST, np.bincount(labels).min() // 4)
+    steps = np.linspace(0, 1, n_inside + 2)[1:-1]
+    inside = [(f"inside {name}s", day, labels == k) for k, name in enumerate(CLASSES)
+              for day in np.quantile(days[labels == k], steps)]  # fmt: skip
+    dates = inside + [("across", day, labels >= 0) for day in _around(days)] + [("mainshock", 0.0, labels >= 0)]
+    longest = max(_room(days[which], day) for _, day, which in inside)
+    found = [(day, kind, *_sides(np.flatnonzero(which), days, day, longest, most, rng)) for kind, day, which in dates]
     found = pd.DataFrame(found, columns=["day", "kind", "before", "after"])
     found = found[found["before"].str.len() >= LEAST].reset_index(drop=True)
     if "mainshock" not in found["kind"].to_numpy():
-        raise ForeshapError(f"fewer than {LEAST} events lie within equal spans before and after the mainshock")
+        raise ForeshapError(f"fewer than {LEAST} events lie within {longest:.1f} days before or after the mainshock")
+    if found["kind"].str.startswith("inside").sum() < INSIDE:
+        raise ForeshapError(f"fewer than {INSIDE} dates inside the classes have {LEAST} events on both sides")
     return found
 
 
@@ -228,9 +242,14 @@ def _around(days):
     return order[places[(places > 0) & (places < len(days))]]
 
 
-def _sides(rows, days, date, most, rng):
+def _room(days, date):
+    """The longest span that days with events have room for on both sides of a date [days]."""
+    return min(date - days.min(), days.max() - date)
+
+
+def _sides(rows, days, date, longest, most, rng):
     """Rows before and after a date: the same number, at most `most`, from the same span of days."""
-    span = min(date - days[rows].min(), days[rows].max() - date)
+    span = min(longest, _room(days[rows], date))
     sides = [rows[(sign * (days[rows] - date) >= 0) & (np.abs(days[rows] - date) <= span)] for sign in (-1, 1)]
     count = min(most, *map(len, sides))
     return [np.sort(rng.choice(side, count, replace=False)) for side in sides]

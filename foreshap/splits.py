@@ -84,6 +84,7 @@ def hypocentre_clusters(table, seed, clusters):
         raise ForeshapError("Some events have no hypocentre: split at random or by time blocks instead.")
     east = longitude * np.cos(np.radians(latitude.mean()))
     place = np.stack([KM_PER_DEGREE * latitude, KM_PER_DEGREE * east, depth], axis=1)
+    clusters = min(clusters, len(np.unique(place, axis=0)))
     return KMeans(clusters, random_state=seed, n_init=4).fit_predict(place)
 
 

@@ -16,7 +16,7 @@ SEPARATES = 0.55  # ROC AUC whose 95 % interval must lie above this: less could 
 RESIDUE = 0.65  # the same for the signal where the noise separates: a change of the site leaves some of itself
 NOISE, CATALOGUE = "noise before P, matched", "catalogue alone"
 SIGNAL = ("signal above a common floor, matched", "signal minus own noise, matched")
-VERSION = 2  # of what the controls compute: kept results of another are computed anew
+VERSION = 3  # of what the controls compute: kept results of another are computed anew
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def run_controls(spectrograms, seed=0, folder=None, notches=(), noise=None):
         evidence = gather(spectrograms, seed, noise)
     except ForeshapError as error:
         return _judged({}, dict.fromkeys(CONTROLS, str(error)))
-    tensors = [sha256(s.path) for s in (spectrograms, noise) if s is not None]
+    tensors = [[sha256(s.path), _digest(s.table)] for s in (spectrograms, noise) if s is not None]
     key = [VERSION, tensors, seed, [list(map(float, n)) for n in notches]]
     details, skipped = {}, {}
     for name, control in tqdm(CONTROLS.items(), desc="controls", unit="control"):
@@ -66,8 +66,16 @@ def run_controls(spectrograms, seed=0, folder=None, notches=(), noise=None):
     return _judged(details, skipped)
 
 
+def _digest(table):
+    """Number that another table would not have, as str."""
+    return str(pd.util.hash_pandas_object(table.astype(str)).sum())
+
+
 def _judged(details, skipped):
-    """Controls with their verdict."""
+    """Controls with their verdict; a row without a measurement is skipped for its reason."""
+    for name, lacking in [(n, t[t["reason"].notna()]) for n, t in details.items() if "reason" in t]:
+        skipped = skipped | {f"{name}: {row.control}": row.reason for row in lacking.itertuples()}
+    details = {name: t[t["measured"].notna()] for name, t in details.items()}
     listed = {name: _listed(table) for name, table in details.items()}
     columns = ["group", "control", "measured", "low", "high", "chance", "n_events", "if_path", "if_station"]
     tables = [table.assign(group=name)[columns] for name, table in listed.items()]
@@ -89,47 +97,57 @@ def judge(table, details, skipped):
     """The verdict, by rules that a reader can follow.
 
     Station: noise before P tells the classes apart, after their catalogues were matched. No earthquake made that noise.
+    (Without a catalogue, the noise as it is; where catalogues can't be matched and differ, nothing can be said.)
     Catalogue: magnitude, S-P, location or hour alone tell them apart.
     Path or source: with matched catalogues the signal tells them apart both above a floor that no noise reaches (which
     a change of the noise can't do) and relative to the event's own noise (which a change of the recording can't do;
-    but signal and noise differ within a frequency row, so where the noise separates more is asked), and the mainshock
-    stands out among placebo dates. One of the three: that is the verdict; several: mixed; none: undecided.
+    but signal and noise differ within a frequency row, so where the noise separates more is asked), the mainshock
+    stands out among placebo dates, and the signal does not drift the same way through both classes.
+    One of the three: that is the verdict; several: mixed; none: undecided.
 
     table, details, skipped: as in Controls
 
     returns: verdict, list of reasons
     """
-    low = table.drop_duplicates("control").set_index("control")["low"]
-    separates = lambda name, least=SEPARATES: bool(low.get(name, np.nan) > least)
-    unmatched = NOISE not in low.index  # then the noise counts as it is
-    station = separates("noise before P" if unmatched else NOISE)
+    rows = table.drop_duplicates("control").set_index("control")
+    separates = lambda name, least=SEPARATES: bool(rows["low"].get(name, np.nan) > least)
+    noise = NOISE if NOISE in rows.index or separates(CATALOGUE) else "noise before P"
+    station = separates(noise)
     least = RESIDUE if station else SEPARATES
-    signal = all(separates(name, least) for name in SIGNAL)
-    signal = signal and "6 placebo" in details and stands_out(details["6 placebo"], SEPARATES)
+    singled_out = _singled_out(details)
+    signal = all(separates(name, least) for name in SIGNAL) and singled_out == "yes"
     found = {"station/background": station, "catalogue": separates(CATALOGUE), "path/source": signal}
     causes = [cause for cause, yes in found.items() if yes]
     verdict = causes[0] if len(causes) == 1 else "mixed" if causes else "undecided"
-    return verdict, _reasons(table, found, unmatched, details, skipped)
+    return verdict, _reasons(rows, found, noise, singled_out, skipped)
 
 
-def _reasons(table, found, unmatched, details, skipped):
+def _singled_out(details):
+    """Whether the mainshock is the date at which the signal changes: yes, no (why), or not measured."""
+    if not {"6 placebo", "6 drift"} <= set(details):
+        return "not measured"
+    if not stands_out(details["6 placebo"], SEPARATES):
+        return "no"
+    return "no, the signal drifts through both classes" if (details["6 drift"]["low"] > 0).all() else "yes"
+
+
+def _reasons(rows, found, noise, singled_out, skipped):
     """Why, a sentence for each cause, with its numbers."""
-    rows, noise = table.drop_duplicates("control").set_index("control"), "noise before P" if unmatched else NOISE
     number = lambda name: (
         "{measured:.2f} ({low:.2f} to {high:.2f})".format(**rows.loc[name]) if name in rows.index else "not measured"
     )
-    needed = {"station/background": [noise], "catalogue": [CATALOGUE], "path/source": SIGNAL}
-    says = lambda cause: ("yes" if found[cause] else "no") if set(needed[cause]) <= set(rows.index) else "can't be said"
-    stands = ("no", "yes")[stands_out(details["6 placebo"], SEPARATES)] if "6 placebo" in details else "not measured"
+    lacking = [name for name in (noise, CATALOGUE, *SIGNAL) if name not in rows.index]
+    lacking += [name for name in skipped if name.startswith("6 ")]
+    needed = {"station/background": {noise}, "catalogue": {CATALOGUE}, "path/source": {*SIGNAL, "6 placebo", "6 drift"}}
+    says = lambda cause: "can't be said" if needed[cause] & {*lacking} else "yes" if found[cause] else "no"
     lines = [
         f"Station or background: {says('station/background')}. ROC AUC of {noise}: {number(noise)}.",
         f"Catalogue: {says('catalogue')}. ROC AUC of {CATALOGUE}: {number(CATALOGUE)}.",
         f"Path or source: {says('path/source')}. ROC AUC of {SIGNAL[0]}: {number(SIGNAL[0])}; of {SIGNAL[1]}: "
-        f"{number(SIGNAL[1])}; the mainshock stands out among placebo dates: {stands}.",
+        f"{number(SIGNAL[1])}; the mainshock stands out among placebo dates: {singled_out}.",
         f"A cause counts where the whole 95 % interval lies above {SEPARATES}; the signal beside a changed noise, "
         f"{RESIDUE}.",
     ]  # fmt: skip
-    lacking = [name for name in (CATALOGUE, *SIGNAL) if name not in rows.index] + [n for n in skipped if "placebo" in n]
     return lines + ([f"The verdict lacks: {', '.join(lacking)}."] if lacking else [])
 
 

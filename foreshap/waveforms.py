@@ -181,6 +181,16 @@ def known_s_p(table):
     return np.where(s_p > 0, s_p, np.nan)
 
 
+def known_stations(table):
+    """Station of each event, Series of str; all "" where the table has none."""
+    return (
+        table.get("receiver_name", table.get("station", pd.Series("", table.index)))
+        .astype(object)
+        .fillna("")
+        .astype(str)
+    )
+
+
 def write_waveforms(folder, station, period, traces, rows, **attributes):
     """Write one station's traces and their table, each file aside and renamed when whole.
 

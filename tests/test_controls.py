@@ -1,6 +1,7 @@
 """What can prove a map wrong: known answers, other programs, and maps without information."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.stats import spearmanr
@@ -324,3 +325,12 @@ def test_randomisation_steps_lose_the_signed_map(trained):
     steps = foreshap.randomisation_steps(model, x[:3], x, maps, 0)
     layers = [name for name, layer in model.named_modules() if hasattr(layer, "reset_parameters")]
     assert list(steps.index) == layers[::-1] and abs(steps["signed"].iloc[-1][0]) < 0.3
+
+
+def test_maps_of_one_earthquake_at_two_stations_are_compared():
+    here, sources = np.arange(5), pd.Series(["a", "a", "b", "c", "c"])
+    table = pd.DataFrame({"source_id": sources, "receiver_name": ["X", "Y", "X", "Y", "X"]})
+    ((what, (x, y)),) = foreshap.between_stations(here, table).items()
+    assert what == "stations X and Y" and x.tolist() == [0, 4] and y.tolist() == [1, 3]
+    assert foreshap.between_stations(here, table.drop(columns="source_id")) == {}
+    assert foreshap.between_stations(here, table.assign(receiver_name="X")) == {}

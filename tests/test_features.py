@@ -74,6 +74,11 @@ def test_an_unknown_column_is_no_covariate(demo):
     table = foreshap.load_spectrograms(demo.folder / "P64.h5").table
     bare = table[["trace_name", "label"]].assign(source_magnitude=np.nan)
     assert features.catalogue(bare).shape == (len(table), 0)
+    of_one_class = table["source_magnitude"].where(table["label"] == 1)
+    assert "magnitude" not in features.catalogue(table.assign(source_magnitude=of_one_class))
+    two = table.assign(receiver_name=np.where(np.arange(len(table)) % 3, "A", "B"), source_magnitude=np.inf)
+    found = features.catalogue(two)
+    assert found["station_B"].sum() == (len(table) + 2) // 3 and "magnitude" not in found
 
 
 def test_days_since_larger_against_brute_force(demo):

@@ -177,7 +177,7 @@ def test_the_other_pictures_of_controls_show_their_numbers(ax):
     assert [t.get_text() for t in ax.get_xticklabels()] == ["before P", "S"] and "%" in ax.get_ylabel()
     ax.clear()
     weeks = rows(2, week=[-1, 0], series=["foreshocks", "aftershocks"]).assign(low=np.nan)
-    assert -0.5 in [line.get_xdata()[0] for line in figures.shares_by_week(ax, weeks, 0.2).lines]
+    assert -0.5 in [line.get_xdata()[0] for line in figures.shares_by_week(ax, weeks, 0.2, "S").lines]
     ax.clear()
     figures.drift(ax, np.linspace(-5, 5, 100), RNG.normal(size=100), np.repeat([0, 1], 50))
     assert "days" in ax.get_xlabel()

@@ -30,6 +30,27 @@ def test_roc_auc_is_scikit_learns():
         roc_auc(scores[65:], labels[65:])
 
 
+def test_equal_scores_count_half_whatever_their_order():
+    labels = np.repeat([0, 1], 50)
+    assert roc_auc(np.zeros(100), labels) == {"measured": 0.5, "low": 0.5, "high": 0.5, "chance": 0.5, "n_events": 100}
+    scores = np.random.default_rng(0).integers(0, 4, 100) + labels
+    for order in (np.arange(100), np.arange(100)[::-1]):
+        found = roc_auc(scores[order], labels[order])["measured"]
+        assert found == pytest.approx(roc_auc_score(labels, scores))
+
+
+def test_what_cannot_be_held_out_is_refused(table):
+    one_place = table.assign(source_latitude=42.8, source_longitude=13.1, source_depth_km=5.0)
+    with pytest.raises(foreshap.ForeshapError, match="fewer than 5 groups"):
+        folds(one_place, "clusters", 0)
+    fore = table["label"] == 0
+    with pytest.raises(foreshap.ForeshapError, match="a class lies in one group"):
+        folds(table.assign(**{name: table[name].where(~fore, 1.0) for name in
+                              ("source_latitude", "source_longitude", "source_depth_km")}), "clusters", 0)  # fmt: skip
+    with pytest.raises(foreshap.ForeshapError, match="fewer than 5 groups"):
+        folds(table.assign(trace_start_time=table["trace_start_time"].iloc[0]), "time blocks", 0)
+
+
 def test_a_fold_never_saw_its_events(table):
     rng = np.random.default_rng(0)
     labels = table["label"].to_numpy()
@@ -76,16 +97,21 @@ def test_overlap_weights_balance_every_mean(table):
 
 def test_placebo_dates_have_equal_sides(table):
     days, labels = separability.days_from_mainshock(table), table["label"].to_numpy()
-    dates = placebo_dates(table, 0)
+    dates, longest = placebo_dates(table, 0), {True: 0.0, False: 0.0}
     assert {"mainshock", "across", "inside foreshocks", "inside aftershocks"} == set(dates["kind"])
     for date in dates.itertuples():
         assert len(date.before) == len(date.after) >= separability.LEAST
         assert days[date.before].max() <= date.day <= days[date.after].min()
-        if date.kind.startswith("inside"):
+        inside, span = date.kind.startswith("inside"), np.abs(days[np.r_[date.before, date.after]] - date.day).max()
+        longest[inside] = max(span, longest[inside])
+        if inside:
+            mine = labels == int("after" in date.kind)
             assert set(labels[np.r_[date.before, date.after]]) == {int("after" in date.kind)}
-            within = days[labels == labels[date.before[0]]]
-            span = min(date.day - within.min(), within.max() - date.day)
-            assert np.abs(days[np.r_[date.before, date.after]] - date.day).max() <= span
+            assert span <= min(date.day - days[mine].min(), days[mine].max() - date.day) + 1e-9
+    assert longest[False] <= longest[True] + 9 < np.ptp(days) / 2  # the mainshock has no advantage of its span
     with pytest.raises(foreshap.ForeshapError, match="overlap in time"):
-        placebo_dates(table.assign(label=table["label"].to_numpy()[::-1]).sample(frac=1, random_state=0, ignore_index=True)
-                      .assign(label=lambda t: np.arange(len(t)) % 2), 0)  # fmt: skip
+        mixed = table.sample(frac=1, random_state=0, ignore_index=True)
+        placebo_dates(mixed.assign(label=np.arange(len(table)) % 2), 0)
+    few = table.groupby("label").sample(60, random_state=0).reset_index(drop=True)
+    with pytest.raises(foreshap.ForeshapError, match="fewer than 3 dates inside"):
+        placebo_dates(few, 0)

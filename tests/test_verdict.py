@@ -48,7 +48,7 @@ def test_simulated_causes_are_found(sequences, cause):
     )
 
 
-def table(noise, catalogue, floor, relative, inside=0.5):
+def table(noise, catalogue, floor, relative, inside=0.5, drift=(-0.1, 0.1)):
     names = (verdict.NOISE, verdict.CATALOGUE, *verdict.SIGNAL)
     rows = [
         {"control": n, "measured": v + 0.02, "low": v, "high": v + 0.04}
@@ -57,7 +57,7 @@ def table(noise, catalogue, floor, relative, inside=0.5):
     placebo = pd.DataFrame({
         "what": "signal", "kind": ["mainshock", "inside foreshocks"], "measured": [floor, inside], "low": [floor, inside]
     })  # fmt: skip
-    return pd.DataFrame(rows), {"6 placebo": placebo}
+    return pd.DataFrame(rows), {"6 placebo": placebo, "6 drift": pd.DataFrame({"low": drift})}
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,7 @@ def table(noise, catalogue, floor, relative, inside=0.5):
         ((0.5, 0.5, 0.5, 0.5), "undecided"),
         ((0.54, 0.54, 0.54, 0.9), "undecided"),
         ((0.5, 0.5, 0.7, 0.7, 0.8), "undecided"),  # another date does as well
+        ((0.5, 0.5, 0.9, 0.9, 0.5, (0.1, 0.1)), "undecided"),  # it drifts through both classes
     ],
 )
 def test_the_rules(numbers, expected):
@@ -84,24 +85,61 @@ def test_the_rules(numbers, expected):
 def test_no_dates_no_claim_about_the_fault():
     rows, _ = table(0.5, 0.5, 0.9, 0.9)
     found, reasons = verdict.judge(rows, {}, {"6 placebo": "some events have no time"})
-    assert found == "undecided" and "lacks: 6 placebo" in reasons[-1]
+    assert found == "undecided" and "lacks: 6 placebo" in reasons[-1] and "Path or source: can't be said" in reasons[2]
     rows, details = table(0.5, 0.5, np.nan, 0.9)
     assert verdict.judge(rows.dropna(), details, {})[0] == "undecided"
+
+
+def test_noise_of_catalogues_that_cannot_be_matched_says_nothing():
+    rows, details = table(0.9, 0.9, 0.5, 0.5)
+    rows["control"] = rows["control"].replace(verdict.NOISE, "noise before P")
+    found, reasons = verdict.judge(rows, details, {"4 matched": "the classes' catalogues hardly overlap"})
+    assert (
+        found == "catalogue" and "Station or background: can't be said" in reasons[0] and verdict.NOISE in reasons[-1]
+    )
+    rows["low"] = [0.9, 0.5, 0.5, 0.5]  # catalogues that do not differ, or none
+    assert verdict.judge(rows, details, {})[0] == "station/background"
+
+
+def test_a_steady_drift_is_no_change_at_the_mainshock(sequences):
+    """Simulated: each event between what it would be as a foreshock and as an aftershock, by its place in time."""
+    s = sequences("path/source")[0]
+    foreshap.preprocess(s.path.parent / "waveforms/truth", s.path.parent / "truth", [s.variant])
+    other = foreshap.load_spectrograms(s.path.parent / "truth/P64.h5")
+    row = pd.Series(range(len(other.labels)), other.table["trace_name"])[s.table["trace_name"]].to_numpy()
+    rank = pd.Series(foreshap.known_times(s.table)).rank(pct=True).to_numpy()
+    share = np.abs(rank - (s.labels == 1))[:, None, None, None]  # of the other class
+    values = ((1 - share) * s.values[:] + share * other.values[:][row]).astype("f4")
+    start = pd.Timestamp("2016-09-01", tz="UTC") + pd.to_timedelta(120 * rank, unit="D")
+    steady = replace(s, values=values, table=s.table.assign(trace_start_time=start.astype(str)))
+    controls = foreshap.run_controls(steady, seed=1)
+    signal = controls.table.set_index("control").loc[list(verdict.SIGNAL)]
+    assert controls.verdict == "undecided" and (signal["low"] > 0.55).all()
+    assert (controls.details["6 drift"]["low"] > 0).all()
 
 
 def test_a_placebo_that_separates_nothing_does_not_count():
     _, details = table(0.5, 0.5, 0.6, 0.6, inside=0.7)
     assert not stands_out(details["6 placebo"], 0.55)
     assert stands_out(details["6 placebo"].assign(low=[0.6, 0.4]), 0.55)
+    assert not stands_out(details["6 placebo"].assign(low=[0.49, 0.4]), 0.55)  # the mainshock itself is at chance
 
 
 def test_bad_data_are_skipped_with_a_reason(sequences, tmp_path):
-    s = sequences("path/source")[0]
+    s, noise = sequences("path/source")
     bare = replace(s, table=s.table[["trace_name", "label", "p_s_diff_sec", "trace_start_time"]])
     controls = foreshap.run_controls(bare, seed=1)
     assert verdict.CATALOGUE in controls.table["control"].to_numpy()  # S-P and the hour are known
     splits = controls.details["5 splits"].set_index("control")
-    assert np.isnan(splits.loc["split: clusters", "measured"]) and splits.loc["split: weeks", "measured"] > 0.8
+    assert "split: clusters" not in splits.index and splits.loc["split: weeks", "measured"] > 0.8
+    assert "no hypocentre" in controls.skipped["5 splits: split: clusters"]
+    odd = s.table.assign(source_latitude=42.8, source_longitude=13.1, source_depth_km=5.0, receiver_name=np.nan)
+    odd.loc[0, "source_magnitude"] = np.inf
+    controls = foreshap.run_controls(replace(s, table=odd), 1, notches=[(0, 50), (10.1, 10.2)])
+    assert controls.verdict == "path/source" and "fewer than 5 groups" in controls.skipped["5 splits: split: clusters"]
+    assert len(controls.details["7 bands"]) == 6
+    few = replace(noise, labels=noise.labels[:4], table=noise.table[:4], values=noise.values[:4])
+    assert "too few" in foreshap.run_controls(s, 1, noise=few).skipped["1 noise without events"]
     one = replace(s, labels=np.zeros_like(s.labels))
     controls = foreshap.run_controls(one)
     assert controls.verdict == "undecided" and len(controls.table) == 0
@@ -117,6 +155,8 @@ def test_nothing_is_computed_twice_and_programs_can_read_it(sequences, tmp_path)
     pd.testing.assert_frame_equal(first.table, second.table, check_dtype=False)
     other = foreshap.run_controls(sequences("catalogue")[0], 1, tmp_path / "kept")
     assert other.verdict == "catalogue"  # kept for another file: computed anew
+    bare = replace(sequences("catalogue")[0], table=sequences("catalogue")[0].table.drop(columns="trace_start_time"))
+    assert "6 placebo" in foreshap.run_controls(bare, 1, tmp_path / "kept").skipped  # and for another table
     foreshap.write_verdict(second, tmp_path / "verdict.json", dataset="simulated")
     content = json.loads((tmp_path / "verdict.json").read_text())
     assert content["verdict"] == "undecided" and content["dataset"] == "simulated"

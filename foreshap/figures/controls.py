@@ -210,12 +210,13 @@ def shares(ax, table, label):
     return ax
 
 
-def shares_by_week(ax, table, area):
-    """Share of |SHAP| before P by week and class.
+def shares_by_week(ax, table, area, part):
+    """Share of |SHAP| in one window or band by week and class.
 
     ax: Axes
     table: DataFrame of map_shares.share_by_week()
     area: float, share of the area, dotted
+    part: str, its name
     """
     for k, (name, colour) in enumerate(zip(CLASSES, CLASS_COLOURS)):
         rows = table[table["series"] == f"{name}s"]
@@ -227,8 +228,8 @@ def shares_by_week(ax, table, area):
             )
     ax.axvline(-0.5, color="black", linewidth=1.5)
     ax.axhline(100 * area, color="0.5", linestyle=":", label="area")
-    ax.set(xlabel="week after the mainshock (numbers: events)", ylabel="share of |SHAP|\nbefore P [%]", ylim=(0, None))
-    ax.legend(frameon=False, fontsize=9)
+    ax.set(xlabel="week after the mainshock\n(numbers: events)", ylabel="share of |SHAP| [%]", ylim=(0, None))
+    ax.set_title(part, fontsize=10)
     return ax
 
 
@@ -268,7 +269,7 @@ def _controls_table(ax, table, top, bottom):
     """Rows from top to bottom: control, two predictions, measured as text and as a dot, number of events."""
     headings = len(table["group"].unique())
     step = min(0.018, (top - bottom) / (len(table) + headings + 1))
-    size = float(np.clip(440 * step, 4.6, 7))
+    size = float(np.clip(540 * step, 5.5, 7.5))
     write = lambda x, y, text, **options: ax.text(x, y, text, fontsize=size, va="center", **options)
     for x, name in zip(COLUMNS, ("control", "fault or path predicts", "station or catalogue predicts", "measured")):
         write(x, top, name, weight="bold")
