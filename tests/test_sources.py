@@ -85,7 +85,7 @@ def test_samples_are_the_recorded_ones(tmp_path, p, first):
     np.testing.assert_array_equal(samples, expected)
     assert table["trace_start_time"][0] == str(START + first / 100)
     assert abs((event_times(table)[0] - pd.Timestamp(str(START + p))).total_seconds()) <= 0.005
-    assert list(table) == [*COLUMNS, "receiver_location_code", "snr"]
+    assert list(table) == [*COLUMNS, "receiver_location_code", "clipped", "snr"]
     assert table["snr"][0] == 4.5 and table["p_s_diff_sec"][0] == 12
     assert ",NA,TST,HH," in (tmp_path / "out/TST_pre_attributes.csv").read_text() and table["source_id"][0] == "007"
 

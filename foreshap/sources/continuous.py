@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from ..files import ForeshapError
 from ..periods import periods
-from ..waveforms import SAMPLING_RATE, SECONDS_BEFORE_P
+from ..waveforms import LONGEST_S_P, SAMPLING_RATE, SECONDS_BEFORE_P
 from .instruments import one_instrument, shared_networks
 from .layout import Offer, write_layout
 from .noise import NOISE_S_P, QUIET_AFTER, QUIET_BEFORE, noise_pairs
@@ -34,7 +34,8 @@ def from_continuous(
     must agree. With StationXML the response is removed: ground velocity in nm/s between 0.2 Hz and 0.8 of the
     Nyquist frequency (cosine flanks from 0.1 Hz and to 0.95), water level 60 dB, from 30 s more on each side than
     the window, at least 10 s, that are tapered; then components are turned to true east, north and up. Without,
-    counts, and channels 1 and 2 are taken as north and east. A damaged record is a gap or has its own reason.
+    counts, and channels 1 and 2 are taken as north and east. A damaged record is a gap or has its own reason. What is
+    resampled or becomes ground velocity is judged by the counts before: `clipped` is 1 where they were clipped.
 
     The noise windows hold no pick of the station and no origin time of the catalogue from 120 s before to 5 s after
     them; at most as many as a station has events of that class; their S-P time of 1 s has no meaning. Where there
@@ -65,7 +66,7 @@ def from_continuous(
     read = lru_cache(maxsize=6)(read_stretches)
     stations = {code: Station(recordings, read, known) for code, recordings in chosen.items()}
     lengths, about = (seconds_after_p, seconds_after_s), _attributes(known, chosen)
-    columns = ["receiver_location_code", *(name for name in pairs if name not in PICK_COLUMNS)]
+    columns = ["receiver_location_code", "clipped", *(name for name in pairs if name not in PICK_COLUMNS)]
     report = write_layout(output, _offers(pairs, stations, lengths), spans, columns, **about)
     events = catalogue if predict is None else pairs
     quiet = named(noise_pairs(events, chosen, spans, _length(NOISE_S_P, lengths) / SAMPLING_RATE))
@@ -129,22 +130,25 @@ def _offers(pairs, stations, lengths):
         }  # fmt: skip
         station = stations.get((pair["network"], pair["station"]))
         try:
-            samples, start = _cut(pair, station, lengths)
+            samples, start, at_edge = _cut(pair, station, lengths)
         except Unusable as reason:
             yield Offer(row, None, str(reason))
         else:
-            where = {"receiver_location_code": station.location, "receiver_type": station.kind}
-            yield Offer(row | where | {"trace_start_time": str(obspy.UTCDateTime(ns=int(start)))}, samples)
+            about = {"receiver_location_code": station.location, "receiver_type": station.kind}
+            about |= {"trace_start_time": str(obspy.UTCDateTime(ns=int(start)))} | ({"clipped": 1} if at_edge else {})
+            yield Offer(row | about, samples)
 
 
 def _cut(pair, station, lengths):
-    """Samples (3, n) of a pair and the first one's time [ns]; raises Unusable."""
+    """What Station.window() gives of a pair; raises Unusable."""
     for phase, reason in (("p_time", "P missing"), ("s_time", "S-P missing")):
         if pd.isna(pair[phase]):
             raise Unusable(reason)
     s_p = (pair["s_time"] - pair["p_time"]).total_seconds()
     if s_p <= 0:
         raise Unusable("S-P zero or negative")
+    if s_p > LONGEST_S_P:
+        raise Unusable("S-P longer than 1000 s")
     if station is None:
         raise Unusable("no waveform of this station")
     return station.window(pair["p_time"].value - round(SECONDS_BEFORE_P * 1e9), _length(s_p, lengths))

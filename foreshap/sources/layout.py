@@ -68,7 +68,7 @@ def write_layout(output, offers, spans, columns=(), **attributes):
     returns: Imported
     raises: ForeshapError where nothing is offered, or the folder holds other stations of an earlier import
     """
-    header = [*COLUMNS, *(name for name in columns if name not in COLUMNS)]
+    header = list(dict.fromkeys([*COLUMNS, *columns]))
     attributes = STANDARD_ATTRIBUTES | (spans.attributes() if spans else {}) | attributes
     rejected, written = [], 0
     with folder_written_whole(output) as folder:
