@@ -146,6 +146,30 @@ def test_a_blank_network_is_that_of_the_recordings(tmp_path):
         from_continuous(tmp_path / "in", tmp_path / "a.hyp", tmp_path / "out", MAINSHOCK)
 
 
+def test_an_event_that_no_recorded_station_picked_is_offered_at_each(tmp_path):
+    elsewhere = event("d", 500, ("P", 505, "ELSE"), ("S", 509, "ELSE"))
+    quakeml.Catalog([EVENTS[1], event("c", 300), elsewhere]).write(str(tmp_path / "a.xml"), format="QUAKEML")
+    records(tmp_path / "in", "TST", "TWO")
+    as_csv(tmp_path / "a.csv", read_picks(tmp_path / "a.xml", pickless=True).assign(cluster=7))
+    report = from_continuous(tmp_path / "in", tmp_path / "a.csv", tmp_path / "out", MAINSHOCK)
+    assert pd.read_csv(tmp_path / "out/TST_post_attributes.csv", dtype=str)["cluster"].tolist() == ["7"]
+    report = from_continuous(tmp_path / "in", tmp_path / "a.xml", tmp_path / "out", MAINSHOCK)
+    expected = {f"{station}.NA.{name}_EV": "P missing" for station in ("TST", "TWO") for name in "cd"}
+    expected["ELSE.NA.d_EV"] = "no waveform of this station"
+    assert report.written == 1 and dict(zip(report.rejected["trace_name"], report.rejected["reason"])) == expected
+
+
+def test_stations_of_one_code_are_imported_one_network_at_a_time(tmp_path):
+    records(tmp_path / "in", "TST", network="XX")
+    records(tmp_path / "in", "TST", "TWO", network="NA")
+    one, other = EVENTS[0], event("b", 400, ("P", 405, "TST"), ("S", 409, "TST"), network="XX")
+    quakeml.Catalog([one, other]).write(str(tmp_path / "both.xml"), format="QUAKEML")
+    quakeml.Catalog([one]).write(str(tmp_path / "one.xml"), format="QUAKEML")
+    with pytest.raises(ForeshapError, match="TST is a station of the networks NA and XX.* give the picks"):
+        from_continuous(tmp_path / "in", tmp_path / "both.xml", tmp_path / "out", MAINSHOCK)
+    assert from_continuous(tmp_path / "in", tmp_path / "one.xml", tmp_path / "out", MAINSHOCK).written == 1
+
+
 def test_a_pick_without_a_station_is_refused(tmp_path):
     as_csv(tmp_path / "a.csv", read_picks(hyp(tmp_path / "a.hyp", EVENTS)).assign(station=["TST", None, "TST"]))
     with pytest.raises(ForeshapError, match=r"a\.csv holds a pick without a station code"):
@@ -245,7 +269,7 @@ def test_nothing_is_predicted_unless_asked_for(tmp_path):
     quakeml.Catalog(list(events)).write(str(tmp_path / "a.xml"), format="QUAKEML")
     records(tmp_path / "in", "TST")
     report = from_continuous(tmp_path / "in", tmp_path / "a.xml", tmp_path / "out", MAINSHOCK)
-    assert report.written == 0 and list(report.rejected["reason"]) == ["S-P missing"]
+    assert report.written == 0 and list(report.rejected["reason"]) == ["S-P missing", "P missing"]
     assert "p_predicted" not in pd.read_csv(tmp_path / "out/TST_pre_attributes.csv")
     where = {"receiver_latitude": -20.6, "receiver_longitude": -70.0, "receiver_elevation_m": 900.0}
     pairs = read_picks(tmp_path / "a.xml", pickless=True).assign(**where)

@@ -369,3 +369,28 @@ def test_noise_windows_hold_no_event_and_are_the_recorded_samples(tmp_path):
     imported(tmp_path, *[(f"e{p}", p, p + 1) for p in range(30, 3531, 100)], mainshock=str(START + 1800))
     assert not noise.exists()
     assert [file.name for file in (tmp_path / "out").iterdir() if "noise" in file.name] == []
+
+
+def test_events_and_noise_are_of_one_run(tmp_path):
+    parts = [trace(f"HH{c}", counts(n, 1800)) for n, c in enumerate("ENZ")]
+    for station in ("TST", "TWO"):
+        for part in parts:
+            part.stats.station = station
+        write(tmp_path / f"in/{station}.mseed", *parts)
+    table = pd.read_csv(picks(tmp_path / "a.csv", ("a", 300, 303), ("b", 1200, 1203)))
+    busy = pd.read_csv(picks(tmp_path / "a.csv", *[(f"e{p}", p, p + 1) for p in range(30, 1751, 100)]))
+    table = pd.concat([table, table.assign(station="TWO")])
+    run = lambda pairs, **options: (
+        pairs.to_csv(tmp_path / "a.csv")
+        or from_continuous(tmp_path / "in", tmp_path / "a.csv", tmp_path / "out", str(START + 600), **options)
+    )
+    content = lambda: {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    run(table)
+    before = content()
+    with pytest.raises(ForeshapError, match=r"instrument HH: choose from \.HH"):
+        run(table, instrument="HH")
+    assert content() == before
+    run(pd.concat([table, busy.assign(station="TWO")]))
+    assert foreshap.waveforms.stations(tmp_path / "out") == ["TST", "TWO"]
+    assert foreshap.waveforms.stations(tmp_path / "out/noise") == ["TST"]
+    assert not [path for path in (tmp_path / "out").rglob(".*")]

@@ -12,11 +12,11 @@ from tqdm.auto import tqdm
 from ..files import ForeshapError
 from ..periods import periods
 from ..waveforms import LONGEST_S_P, SAMPLING_RATE, SECONDS_BEFORE_P
-from .instruments import one_instrument, shared_networks
+from .instruments import check_networks, one_instrument, shared_networks
 from .layout import Offer, write_layout
 from .noise import NOISE_S_P, QUIET_AFTER, QUIET_BEFORE, noise_pairs
 from .picks import PICK_COLUMNS, PLACE, named, read_picks, utc_times
-from .predictions import predict_arrivals
+from .predictions import everywhere, predict_arrivals
 from .recordings import Station, index_recordings, read_stretches
 from .responses import CORNERS, WATER_LEVEL, Unusable, read_inventory, station_places
 
@@ -52,33 +52,38 @@ def from_continuous(
         one is chosen a station: seismometers first, then the one that covers most picks, then the
         rate nearest to 100 Hz; the tables say which (receiver_location_code, receiver_type)
     inventory: str or Path of StationXML, or None
-    predict: None, then events without both picks are rejected; or what predict_arrivals() takes: a velocity or the
-        name of a TauPy model, then arrivals nobody picked are predicted, and marked in p_predicted, s_predicted
+    predict: None, then events without both picks are rejected, those that no station picked at each of them; or what
+        predict_arrivals() takes: a velocity or the name of a TauPy model, then arrivals nobody picked are predicted,
+        and marked in p_predicted, s_predicted
 
     returns: Imported, of the events alone
-    raises: ForeshapError where no recording or no pick can be read
+    raises: ForeshapError where no recording or no pick can be read, no instrument is like the one wanted, or two
+        networks have a station of the same code
     """
     spans, index = periods(mainshock), index_recordings(waveforms)
     known = None if inventory is None else read_inventory(inventory)
     catalogue, index = shared_networks(read_picks(picks, pickless=True), index)
     pairs = _pairs(catalogue, _places(catalogue, index, known), known, predict)
     chosen = one_instrument(index, pairs, instrument)
+    check_networks(chosen, pairs)
     read = lru_cache(maxsize=6)(read_stretches)
     stations = {code: Station(recordings, read, known) for code, recordings in chosen.items()}
     lengths, about = (seconds_after_p, seconds_after_s), _attributes(known, chosen)
-    columns = ["receiver_location_code", "clipped", *(name for name in pairs if name not in PICK_COLUMNS)]
-    report = write_layout(output, _offers(pairs, stations, lengths), spans, columns, **about)
     events = catalogue if predict is None else pairs
     quiet = named(noise_pairs(events, chosen, spans, _length(NOISE_S_P, lengths) / SAMPLING_RATE))
-    _write_noise(Path(output) / NOISE_FOLDER, _offers(quiet, stations, lengths), spans, len(quiet), about)
-    return report
+    noise = lambda folder: _write_noise(Path(output), folder, _offers(quiet, stations, lengths), spans, quiet, about)
+    columns = ["receiver_location_code", "clipped", *(name for name in pairs if name not in PICK_COLUMNS)]
+    return write_layout(output, _offers(pairs, stations, lengths), spans, columns, noise, **about)
 
 
-def _write_noise(folder, offers, spans, number, about):
-    """Write the noise windows, or remove those of an earlier run where there are none."""
+def _write_noise(output, folder, offers, spans, quiet, about):
+    """Write the noise windows in a folder that goes to the output, and remove those of an earlier run there."""
     rule = f"no pick or origin from {QUIET_BEFORE:g} s before to {QUIET_AFTER:g} s after a window"
-    if number == 0 or write_layout(folder, offers, spans, ["receiver_location_code"], noise=rule, **about).written == 0:
-        shutil.rmtree(folder, ignore_errors=True)
+    new, old = folder / NOISE_FOLDER, output / NOISE_FOLDER
+    if quiet.empty or not write_layout(new, offers, spans, ["receiver_location_code"], noise=rule, **about).written:
+        shutil.rmtree(new, ignore_errors=True)
+    if old.exists():
+        shutil.rmtree(old.rename(folder / f".{NOISE_FOLDER}"))
 
 
 def _places(pairs, index, inventory):
@@ -93,14 +98,15 @@ def _places(pairs, index, inventory):
 
 def _pairs(catalogue, places, inventory, predict):
     """The pairs that are offered, sorted by station and P time, with all that is known of source and receiver."""
-    if predict is not None:
-        pairs = predict_arrivals(catalogue, places, predict)
-    else:
-        pairs = catalogue[catalogue["station"] != ""]
-        if inventory is not None:
-            pairs = pairs.drop(columns=PLACE, errors="ignore").merge(places, on=["network", "station"], how="left")
-    if pairs.empty:
+    if not (catalogue["station"] != "").any() and predict is None:
         raise ForeshapError("There is no P or S pick: give picks with the phase hints P and S, or predict them.")
+    recorded = places[["network", "station"]]
+    picked = catalogue.merge(recorded)["event_id"]
+    pairs = everywhere(catalogue, catalogue[~catalogue["event_id"].isin(picked)], recorded)
+    if predict is not None:
+        pairs = predict_arrivals(pairs, places, predict)
+    elif inventory is not None:
+        pairs = pairs.drop(columns=PLACE, errors="ignore").merge(places, on=["network", "station"], how="left")
     if "source_origin_time" in pairs:
         origin = utc_times(pairs["source_origin_time"])
         travel = {f"{n}_travel_sec": (pairs[f"{n}_time"] - origin).dt.total_seconds() for n in "ps"}

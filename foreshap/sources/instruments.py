@@ -48,13 +48,34 @@ def one_instrument(index, pairs, pattern):
     pattern: str, of the instruments that may be used, like "00.HH" or "*.HH"
 
     returns: dict, (network, station) -> DataFrame
+    raises: ForeshapError where there is none
     """
     matching, chosen = index[[fnmatch(name, pattern) for name in index["instrument"]]], {}
+    if matching.empty:
+        names = ", ".join(sorted(index["instrument"].unique()))
+        raise ForeshapError(f"No recording is of an instrument {pattern}: choose from {names}, or like *.HH.")
     for (network, station), recordings in matching.groupby(["network", "station"]):
         times = nanoseconds(pairs.loc[(pairs["network"] == network) & (pairs["station"] == station), "p_time"])
         groups = [group for _, group in recordings.groupby("instrument")]
         chosen[network, station] = max(groups, key=lambda group: _preference(group, times))
     return chosen
+
+
+def check_networks(chosen, pairs):
+    """Raise ForeshapError where recorded and picked stations of two networks share a code, and so their files' names.
+
+    chosen: dict of one_instrument()
+    pairs: DataFrame of read_picks()
+    """
+    networks = {}
+    for network, station in dict.fromkeys(zip(pairs["network"], pairs["station"])):
+        if (network, station) in chosen:
+            networks.setdefault(station, []).append(network)
+        if len(networks.get(station, ())) > 1:
+            raise ForeshapError(
+                f"{station} is a station of the networks {' and '.join(networks[station])}, and files are named after "
+                "the station alone: give the picks or the recordings of one network, the others in another import."
+            )
 
 
 def _preference(recordings, times):
