@@ -170,6 +170,16 @@ def test_stations_of_one_code_are_imported_one_network_at_a_time(tmp_path):
     assert from_continuous(tmp_path / "in", tmp_path / "one.xml", tmp_path / "out", MAINSHOCK).written == 1
 
 
+def test_a_date_is_no_time_of_a_pick_and_shifted_columns_are_refused(tmp_path):
+    lines = ["event_id,network,station,p_time,s_time", "a,NA,TST,2020,2020-01-01", "b,NA,TST,20200101T000140,"]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    found = read_picks(tmp_path / "a.csv").set_index("event_id")
+    assert found["s_time"].isna().all() and found["p_time"].isna().to_dict() == {"a": True, "b": False}
+    (tmp_path / "a.csv").write_text("\n".join([lines[0], lines[1] + ","]))
+    with pytest.raises(ForeshapError, match="more fields than its first line"):
+        read_picks(tmp_path / "a.csv")
+
+
 def test_a_pick_without_a_station_is_refused(tmp_path):
     as_csv(tmp_path / "a.csv", read_picks(hyp(tmp_path / "a.hyp", EVENTS)).assign(station=["TST", None, "TST"]))
     with pytest.raises(ForeshapError, match=r"a\.csv holds a pick without a station code"):
