@@ -164,7 +164,7 @@ def test_stations_of_one_code_are_imported_one_network_at_a_time(tmp_path):
     records(tmp_path / "in", "TST", "TWO", network="NA")
     one, other = EVENTS[0], event("b", 400, ("P", 405, "TST"), ("S", 409, "TST"), network="XX")
     quakeml.Catalog([one, other]).write(str(tmp_path / "both.xml"), format="QUAKEML")
-    quakeml.Catalog([one]).write(str(tmp_path / "one.xml"), format="QUAKEML")
+    quakeml.Catalog([one, event("c", 300)]).write(str(tmp_path / "one.xml"), format="QUAKEML")
     with pytest.raises(ForeshapError, match="TST is a station of the networks NA and XX.* give the picks"):
         from_continuous(tmp_path / "in", tmp_path / "both.xml", tmp_path / "out", MAINSHOCK)
     assert from_continuous(tmp_path / "in", tmp_path / "one.xml", tmp_path / "out", MAINSHOCK).written == 1

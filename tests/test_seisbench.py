@@ -311,8 +311,10 @@ def test_stations_are_selected_and_one_instrument_serves_each(tmp_path):
     assert reasons(report) == dict.fromkeys(others, "another instrument")
     report = from_seisbench(tmp_path, tmp_path / "hn", MAINSHOCK, "IV.NRCA", instrument="00.HN")
     assert report.written == 3 and len(report.rejected) == 2
-    report = from_seisbench(tmp_path, tmp_path / "all", MAINSHOCK)
-    assert report.written == 2 + 3 + 3 and len(read_table(tmp_path / "all", "MMO1", "pre")) == 3
+    with pytest.raises(ForeshapError, match=r"NRCA is a station of the networks XX and IV.*stations="):
+        from_seisbench(tmp_path, tmp_path / "all", MAINSHOCK)
+    report = from_seisbench(tmp_path, tmp_path / "all", MAINSHOCK, ["IV.NRCA", "MMO1"])
+    assert report.written == 2 + 3 and len(read_table(tmp_path / "all", "MMO1", "pre")) == 3
     with pytest.raises(ForeshapError, match="no trace of .*NONE"):
         from_seisbench(tmp_path, tmp_path / "none", MAINSHOCK, ["NONE"])
     assert not (tmp_path / "none").exists()

@@ -65,7 +65,8 @@ def from_continuous(
     catalogue, index = shared_networks(read_picks(picks, pickless=True), index)
     pairs = _pairs(catalogue, _places(catalogue, index, known), known, predict)
     chosen = one_instrument(index, pairs, instrument)
-    check_networks(chosen, pairs)
+    offered = pairs.loc[pairs["p_time"].notna(), ["network", "station"]].itertuples(index=False, name=None)
+    check_networks((code for code in offered if code in chosen), "give the picks or the recordings of one network")
     read = lru_cache(maxsize=6)(read_stretches)
     stations = {code: Station(recordings, read, known) for code, recordings in chosen.items()}
     lengths, about = (seconds_after_p, seconds_after_s), _attributes(known, chosen)

@@ -61,21 +61,20 @@ def one_instrument(index, pairs, pattern):
     return chosen
 
 
-def check_networks(chosen, pairs):
-    """Raise ForeshapError where recorded and picked stations of two networks share a code, and so their files' names.
+def check_networks(stations, choice):
+    """Raise ForeshapError where stations of two networks share a code, and so their files' names.
 
-    chosen: dict of one_instrument()
-    pairs: DataFrame of read_picks()
+    stations: iterable of (network, station)
+    choice: str, how to choose one
     """
     networks = {}
-    for network, station in dict.fromkeys(zip(pairs["network"], pairs["station"])):
-        if (network, station) in chosen:
-            networks.setdefault(station, []).append(network)
-        if len(networks.get(station, ())) > 1:
-            raise ForeshapError(
-                f"{station} is a station of the networks {' and '.join(networks[station])}, and files are named after "
-                "the station alone: give the picks or the recordings of one network, the others in another import."
-            )
+    for network, station in dict.fromkeys(stations):
+        networks.setdefault(station, []).append(network)
+    if shared := [station for station, codes in networks.items() if len(codes) > 1]:
+        raise ForeshapError(
+            f"{shared[0]} is a station of the networks {' and '.join(networks[shared[0]])}, and files are named after "
+            f"the station alone: {choice}, and import the others into another folder."
+        )
 
 
 def _preference(recordings, times):

@@ -30,6 +30,7 @@ from ..waveforms import (
     write_trace,
 )
 from .continuous import MARGIN
+from .instruments import check_networks
 from .layout import Imported, Offer, trace_name, write_layout
 from .resampling import FILTER, resampled
 
@@ -89,6 +90,8 @@ def from_seisbench(
         paths = {chunk: folder / f"waveforms{chunk}.hdf5" for chunk in _chunks(folder)}
         files = {chunk: stack.enter_context(open_waveforms(path)) for chunk, path in paths.items()}
         rows, plan = _judged(*_selected(folder, files, stations), spans, instrument)
+        usable = rows.loc[plan["reason"] == "", ["network_code", "receiver_name"]]
+        check_networks(usable.itertuples(index=False, name=None), 'name one, like stations=["IV.NRCA"]')
         window = partial(_window, seconds_after_p=seconds_after_p, seconds_after_s=seconds_after_s)
         offers = _offers(rows, plan, files, window)
         marked = [] if (plan["rate"] == SAMPLING_RATE).all() else ["clipped"]
