@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .waveforms import SECONDS_BEFORE_P
+
 SAMPLES = 4  # in a row at the largest or smallest value
 NOISES = 10.0  # standard deviations of the noise before P that this value must reach
 VALUES = 500  # steps of the record that it must reach: the crest of a wave of fewer may stay on one value
@@ -27,6 +29,22 @@ def clipped(windows, noise, edges):
             if height >= NOISES * before.std():
                 found[event] |= _held(windows[event, component], edge[event, component], height)
     return found
+
+
+def as_recorded(samples, rate):
+    """What the counts of one component say before anything is done to them.
+
+    samples: array (n,) [counts], P at 5 s
+    rate: float [Hz]
+
+    returns: "flat" where they are all the same, "clipped", or ""
+    """
+    edges, before = np.array([samples.min(), samples.max()], float), samples[: round(SECONDS_BEFORE_P * rate)]
+    if edges[0] == edges[1]:
+        return "flat"
+    with np.errstate(invalid="ignore"):  # not finite: that has a reason of its own
+        found = clipped(samples[None, None].astype(float), [before[None]], edges[:, None, None])
+    return "clipped" if found[0] else ""
 
 
 def _held(samples, edge, height):

@@ -49,7 +49,7 @@ REASONS = {  # why a trace is not used: what it means
     "samples can't be read: the file is damaged here": "a damaged chunk, one above 64 MiB, or an unknown compression",
     "samples not finite": "NaN, infinite or beyond 1e15 in the variant's window: no seismometer gives them",
     "window longer than the trace": "the variant's window begins before or ends after the trace",
-    "component flat": "a component is constant in the variant's window",
+    "component flat": "a component is constant in the variant's window, or was before it was changed",
     "no waveform of this station": "a pick of a station without any recording",
     "no waveform at this time": "nothing was recorded at the time of the window",
     "gap inside the window": "samples are missing inside the window",

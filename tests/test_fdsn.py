@@ -458,7 +458,8 @@ def test_the_store_becomes_the_layout(quiet, tmp_path):
     archive, query = quiet
     fetched(tmp_path / "s", query)
     report = from_continuous(tmp_path / "s/waveforms", tmp_path / "s/picks.xml", tmp_path / "out", query.periods)
-    assert report.written == 7 == compare(tmp_path / "out", archive.stream, "NRCA") and report.rejected.empty
+    assert report.written == 7 == compare(tmp_path / "out", archive.stream, "NRCA")
+    assert report.rejected[["trace_name", "reason"]].to_numpy().tolist() == [["NRCA.IV.d_EV", "P missing"]]
     assert [len(read_table(tmp_path / "out", "NRCA", period)) for period in PERIODS] == [3, 4]
 
 

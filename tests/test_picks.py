@@ -146,6 +146,40 @@ def test_a_blank_network_is_that_of_the_recordings(tmp_path):
         from_continuous(tmp_path / "in", tmp_path / "a.hyp", tmp_path / "out", MAINSHOCK)
 
 
+def test_an_event_that_no_recorded_station_picked_is_offered_at_each(tmp_path):
+    elsewhere = event("d", 500, ("P", 505, "ELSE"), ("S", 509, "ELSE"))
+    quakeml.Catalog([EVENTS[1], event("c", 300), elsewhere]).write(str(tmp_path / "a.xml"), format="QUAKEML")
+    records(tmp_path / "in", "TST", "TWO")
+    as_csv(tmp_path / "a.csv", read_picks(tmp_path / "a.xml", pickless=True).assign(cluster=7))
+    report = from_continuous(tmp_path / "in", tmp_path / "a.csv", tmp_path / "out", MAINSHOCK)
+    assert pd.read_csv(tmp_path / "out/TST_post_attributes.csv", dtype=str)["cluster"].tolist() == ["7"]
+    report = from_continuous(tmp_path / "in", tmp_path / "a.xml", tmp_path / "out", MAINSHOCK)
+    expected = {f"{station}.NA.{name}_EV": "P missing" for station in ("TST", "TWO") for name in "cd"}
+    expected["ELSE.NA.d_EV"] = "no waveform of this station"
+    assert report.written == 1 and dict(zip(report.rejected["trace_name"], report.rejected["reason"])) == expected
+
+
+def test_stations_of_one_code_are_imported_one_network_at_a_time(tmp_path):
+    records(tmp_path / "in", "TST", network="XX")
+    records(tmp_path / "in", "TST", "TWO", network="NA")
+    one, other = EVENTS[0], event("b", 400, ("P", 405, "TST"), ("S", 409, "TST"), network="XX")
+    quakeml.Catalog([one, other]).write(str(tmp_path / "both.xml"), format="QUAKEML")
+    quakeml.Catalog([one, event("c", 300)]).write(str(tmp_path / "one.xml"), format="QUAKEML")
+    with pytest.raises(ForeshapError, match="TST is a station of the networks NA and XX.* give the picks"):
+        from_continuous(tmp_path / "in", tmp_path / "both.xml", tmp_path / "out", MAINSHOCK)
+    assert from_continuous(tmp_path / "in", tmp_path / "one.xml", tmp_path / "out", MAINSHOCK).written == 1
+
+
+def test_a_date_is_no_time_of_a_pick_and_shifted_columns_are_refused(tmp_path):
+    lines = ["event_id,network,station,p_time,s_time", "a,NA,TST,2020,2020-01-01", "b,NA,TST,20200101T000140,"]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    found = read_picks(tmp_path / "a.csv").set_index("event_id")
+    assert found["s_time"].isna().all() and found["p_time"].isna().to_dict() == {"a": True, "b": False}
+    (tmp_path / "a.csv").write_text("\n".join([lines[0], lines[1] + ","]))
+    with pytest.raises(ForeshapError, match="more fields than its first line"):
+        read_picks(tmp_path / "a.csv")
+
+
 def test_a_pick_without_a_station_is_refused(tmp_path):
     as_csv(tmp_path / "a.csv", read_picks(hyp(tmp_path / "a.hyp", EVENTS)).assign(station=["TST", None, "TST"]))
     with pytest.raises(ForeshapError, match=r"a\.csv holds a pick without a station code"):
@@ -245,7 +279,7 @@ def test_nothing_is_predicted_unless_asked_for(tmp_path):
     quakeml.Catalog(list(events)).write(str(tmp_path / "a.xml"), format="QUAKEML")
     records(tmp_path / "in", "TST")
     report = from_continuous(tmp_path / "in", tmp_path / "a.xml", tmp_path / "out", MAINSHOCK)
-    assert report.written == 0 and list(report.rejected["reason"]) == ["S-P missing"]
+    assert report.written == 0 and list(report.rejected["reason"]) == ["S-P missing", "P missing"]
     assert "p_predicted" not in pd.read_csv(tmp_path / "out/TST_pre_attributes.csv")
     where = {"receiver_latitude": -20.6, "receiver_longitude": -70.0, "receiver_elevation_m": 900.0}
     pairs = read_picks(tmp_path / "a.xml", pickless=True).assign(**where)

@@ -12,6 +12,7 @@ import pytest
 from obspy.core.inventory import Channel, Inventory, Network, Response, Site, Station
 
 import foreshap
+from foreshap.clipping import flagged
 from foreshap.files import ForeshapError
 from foreshap.sources import from_continuous
 from foreshap.sources.noise import QUIET_AFTER, QUIET_BEFORE
@@ -288,6 +289,37 @@ def test_components_are_turned_to_true_directions(tmp_path):
     assert attributes["orientation"] == "true east, north, up"
 
 
+@pytest.mark.parametrize("rate, removed", [(50, False), (200, False), (100, True)])
+def test_clipped_and_flat_recordings_are_known_by_their_counts(tmp_path, rate, removed):
+    rng, times = np.random.default_rng(0), np.arange(120 * rate) / rate
+    after = np.maximum(times - 50, 0)
+    wave = 3e6 * np.exp(-after / 4) * np.sin(2 * np.pi * 2.3 * after) + rng.normal(0, 300, len(times))
+    east = np.clip(wave, -1e6, 1e6)
+    options = {"inventory": stationxml(tmp_path / "s.xml", "flat", rate)} if removed else {}
+    pairs = ("quiet", 20, 22), ("loud", 50, 52)
+    for first, reasons in ((east, []), (0 * east + 1234, ["component flat"] * 2)):
+        parts = {"HHE": first, "HHN": wave, "HHZ": wave}
+        write(tmp_path / "in/x.mseed", *(trace(c, part.astype(np.int32), 0, rate) for c, part in parts.items()))
+        report, _, table, _ = imported(tmp_path, *pairs, **options)
+        assert list(report.rejected["reason"]) == reasons
+        assert flagged(table).tolist() == [False, True][: report.written]
+    with pytest.raises(ForeshapError, match="No trace"):
+        foreshap.preprocess(tmp_path / "out", tmp_path)
+
+
+@pytest.mark.parametrize("rate", [99.99, 99.999, 100.002])
+def test_a_rate_near_100_hz_is_another_rate(tmp_path, rate):
+    wave = lambda times: 1e6 * np.sin(2 * np.pi * 17 * times)
+    samples = np.rint(wave(np.arange(60_000) / rate)).astype(np.int32)
+    parts = [trace(f"HH{c}", samples, 0, rate) for c in "ENZ"]
+    rate = obspy.read(str(write(tmp_path / "in/x.mseed", *parts)))[0].stats.sampling_rate  # as the file can hold it
+    samples = np.rint(wave(np.arange(60_000) / rate)).astype(np.int32)
+    write(tmp_path / "in/x.mseed", *(trace(f"HH{c}", samples, 0, rate) for c in "ENZ"))
+    _, traces, table, _ = imported(tmp_path, ("a", 500, 502))
+    times = obspy.UTCDateTime(table["trace_start_time"].iloc[0]) - START + np.arange(2600) / 100
+    assert np.abs(traces["TST.NA.a_EV"] - wave(times)).max() < 2e-4 * 1e6
+
+
 def test_without_a_response_for_the_time_a_trace_is_rejected(tmp_path):
     write(tmp_path / "in/x.mseed", *(trace(f"HH{c}", counts(n)) for n, c in enumerate("ENZ")))
     inventory = stationxml(tmp_path / "s.xml", "flat", 100, since=START + 86400)
@@ -337,3 +369,28 @@ def test_noise_windows_hold_no_event_and_are_the_recorded_samples(tmp_path):
     imported(tmp_path, *[(f"e{p}", p, p + 1) for p in range(30, 3531, 100)], mainshock=str(START + 1800))
     assert not noise.exists()
     assert [file.name for file in (tmp_path / "out").iterdir() if "noise" in file.name] == []
+
+
+def test_events_and_noise_are_of_one_run(tmp_path):
+    parts = [trace(f"HH{c}", counts(n, 1800)) for n, c in enumerate("ENZ")]
+    for station in ("TST", "TWO"):
+        for part in parts:
+            part.stats.station = station
+        write(tmp_path / f"in/{station}.mseed", *parts)
+    table = pd.read_csv(picks(tmp_path / "a.csv", ("a", 300, 303), ("b", 1200, 1203)))
+    busy = pd.read_csv(picks(tmp_path / "a.csv", *[(f"e{p}", p, p + 1) for p in range(30, 1751, 100)]))
+    table = pd.concat([table, table.assign(station="TWO")])
+    run = lambda pairs, **options: (
+        pairs.to_csv(tmp_path / "a.csv")
+        or from_continuous(tmp_path / "in", tmp_path / "a.csv", tmp_path / "out", str(START + 600), **options)
+    )
+    content = lambda: {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    run(table)
+    before = content()
+    with pytest.raises(ForeshapError, match=r"instrument HH: choose from \.HH"):
+        run(table, instrument="HH")
+    assert content() == before
+    run(pd.concat([table, busy.assign(station="TWO")]))
+    assert foreshap.waveforms.stations(tmp_path / "out") == ["TST", "TWO"]
+    assert foreshap.waveforms.stations(tmp_path / "out/noise") == ["TST"]
+    assert not [path for path in (tmp_path / "out").rglob(".*")]

@@ -10,6 +10,7 @@ import pytest
 from scipy.signal import resample
 
 import foreshap
+from foreshap.clipping import flagged
 from foreshap.files import ForeshapError
 from foreshap.periods import periods
 from foreshap.sources import from_seisbench, to_seisbench
@@ -176,6 +177,18 @@ def test_other_rates_agree_with_fourier_resampling(tmp_path, rate, top):
     assert table["p_s_diff_sec"]["a"] == pytest.approx(8)
 
 
+def test_clipped_and_flat_recordings_are_known_by_their_counts(tmp_path):
+    after = np.maximum(np.arange(6000) / 50 - 40, 0)
+    wave = noise(1) / 1000 + 3e6 * np.exp(-after / 4) * np.sin(2 * np.pi * 2.3 * after)
+    flat = np.where([[True], [False], [False]], 7, wave)
+    data = {"loud": wave, "over": np.clip(wave, -1e6, 1e6), "flat": flat}
+    write(tmp_path, [row(name, source_id=name) for name in data], data, sampling_rate=50)
+    report = from_seisbench(tmp_path, tmp_path / "out", MAINSHOCK)
+    assert reasons(report) == {"NRCA.IV.flat_EV": "component flat"}
+    table = traces(tmp_path / "out")[1]
+    assert dict(zip(table.index, flagged(table))) == {"loud": False, "over": True}
+
+
 def test_the_earliest_arrivals_count_and_a_trace_goes_as_far_as_its_recording(tmp_path):
     picks = {"trace_p_arrival_sample": np.nan, "trace_Pn_arrival_sample": 600.4, "trace_Pg_arrival_sample": 650}
     picks |= {"trace_Sg_arrival_sample": 2600, "trace_Sn_arrival_sample": 2500.4, "trace_pP_arrival_sample": 1}
@@ -276,7 +289,7 @@ def test_a_damaged_block_costs_its_own_traces_alone(tmp_path):
 def test_declared_samples_that_are_not_there_are_not_read(tmp_path):
     write(tmp_path / "in", [row("huge", p=10**9, s=2 * 10**12, source_id="1")], {}, sampling_rate=1000)
     with h5py.File(tmp_path / "in/waveforms.hdf5", "a") as file:
-        file.create_dataset("data/huge", (3, 10**13), np.int16, chunks=(3, 10**6))
+        file.create_dataset("data/huge", (3, 10**13), np.int16, chunks=(3, 10**6))[:, 10**9] = 1
     report = from_seisbench(tmp_path / "in", tmp_path / "out", MAINSHOCK, seconds_after_s=0)
     assert report.written == 1 and traces(tmp_path / "out")[0]["1"].shape == (3, 360_500)
 
@@ -298,8 +311,10 @@ def test_stations_are_selected_and_one_instrument_serves_each(tmp_path):
     assert reasons(report) == dict.fromkeys(others, "another instrument")
     report = from_seisbench(tmp_path, tmp_path / "hn", MAINSHOCK, "IV.NRCA", instrument="00.HN")
     assert report.written == 3 and len(report.rejected) == 2
-    report = from_seisbench(tmp_path, tmp_path / "all", MAINSHOCK)
-    assert report.written == 2 + 3 + 3 and len(read_table(tmp_path / "all", "MMO1", "pre")) == 3
+    with pytest.raises(ForeshapError, match=r"NRCA is a station of the networks XX and IV.*stations="):
+        from_seisbench(tmp_path, tmp_path / "all", MAINSHOCK)
+    report = from_seisbench(tmp_path, tmp_path / "all", MAINSHOCK, ["IV.NRCA", "MMO1"])
+    assert report.written == 2 + 3 and len(read_table(tmp_path / "all", "MMO1", "pre")) == 3
     with pytest.raises(ForeshapError, match="no trace of .*NONE"):
         from_seisbench(tmp_path, tmp_path / "none", MAINSHOCK, ["NONE"])
     assert not (tmp_path / "none").exists()

@@ -85,7 +85,7 @@ def test_samples_are_the_recorded_ones(tmp_path, p, first):
     np.testing.assert_array_equal(samples, expected)
     assert table["trace_start_time"][0] == str(START + first / 100)
     assert abs((event_times(table)[0] - pd.Timestamp(str(START + p))).total_seconds()) <= 0.005
-    assert list(table) == [*COLUMNS, "receiver_location_code", "snr"]
+    assert list(table) == [*COLUMNS, "receiver_location_code", "clipped", "snr"]
     assert table["snr"][0] == 4.5 and table["p_s_diff_sec"][0] == 12
     assert ",NA,TST,HH," in (tmp_path / "out/TST_pre_attributes.csv").read_text() and table["source_id"][0] == "007"
 
@@ -125,6 +125,7 @@ def test_each_pair_that_cannot_be_cut_has_its_reason(tmp_path):
         "never": (5000, 5002, "no waveform at this time"),
         "swapped": (100, 99, "S-P zero or negative"),
         "same": (100, 100, "S-P zero or negative"),
+        "long": (100, 1101, "S-P longer than 1000 s"),
         "no_p": (None, 99, "P missing"),
         "no_s": (99, None, "S-P missing"),
     }
@@ -139,7 +140,7 @@ def test_each_pair_that_cannot_be_cut_has_its_reason(tmp_path):
     assert list(layout(tmp_path / "out")[0]) == ["TST.NA.good_EV"]
     elsewhere = picks_csv(tmp_path / "p.csv", ("x", 100, 102), station="ELSE")
     report = from_continuous(tmp_path / "in", elsewhere, tmp_path / "else", MAINSHOCK)
-    assert report.written == 0 and list(report.rejected["reason"]) == ["no waveform of this station"]
+    assert report.written == 0 and list(report.rejected["reason"]) == ["no waveform of this station", "P missing"]
 
 
 def test_a_window_that_just_fits_is_written(tmp_path):

@@ -11,12 +11,12 @@ from tqdm.auto import tqdm
 
 from ..files import ForeshapError
 from ..periods import periods
-from ..waveforms import SAMPLING_RATE, SECONDS_BEFORE_P
-from .instruments import one_instrument, shared_networks
+from ..waveforms import LONGEST_S_P, SAMPLING_RATE, SECONDS_BEFORE_P
+from .instruments import check_networks, one_instrument, shared_networks
 from .layout import Offer, write_layout
 from .noise import NOISE_S_P, QUIET_AFTER, QUIET_BEFORE, noise_pairs
 from .picks import PICK_COLUMNS, PLACE, named, read_picks, utc_times
-from .predictions import predict_arrivals
+from .predictions import everywhere, predict_arrivals
 from .recordings import Station, index_recordings, read_stretches
 from .responses import CORNERS, WATER_LEVEL, Unusable, read_inventory, station_places
 
@@ -34,7 +34,8 @@ def from_continuous(
     must agree. With StationXML the response is removed: ground velocity in nm/s between 0.2 Hz and 0.8 of the
     Nyquist frequency (cosine flanks from 0.1 Hz and to 0.95), water level 60 dB, from 30 s more on each side than
     the window, at least 10 s, that are tapered; then components are turned to true east, north and up. Without,
-    counts, and channels 1 and 2 are taken as north and east. A damaged record is a gap or has its own reason.
+    counts, and channels 1 and 2 are taken as north and east. A damaged record is a gap or has its own reason. What is
+    resampled or becomes ground velocity is judged by the counts before: `clipped` is 1 where they were clipped.
 
     The noise windows hold no pick of the station and no origin time of the catalogue from 120 s before to 5 s after
     them; at most as many as a station has events of that class; their S-P time of 1 s has no meaning. Where there
@@ -51,33 +52,39 @@ def from_continuous(
         one is chosen a station: seismometers first, then the one that covers most picks, then the
         rate nearest to 100 Hz; the tables say which (receiver_location_code, receiver_type)
     inventory: str or Path of StationXML, or None
-    predict: None, then events without both picks are rejected; or what predict_arrivals() takes: a velocity or the
-        name of a TauPy model, then arrivals nobody picked are predicted, and marked in p_predicted, s_predicted
+    predict: None, then events without both picks are rejected, those that no station picked at each of them; or what
+        predict_arrivals() takes: a velocity or the name of a TauPy model, then arrivals nobody picked are predicted,
+        and marked in p_predicted, s_predicted
 
     returns: Imported, of the events alone
-    raises: ForeshapError where no recording or no pick can be read
+    raises: ForeshapError where no recording or no pick can be read, no instrument is like the one wanted, or two
+        networks have a station of the same code
     """
     spans, index = periods(mainshock), index_recordings(waveforms)
     known = None if inventory is None else read_inventory(inventory)
     catalogue, index = shared_networks(read_picks(picks, pickless=True), index)
     pairs = _pairs(catalogue, _places(catalogue, index, known), known, predict)
     chosen = one_instrument(index, pairs, instrument)
+    offered = pairs.loc[pairs["p_time"].notna(), ["network", "station"]].itertuples(index=False, name=None)
+    check_networks((code for code in offered if code in chosen), "give the picks or the recordings of one network")
     read = lru_cache(maxsize=6)(read_stretches)
     stations = {code: Station(recordings, read, known) for code, recordings in chosen.items()}
     lengths, about = (seconds_after_p, seconds_after_s), _attributes(known, chosen)
-    columns = ["receiver_location_code", *(name for name in pairs if name not in PICK_COLUMNS)]
-    report = write_layout(output, _offers(pairs, stations, lengths), spans, columns, **about)
     events = catalogue if predict is None else pairs
     quiet = named(noise_pairs(events, chosen, spans, _length(NOISE_S_P, lengths) / SAMPLING_RATE))
-    _write_noise(Path(output) / NOISE_FOLDER, _offers(quiet, stations, lengths), spans, len(quiet), about)
-    return report
+    noise = lambda folder: _write_noise(Path(output), folder, _offers(quiet, stations, lengths), spans, quiet, about)
+    columns = ["receiver_location_code", "clipped", *(name for name in pairs if name not in PICK_COLUMNS)]
+    return write_layout(output, _offers(pairs, stations, lengths), spans, columns, noise, **about)
 
 
-def _write_noise(folder, offers, spans, number, about):
-    """Write the noise windows, or remove those of an earlier run where there are none."""
+def _write_noise(output, folder, offers, spans, quiet, about):
+    """Write the noise windows in a folder that goes to the output, and remove those of an earlier run there."""
     rule = f"no pick or origin from {QUIET_BEFORE:g} s before to {QUIET_AFTER:g} s after a window"
-    if number == 0 or write_layout(folder, offers, spans, ["receiver_location_code"], noise=rule, **about).written == 0:
-        shutil.rmtree(folder, ignore_errors=True)
+    new, old = folder / NOISE_FOLDER, output / NOISE_FOLDER
+    if quiet.empty or not write_layout(new, offers, spans, ["receiver_location_code"], noise=rule, **about).written:
+        shutil.rmtree(new, ignore_errors=True)
+    if old.exists():
+        shutil.rmtree(old.rename(folder / f".{NOISE_FOLDER}"))
 
 
 def _places(pairs, index, inventory):
@@ -92,14 +99,15 @@ def _places(pairs, index, inventory):
 
 def _pairs(catalogue, places, inventory, predict):
     """The pairs that are offered, sorted by station and P time, with all that is known of source and receiver."""
-    if predict is not None:
-        pairs = predict_arrivals(catalogue, places, predict)
-    else:
-        pairs = catalogue[catalogue["station"] != ""]
-        if inventory is not None:
-            pairs = pairs.drop(columns=PLACE, errors="ignore").merge(places, on=["network", "station"], how="left")
-    if pairs.empty:
+    if not (catalogue["station"] != "").any() and predict is None:
         raise ForeshapError("There is no P or S pick: give picks with the phase hints P and S, or predict them.")
+    recorded = places[["network", "station"]]
+    picked = catalogue.merge(recorded)["event_id"]
+    pairs = everywhere(catalogue, catalogue[~catalogue["event_id"].isin(picked)], recorded)
+    if predict is not None:
+        pairs = predict_arrivals(pairs, places, predict)
+    elif inventory is not None:
+        pairs = pairs.drop(columns=PLACE, errors="ignore").merge(places, on=["network", "station"], how="left")
     if "source_origin_time" in pairs:
         origin = utc_times(pairs["source_origin_time"])
         travel = {f"{n}_travel_sec": (pairs[f"{n}_time"] - origin).dt.total_seconds() for n in "ps"}
@@ -129,22 +137,25 @@ def _offers(pairs, stations, lengths):
         }  # fmt: skip
         station = stations.get((pair["network"], pair["station"]))
         try:
-            samples, start = _cut(pair, station, lengths)
+            samples, start, at_edge = _cut(pair, station, lengths)
         except Unusable as reason:
             yield Offer(row, None, str(reason))
         else:
-            where = {"receiver_location_code": station.location, "receiver_type": station.kind}
-            yield Offer(row | where | {"trace_start_time": str(obspy.UTCDateTime(ns=int(start)))}, samples)
+            about = {"receiver_location_code": station.location, "receiver_type": station.kind}
+            about |= {"trace_start_time": str(obspy.UTCDateTime(ns=int(start)))} | ({"clipped": 1} if at_edge else {})
+            yield Offer(row | about, samples)
 
 
 def _cut(pair, station, lengths):
-    """Samples (3, n) of a pair and the first one's time [ns]; raises Unusable."""
+    """What Station.window() gives of a pair; raises Unusable."""
     for phase, reason in (("p_time", "P missing"), ("s_time", "S-P missing")):
         if pd.isna(pair[phase]):
             raise Unusable(reason)
     s_p = (pair["s_time"] - pair["p_time"]).total_seconds()
     if s_p <= 0:
         raise Unusable("S-P zero or negative")
+    if s_p > LONGEST_S_P:
+        raise Unusable("S-P longer than 1000 s")
     if station is None:
         raise Unusable("no waveform of this station")
     return station.window(pair["p_time"].value - round(SECONDS_BEFORE_P * 1e9), _length(s_p, lengths))

@@ -48,13 +48,33 @@ def one_instrument(index, pairs, pattern):
     pattern: str, of the instruments that may be used, like "00.HH" or "*.HH"
 
     returns: dict, (network, station) -> DataFrame
+    raises: ForeshapError where there is none
     """
     matching, chosen = index[[fnmatch(name, pattern) for name in index["instrument"]]], {}
+    if matching.empty:
+        names = ", ".join(sorted(index["instrument"].unique()))
+        raise ForeshapError(f"No recording is of an instrument {pattern}: choose from {names}, or like *.HH.")
     for (network, station), recordings in matching.groupby(["network", "station"]):
         times = nanoseconds(pairs.loc[(pairs["network"] == network) & (pairs["station"] == station), "p_time"])
         groups = [group for _, group in recordings.groupby("instrument")]
         chosen[network, station] = max(groups, key=lambda group: _preference(group, times))
     return chosen
+
+
+def check_networks(stations, choice):
+    """Raise ForeshapError where stations of two networks share a code, and so their files' names.
+
+    stations: iterable of (network, station)
+    choice: str, how to choose one
+    """
+    networks = {}
+    for network, station in dict.fromkeys(stations):
+        networks.setdefault(station, []).append(network)
+    if shared := [station for station, codes in networks.items() if len(codes) > 1]:
+        raise ForeshapError(
+            f"{shared[0]} is a station of the networks {' and '.join(networks[shared[0]])}, and files are named after "
+            f"the station alone: {choice}, and import the others into another folder."
+        )
 
 
 def _preference(recordings, times):

@@ -56,19 +56,20 @@ def trace_name(station, network, source_id):
     return f"{station}.{network}.{source_id}_EV".replace("/", "_")
 
 
-def write_layout(output, offers, spans, columns=(), **attributes):
+def write_layout(output, offers, spans, columns=(), beside=None, **attributes):
     """Write what a source offers in the waveform layout, in a stream; the files take their names when all are whole.
 
     output: str or Path, folder; import_rejected.csv is written there too
     offers: iterable of Offer; those of one station together are fastest
     spans: Periods, or None where the source says each trace's class
     columns: sequence of str, columns of the tables beyond waveforms.COLUMNS
+    beside: function (folder), or None; what it writes there takes its place together with the rest
     attributes: str or number, of the HDF5 files; unit defaults to "counts"
 
     returns: Imported
     raises: ForeshapError where nothing is offered, or the folder holds other stations of an earlier import
     """
-    header = [*COLUMNS, *(name for name in columns if name not in COLUMNS)]
+    header = list(dict.fromkeys([*COLUMNS, *columns]))
     attributes = STANDARD_ATTRIBUTES | (spans.attributes() if spans else {}) | attributes
     rejected, written = [], 0
     with folder_written_whole(output) as folder:
@@ -86,6 +87,8 @@ def write_layout(output, offers, spans, columns=(), **attributes):
         _check_alone(output, folder)
         report = pd.DataFrame(rejected, columns=list(REJECTED_COLUMNS))
         report.to_csv(folder / REJECTED_FILE, index=False)
+        if beside:
+            beside(folder)
     return Imported(written, report)
 
 

@@ -35,9 +35,7 @@ def noise_pairs(pairs, chosen, spans, seconds):
         windows = pd.concat([_spread(p_time, label, own["p_time"], spans) for label in (0, 1)], ignore_index=True)
         names = [f"noise{number:04d}" for number in range(1, len(windows) + 1)]
         found.append(pd.DataFrame({"event_id": names, "network": network, "station": station, "p_time": windows}))
-    table = (
-        pd.concat(found, ignore_index=True) if found else pd.DataFrame({"p_time": pd.Series(dtype="datetime64[ns]")})
-    )
+    table = pd.concat(found, ignore_index=True)
     return table.assign(s_time=table["p_time"] + pd.Timedelta(seconds=NOISE_S_P))
 
 

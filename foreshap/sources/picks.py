@@ -64,7 +64,8 @@ def read_picks(path, pickless=False):
 
 
 def utc_times(texts):
-    """Times (Series) of datetime64[ns, UTC] from texts; NaT where one is missing, no time, or not of 1900 to 2200."""
+    """Times (Series) of datetime64[ns, UTC] from texts; NaT for none, for a date alone, or not of 1900 to 2200."""
+    texts = texts.where(texts.astype(str).str.contains(r"\d[T ]\d"))
     times = pd.to_datetime(texts, utc=True, format="ISO8601", errors="coerce")
     sane = times.between(pd.Timestamp("1900", tz="UTC"), pd.Timestamp("2200", tz="UTC"))
     return times.where(sane).astype("datetime64[ns, UTC]")
@@ -90,6 +91,8 @@ def _read(path):
         if kind == "CSV":
             text, empty = dict.fromkeys((*PICK_COLUMNS, "source_origin_time"), str), ["", "nan", "NaN"]  # NA is a code
             pairs = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=empty, encoding="utf-8-sig")
+            if not isinstance(pairs.index, pd.RangeIndex):
+                raise ValueError("its rows have more fields than its first line has names")
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

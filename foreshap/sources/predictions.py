@@ -11,6 +11,7 @@ from obspy.geodetics import gps2dist_azimuth, kilometer2degrees
 from ..files import ForeshapError
 from .picks import PLACE, utc_times
 
+KEYS = ["network", "station"]
 PHASES = (["p", "P", "Pn", "Pdiff", "PKP", "PKIKP"], ["s", "S", "Sn", "Sdiff", "SKS", "SKIKS"])
 
 
@@ -43,7 +44,8 @@ def predict_arrivals(pairs, places, predict):
             f"from StationXML or the columns {', '.join(PLACE)} of the picks."
         )
     travel_times = _model(predict)
-    pairs = _everywhere(pairs.drop(columns=PLACE, errors="ignore"), places).reset_index(drop=True)
+    pairs = everywhere(pairs.drop(columns=PLACE, errors="ignore"), pairs, places.dropna(subset=PLACE[:2])[KEYS])
+    pairs = pairs.merge(places, on=KEYS, how="left")
     complete = pairs[[*origin, *PLACE[:2]]].notna().all(axis=1)
     missing = pairs["p_time"].isna() | pairs["s_time"].isna()
     travel = np.full((2, len(pairs)), np.nan)
@@ -58,20 +60,21 @@ def predict_arrivals(pairs, places, predict):
     return pairs.assign(p_time=p_time, s_time=s_time, **{name: mark.astype(int) for name, mark in marks.items()})
 
 
-def _everywhere(pairs, places):
-    """The pairs with their stations' places, and a row for each event at each place where it has none."""
-    keys = ["event_id", "network", "station"]
-    own = [name for name in pairs if name.startswith("source_")]
-    events = (
-        pairs[["event_id", *own]]
-        .drop_duplicates("event_id")
-        .merge(places.dropna(subset=PLACE[:2])[keys[1:]], how="cross")
-    )
-    known = pairs.loc[pairs["station"] != "", keys].apply(tuple, axis=1)
-    events = events[~events[keys].apply(tuple, axis=1).isin(set(known))]
-    times = {name: pd.Series(pd.NaT, events.index, pairs["p_time"].dtype) for name in ("p_time", "s_time")}
-    added = pd.concat([pairs[pairs["station"] != ""], events.assign(**times)], ignore_index=True)
-    return added.merge(places, on=keys[1:], how="left")
+def everywhere(pairs, events, stations):
+    """The pairs of stations, and a row without times for each of some events at each station where it has none.
+
+    pairs, events: DataFrame of read_picks(pickless=True); events are some of its rows
+    stations: DataFrame network, station
+
+    returns: DataFrame
+    """
+    own = ["event_id", *(name for name in events if name.startswith("source_"))]
+    rows, picked = events[own].drop_duplicates("event_id").merge(stations, how="cross"), pairs[pairs["station"] != ""]
+    names = ["event_id", *KEYS]
+    rows = rows[~pd.MultiIndex.from_frame(rows[names]).isin(pd.MultiIndex.from_frame(picked[names]))]
+    times = {name: pd.Series(pd.NaT, rows.index, pairs["p_time"].dtype) for name in ("p_time", "s_time")}
+    further = picked.columns.difference([*rows, *times])  # whole numbers stay whole beside rows that have none
+    return pd.concat([picked.astype(dict.fromkeys(further, object)), rows.assign(**times)], ignore_index=True)
 
 
 def _model(predict):

@@ -13,14 +13,16 @@ import pandas as pd
 from obspy.io.mseed.core import _is_mseed
 from obspy.io.sac.core import _is_sac
 
+from ..clipping import as_recorded
 from ..files import ForeshapError
 from ..waveforms import COMPONENTS, SAMPLING_RATE
-from .resampling import DRIFT, FILTER, ratio_to_100_hz, resampled
+from .resampling import FILTER, is_100_hz, resampled
 from .responses import PADDING, TAPER, Unusable, ground_velocity, to_east_north_up
 
 INDEX_COLUMNS = ("network", "station", "instrument", "component", "seed_id", "start", "end", "rate", "path")
 DIRECTIONS = dict(zip("EN12Z", "ENNEZ"))  # 1 and 2 are taken as N and E where no azimuth is known
 RATES = 1.0, 10_000.0  # Hz, lowest and highest that is read
+DRIFT = 2e-5  # part by which the rates of pieces that are joined may differ: 0.2 samples in 100 s
 DAMAGED = "samples can't be read: the file is damaged here"
 
 
@@ -143,7 +145,8 @@ class Station:
         start: int [ns since 1970, UTC]; the window begins at the vertical's sample nearest to it
         length: int, samples
 
-        returns: array (3, length), E, N, Z [counts or nm/s], and the time of the first sample [ns]
+        returns: array (3, length), E, N, Z [counts or nm/s], the time of the first sample [ns], and whether samples
+            that are no longer the counts recorded were clipped as such
         raises: Unusable, with the reason
         """
         end = start + round(length * 1e9 / SAMPLING_RATE)
@@ -152,10 +155,14 @@ class Station:
         vertical = series["Z"].start
         start = vertical + round((start - vertical) * SAMPLING_RATE / 1e9) * round(1e9 / SAMPLING_RATE)
         samples = np.stack([_window(series[name], start, length) for name in COMPONENTS])
+        changed = [joined[name] for name in COMPONENTS if series[name] is not joined[name]]
+        marks = [as_recorded(_window(one, start, length, one.rate), one.rate) for one in changed]
+        if "flat" in marks:
+            raise Unusable("component flat")
         if self.inventory is not None:
             ids = [self._known_as(series[name].seed_id) for name in "ZNE"]
             samples = to_east_north_up(samples[::-1], ids, _time(start), self.inventory).astype(np.float32)
-        return samples, start
+        return samples, start, "clipped" in marks
 
     def _pieces(self, start, end):
         """Component -> list of Stretch around a window."""
@@ -178,18 +185,14 @@ class Station:
 
     def _at_100_hz(self, series, start, end):
         """A Series in the unit wanted at 100 Hz, shorter by the filter's edges where it had another rate."""
-        ratio = ratio_to_100_hz(series.rate)
-        if ratio is None:
-            raise Unusable("recordings can't be joined")
-        spare = 0.0 if ratio == 1 else self.spare
+        right = is_100_hz(series.rate)
+        spare = 0.0 if right else self.spare
         if self.inventory is not None:
             series = _gapless(series, start, end, spare + TAPER)
             seed_id, time = self._known_as(series.seed_id), _time(series.start)
             velocity = ground_velocity(series.samples, series.rate, seed_id, time, self.inventory)
             series = series._replace(samples=velocity)
-        if ratio == 1:
-            return series
-        return _resampled(_gapless(series, start, end, spare), ratio)
+        return series if right else _resampled(_gapless(series, start, end, spare))
 
     def _known_as(self, seed_id):
         """The id with its network, which the file may lack."""
@@ -242,15 +245,15 @@ def _gapless(series, start, end, spare):
     return series._replace(start=time, samples=series.samples[first:last], known=series.known[first:last])
 
 
-def _resampled(series, ratio):
+def _resampled(series):
     """A gapless Series at 100 Hz, without the filter's edges."""
-    samples, cut = resampled(series.samples, ratio)
+    samples, cut = resampled(series.samples, series.rate)
     return Series(series.seed_id, series.start + round(cut * 1e9), SAMPLING_RATE, samples, np.ones(len(samples), bool))
 
 
-def _window(series, start, length):
-    """A Series' samples (length,) from the one nearest to start [ns] on."""
-    first = round((start - series.start) * SAMPLING_RATE / 1e9)
+def _window(series, start, length, rate=SAMPLING_RATE):
+    """A Series' samples from the one nearest to start [ns] on, as many as length (int) at 100 Hz."""
+    first, length = round((start - series.start) * rate / 1e9), round(length * rate / SAMPLING_RATE)
     if first < 0 or first + length > len(series.samples):
         raise Unusable("window runs beyond the recording")
     if not series.known[first : first + length].all():

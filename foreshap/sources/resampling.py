@@ -5,32 +5,40 @@ from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 from scipy.signal import firwin, resample_poly
 
-from ..waveforms import SAMPLING_RATE
+from ..waveforms import MOST_SAMPLES, SAMPLING_RATE
 
 FILTER = 50  # half length of the anti-alias filter, in samples of the lower rate
-DRIFT = 2e-5  # part by which a sampling rate may be off: 0.2 samples in a window of 100 s
+SLACK = 0.005 / MOST_SAMPLES  # part by which a rate may be off: 0.005 samples in the longest trace
+FINE = 8  # times 100 Hz, from which a spline takes what no ratio of small numbers gives
 
 
-def ratio_to_100_hz(rate):
-    """100 Hz over a sampling rate [Hz], as Fraction of numbers up to 1000; None where none is near enough."""
-    ratio = Fraction(SAMPLING_RATE / rate).limit_denominator(1000)
-    return ratio if abs(ratio * rate / SAMPLING_RATE - 1) <= DRIFT else None
+def is_100_hz(rate):
+    """Whether samples at this rate [Hz] can stay as they are."""
+    return abs(rate / SAMPLING_RATE - 1) <= SLACK
 
 
-def resampled(samples, ratio):
+def resampled(samples, rate):
     """Samples at 100 Hz, without the filter's edges.
 
     samples: array (..., n), without a gap, longer than both edges
-    ratio: Fraction, of ratio_to_100_hz()
+    rate: float [Hz]
 
     returns: float32 array (..., m), and the seconds that were cut off at its beginning
     """
-    taps, mean = _filter(max(ratio.numerator, ratio.denominator)), samples.mean(axis=-1, keepdims=True)
-    found = mean + resample_poly(samples - mean, ratio.numerator, ratio.denominator, axis=-1, window=taps)
-    edge = math.ceil(FILTER * max(1, ratio))
-    return np.ascontiguousarray(found[..., edge : found.shape[-1] - edge], np.float32), edge / SAMPLING_RATE
+    ratio = Fraction(SAMPLING_RATE / rate).limit_denominator(1000)
+    reached = float(ratio) * rate  # Hz
+    fine = 1 if is_100_hz(reached) else FINE
+    up, down = (ratio * fine).as_integer_ratio()
+    taps, mean = _filter(max(up, fine * down)), samples.mean(axis=-1, keepdims=True)
+    found = resample_poly(samples - mean, up, down, axis=-1, window=taps)
+    if fine > 1:
+        times = np.arange(found.shape[-1]) / (fine * reached)
+        found = CubicSpline(times, found, axis=-1)(np.arange(0, times[-1], 1 / SAMPLING_RATE))
+    edge = math.ceil(FILTER * max(1, SAMPLING_RATE / rate))
+    return np.ascontiguousarray((mean + found)[..., edge : found.shape[-1] - edge], np.float32), edge / SAMPLING_RATE
 
 
 @lru_cache(maxsize=8)

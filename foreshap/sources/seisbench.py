@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from ..clipping import as_recorded
 from ..files import ForeshapError, folder_written_whole
 from ..periods import classes, periods
 from ..waveforms import (
@@ -29,8 +30,9 @@ from ..waveforms import (
     write_trace,
 )
 from .continuous import MARGIN
+from .instruments import check_networks
 from .layout import Imported, Offer, trace_name, write_layout
-from .resampling import FILTER, ratio_to_100_hz, resampled
+from .resampling import FILTER, resampled
 
 NAMES = {  # the layout's column: SeisBench's, of which the first is written
     "trace_start_time": ("trace_start_time",),
@@ -77,8 +79,8 @@ def from_seisbench(
         station: seismometers first, then the one with most traces
 
     The earliest P and the earliest S count. Components 1 and 2 are taken for N and E. Other rates are
-    resampled to 100 Hz. Columns outside SeisBench's categories trace, source, station and path, such as
-    split, are kept.
+    resampled to 100 Hz, and `clipped` is 1 where the samples before were clipped. Columns outside
+    SeisBench's categories trace, source, station and path, such as split, are kept.
 
     returns: Imported
     raises: ForeshapError where a file is missing, damaged or lacks what is needed, or no trace is selected
@@ -88,9 +90,12 @@ def from_seisbench(
         paths = {chunk: folder / f"waveforms{chunk}.hdf5" for chunk in _chunks(folder)}
         files = {chunk: stack.enter_context(open_waveforms(path)) for chunk, path in paths.items()}
         rows, plan = _judged(*_selected(folder, files, stations), spans, instrument)
+        usable = rows.loc[plan["reason"] == "", ["network_code", "receiver_name"]]
+        check_networks(usable.itertuples(index=False, name=None), 'name one, like stations=["IV.NRCA"]')
         window = partial(_window, seconds_after_p=seconds_after_p, seconds_after_s=seconds_after_s)
         offers = _offers(rows, plan, files, window)
-        return write_layout(output, offers, spans, list(rows), unit=plan["unit"].iloc[0])
+        marked = [] if (plan["rate"] == SAMPLING_RATE).all() else ["clipped"]
+        return write_layout(output, offers, spans, [*rows, *marked], unit=plan["unit"].iloc[0])
 
 
 def _selected(folder, files, stations):
@@ -268,8 +273,9 @@ def _offer(row, how, window, block):
     try:
         if how["reason"]:
             raise ForeshapError(how["reason"])
-        samples, seconds = window(how, block)
-        return Offer(row | {"trace_start_time": _text(how["start"], seconds)}, samples)
+        samples, seconds, at_edge = window(how, block)
+        mark = {"clipped": 1} if at_edge else {}
+        return Offer(row | mark | {"trace_start_time": _text(how["start"], seconds)}, samples)
     except ForeshapError as reason:
         return Offer(row | {"trace_start_time": _text(how["p_time"], -SECONDS_BEFORE_P)}, None, str(reason))
 
@@ -282,19 +288,24 @@ def _text(time, seconds):
 
 
 def _window(how, block, seconds_after_p, seconds_after_s):
-    """Samples (3, n) at 100 Hz with P at 5 s, and the first one's time [s from the start of the recording]."""
+    """Samples (3, n) at 100 Hz with P at 5 s, the first one's time [s from the start of the recording], and whether
+    samples that had another rate were clipped as recorded."""
     rate, p = how["rate"], how["p"]
     seconds = min(max(seconds_after_p, how["s_p"] + seconds_after_s) + MARGIN, LONGEST)
     spare = 0 if rate == SAMPLING_RATE else 1.2 * FILTER * max(1, rate / SAMPLING_RATE)
     first = max(0, math.floor(p - SECONDS_BEFORE_P * rate - spare))
     last = max(0, math.ceil(p + seconds * rate + spare))
-    samples = _components(_slice(how, block, first, last), how["order"])
-    samples, start = _resampled(samples, first, rate)
+    recorded = _components(_slice(how, block, first, last), how["order"])
+    samples, start = _resampled(recorded, first, rate)
     begin = round(p * (SAMPLING_RATE / rate) - (SECONDS_BEFORE_P + start) * SAMPLING_RATE)
     samples = samples[:, max(begin, 0) : begin + math.ceil((SECONDS_BEFORE_P + seconds) * SAMPLING_RATE)]
     if begin < 0 or samples.shape[1] < math.ceil((SECONDS_BEFORE_P + seconds_after_p) * SAMPLING_RATE):
         raise ForeshapError("window runs beyond the recording")
-    return samples, start + begin / SAMPLING_RATE
+    begun, ended = (round(p + after * rate) - first for after in (-SECONDS_BEFORE_P, seconds))
+    marks = [as_recorded(one[begun:ended], rate) for one in recorded] if rate != SAMPLING_RATE else []
+    if "flat" in marks:
+        raise ForeshapError("component flat")
+    return samples, start + begin / SAMPLING_RATE, "clipped" in marks
 
 
 def _slice(how, block, first, last):
@@ -362,12 +373,9 @@ def _resampled(samples, first, rate):
     """Samples at 100 Hz of samples from the first on, and the time of the first [s from the recording's start]."""
     if rate == SAMPLING_RATE:
         return samples, first / rate
-    ratio = ratio_to_100_hz(rate)
-    if ratio is None:
-        raise ForeshapError("sampling rate missing")
     if samples.shape[1] <= 2 * FILTER * max(1, rate / SAMPLING_RATE):
         raise ForeshapError("window runs beyond the recording")
-    found, cut = resampled(samples, ratio)
+    found, cut = resampled(samples, rate)
     return found, first / rate + cut
 
 
