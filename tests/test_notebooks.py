@@ -108,7 +108,14 @@ def test_controls_of_published_spectrograms_without_dates(nrca, tmp_path):
     measured = {row["control"]: row["measured"] for row in found["rows"]}
     assert found["verdict"] == "station/background" and found["simulated"] == "no"
     assert measured["noise before P"] > 0.95 > measured["minus own noise"] > 0.8
-    assert set(found["skipped"]) == {"1 noise without events", "4 matched", "6 placebo", "6 drift", "9 stations"}
+    no_split = {f"5 splits: split: {kind}" for kind in ("clusters", "time blocks", "weeks")}
+    assert set(found["skipped"]) == no_split | {
+        "1 noise without events",
+        "4 matched",
+        "6 placebo",
+        "6 drift",
+        "9 stations",
+    }
 
 
 def test_controls_of_too_few_events_say_so_and_run_to_the_end(tmp_path):
@@ -119,6 +126,19 @@ def test_controls_of_too_few_events_say_so_and_run_to_the_end(tmp_path):
     found = json.loads((tmp_path / "demo" / "controls" / "P64" / "verdict.json").read_text())
     assert found["verdict"] == "undecided" and "lacks" in found["reasons"][-1]
     assert "22 foreshocks, 22 aftershocks, 30 are needed" in found["skipped"]["1 windows"]
+
+
+def test_controls_of_one_class_reach_the_page(tmp_path):
+    (tmp_path / "datasets.toml").write_text('[demo]\nsource = "simulated"\nn_events = 80\nseed = 1\n')
+    waveforms = foreshap.waveform_folder("demo", tmp_path)
+    table = waveforms / "DEMO_post_attributes.csv"
+    table.write_text(table.read_text().splitlines()[0] + "\n")
+    foreshap.preprocess(waveforms, tmp_path / "demo", [foreshap.VARIANTS["P64"]])
+    book = run(NOTEBOOKS[5], **FEW, DATA=str(tmp_path), CHECKPOINTS=str(tmp_path / "checkpoints"))
+    check_no_warnings(book)
+    found = json.loads((tmp_path / "demo" / "controls" / "P64" / "verdict.json").read_text())
+    assert found["verdict"] == "undecided" and "40 foreshocks, 0 aftershocks" in found["skipped"]["1 windows"]
+    assert "image/png" in results(next(cell for cell in book.cells if cell.id == "page"))[1]
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
