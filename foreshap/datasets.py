@@ -1,7 +1,9 @@
 """The datasets that data/datasets.toml declares, and the folder of each in the waveform layout."""
 
 import json
+import os
 import tomllib
+from contextlib import suppress
 from datetime import date, datetime
 from itertools import product
 from pathlib import Path
@@ -142,7 +144,7 @@ def waveform_folder(name, data="data", **simulation):
         recipe |= simulation
         return _built(folder, recipe, lambda output: simulate_sequence(output, **recipe))
     options = {key: value for key, value in recipe.items() if key not in ("mainshock", *SPANS)}
-    options |= {key: data / recipe[key] for key in PATHS if key in recipe}
+    options |= (paths := {key: data / recipe[key] for key in PATHS if key in recipe})
     if source == "fdsn":
         asked = {key: recipe[key] for key in recipe if key in FdsnQuery.__dataclass_fields__}
         query = FdsnQuery(**{"left_out": None} | asked)
@@ -153,7 +155,7 @@ def waveform_folder(name, data="data", **simulation):
     else:
         archive = options.pop("archive")
         build = lambda output: ARCHIVES[source](archive, output, _spans(declared), **options)
-    return _built(folder, recipe, build)
+    return _built(folder, recipe, build, paths)
 
 
 def _from_services(store, query, output, options):
@@ -204,11 +206,15 @@ def tensor_files(name, data="data"):
     return files
 
 
-def _built(folder, recipe, build):
-    """The folder, built aside and renamed when whole, unless it was built by the same recipe before."""
+def _built(folder, recipe, build, paths=()):
+    """The folder, built aside and renamed when whole, unless it was built by the same recipe from the same files."""
+    mark, kept = folder / RECIPE_FILE, {}
+    with suppress(OSError, ValueError):
+        kept = json.loads(mark.read_text())
+    inputs = {key: state for key in paths if (state := _state(paths[key]))}
+    recipe = recipe | ({"inputs": kept.get("inputs", {}) | inputs} if paths else {})  # what is gone is as it was
     text = json.dumps(recipe, default=str, indent=1, sort_keys=True)
-    mark = folder / RECIPE_FILE
-    if mark.exists() and mark.read_text() == text:
+    if json.loads(text) == kept:
         return folder
     if folder.exists() and not mark.exists():
         raise ForeshapError(f"{folder} was not built from datasets.toml: move it away, then run again.")
@@ -218,3 +224,10 @@ def _built(folder, recipe, build):
     for beside, variant in product(BESIDE, VARIANTS):  # made of the folder before
         (folder.parent / beside / f"{variant}.h5").unlink(missing_ok=True)
     return folder
+
+
+def _state(path):
+    """How many files there are at a path, their bytes, and the newest modification [ns]; None where there is none."""
+    files = [path] if path.is_file() else [Path(top, name) for top, _, names in os.walk(path) for name in names]
+    found = [file.stat() for file in files if file.exists()]
+    return [len(found), sum(s.st_size for s in found), max(s.st_mtime_ns for s in found)] if found else None

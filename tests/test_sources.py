@@ -244,6 +244,20 @@ def test_declared_datasets_are_built_once(tmp_path):
             waveform_folder(name, tmp_path)
 
 
+def test_a_dataset_is_built_anew_when_its_files_change_and_stays_when_they_are_gone(tmp_path):
+    three(tmp_path / "in")
+    (tmp_path / "datasets.toml").write_text(
+        '[real]\nsource = "continuous"\nwaveforms = "in"\npicks = "picks.csv"\nmainshock = 2020-01-01T00:05:00Z\n'
+    )
+    written = lambda: [len(read_table(waveform_folder("real", tmp_path), "TST", period)) for period in PERIODS]
+    picks_csv(tmp_path / "picks.csv", ("a", 100, 102))
+    assert written() == [1, 0]
+    picks_csv(tmp_path / "picks.csv", ("a", 100, 102), ("b", 400, 402))
+    assert written() == [1, 1]
+    shutil.rmtree(tmp_path / "in")
+    assert written() == [1, 1]
+
+
 CONTINUOUS = 'source = "continuous"\nwaveforms = "in"\npicks = "p.csv"\nmainshock = 2020-01-01\n'
 
 
