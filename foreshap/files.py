@@ -5,7 +5,7 @@ import json
 import os
 import re
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -44,23 +44,44 @@ def written_whole(path):
 def folder_written_whole(path):
     """Write a folder of files beside its name; when all are whole they take their places.
 
-    path: str or Path, the final name; files that were there and are not written again are left
+    A process killed before that leaves the old files; killed later, finish_moves() completes its work: the next call
+    does so, and whoever reads the folder by this package.
+
+    path: str or Path, the final name; files that were there and are not written again are left, in subfolders, too
 
     yields: Path of an empty folder to write to; removed again when the block raises
     """
     path = Path(path)
     partial = _partial(path)
     if path.is_dir():
+        finish_moves(path)
         partial = _partial(path / path.name)  # inside, for it may be a disk of its own
     partial.mkdir()
     try:
         yield partial
-        if not path.exists():
+        if path.exists():
+            os.replace(partial, path / f".{path.name}.{os.getpid()}.whole")
+            finish_moves(path)
+        else:
             os.replace(partial, path)
-        for file in sorted(partial.iterdir()) if partial.exists() else ():
-            os.replace(file, path / file.name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def finish_moves(path):
+    """Give the files of a run that had written them all their places, if its process was killed while it did so.
+
+    path: str or Path, a folder that folder_written_whole() writes to; any number of processes may do this at once
+    """
+    for whole in Path(path).glob(".*.whole"):
+        for folder, _, names in os.walk(whole, topdown=False):
+            place = path / Path(folder).relative_to(whole)
+            place.mkdir(parents=True, exist_ok=True)
+            for name in names:
+                with suppress(FileNotFoundError):  # moved by another process
+                    os.replace(Path(folder, name), place / name)
+            with suppress(OSError):
+                os.rmdir(folder)
 
 
 @contextmanager

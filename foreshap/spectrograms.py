@@ -15,7 +15,7 @@ from scipy import fft, signal
 from tqdm.auto import tqdm
 
 from .clipping import clipped, flagged
-from .files import ForeshapError, check_room, folder_written_whole, said, sha256, written_whole
+from .files import ForeshapError, check_room, finish_moves, folder_written_whole, said, sha256, written_whole
 from .variants import VARIANTS, Variant
 from .waveforms import (
     CLASSES,
@@ -384,6 +384,7 @@ def open_events(path, name, what):
     returns: Variant; h5py.Dataset (N, 3, F, T); DataFrame, one row an event; dict, of the file's attributes
     raises: ForeshapError where the file is damaged or another
     """
+    finish_moves(Path(path).parent)
     file = open_waveforms(path)
     try:
         variant = Variant(**json.loads(file.attrs["variant"]))

@@ -1,5 +1,6 @@
 """Tables and waveforms that are damaged, lie, or point elsewhere; full disks; files that are whole or as they were."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 import foreshap
 from foreshap.datasets import waveform_folder
 from foreshap.files import ForeshapError, folder_replaced_whole, folder_written_whole, written_whole
-from foreshap.waveforms import COLUMNS, REASONS, event_times, read_table, read_trace, write_waveforms
+from foreshap.waveforms import COLUMNS, PERIODS, REASONS, event_times, read_table, read_trace, stations, write_waveforms
 
 VARIANTS = [foreshap.VARIANTS[name] for name in ("P64", "S64")]
 
@@ -309,6 +310,38 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, writer, exi
     with write() as partial:
         put(partial, "new")
     assert read() == "new" and not list(tmp_path.rglob("*partial"))
+
+
+def killed_writer(target, names, renames):
+    """Write a folder of files in a process of its own that is killed after so many renames."""
+    replace, more = os.replace, iter(range(renames))
+    os.replace = lambda *two: replace(*two) if next(more, None) is not None else os.kill(os.getpid(), signal.SIGKILL)
+    with folder_written_whole(target) as partial:
+        for name in names:
+            (partial / name).parent.mkdir(exist_ok=True)
+            (partial / name).write_text("new")
+
+
+@pytest.mark.parametrize("renames", range(6))
+@pytest.mark.parametrize("reader", ["", "noise", "writer"])
+def test_after_a_kill_between_renames_all_files_are_the_old_or_the_new_ones(tmp_path, renames, reader):
+    target, names = tmp_path / "target", [f"{s}TST_{period}.hdf5" for s in ("", "noise/") for period in PERIODS]
+    (target / "noise").mkdir(parents=True)
+    for name in names:
+        (target / name).write_text("old")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["foreshap"])
+    process = context.Process(target=killed_writer, args=(target, names, renames))
+    process.start()
+    process.join()
+    assert process.exitcode == (0 if renames == 5 else -signal.SIGKILL)
+    if reader == "writer":
+        with pytest.raises(KeyError), folder_written_whole(target):
+            raise KeyError
+    else:
+        assert stations(target / reader) == ["TST"]
+    assert {(target / name).read_text() for name in names} == {"new" if renames else "old"}
+    assert not list(target.glob(".*.whole"))
 
 
 def test_a_process_of_the_same_number_removes_what_was_left(tmp_path):
