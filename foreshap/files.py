@@ -25,6 +25,19 @@ def said(error):
 
 
 @contextmanager
+def _writing(path):
+    """What the system has against writing there, as a ForeshapError; a network's errors, say, stay."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise ForeshapError(
+            f"{path} can't be written ({said(error)}): make room or choose another folder; what was there is as it was."
+        ) from error
+
+
+@contextmanager
 def written_whole(path):
     """Write a file beside its name and rename it when whole: a file that exists is complete.
 
@@ -32,12 +45,13 @@ def written_whole(path):
 
     yields: Path to write to; removed again when the block raises
     """
-    partial = _partial(path)
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with _writing(path):
+        partial = _partial(path)
+        try:
+            yield partial
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -51,21 +65,22 @@ def folder_written_whole(path):
 
     yields: Path of an empty folder to write to; removed again when the block raises
     """
-    path = Path(path)
-    partial = _partial(path)
-    if path.is_dir():
-        finish_moves(path)
-        partial = _partial(path / path.name)  # inside, for it may be a disk of its own
-    partial.mkdir()
-    try:
-        yield partial
-        if path.exists():
-            os.replace(partial, path / f".{path.name}.{os.getpid()}.whole")
+    with _writing(path):
+        path = Path(path)
+        partial = _partial(path)
+        if path.is_dir():
             finish_moves(path)
-        else:
-            os.replace(partial, path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            partial = _partial(path / path.name)  # inside, for it may be a disk of its own
+        partial.mkdir()
+        try:
+            yield partial
+            if path.exists():
+                os.replace(partial, path / f".{path.name}.{os.getpid()}.whole")
+                finish_moves(path)
+            else:
+                os.replace(partial, path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def finish_moves(path):
@@ -73,15 +88,16 @@ def finish_moves(path):
 
     path: str or Path, a folder that folder_written_whole() writes to; any number of processes may do this at once
     """
-    for whole in Path(path).glob(".*.whole"):
-        for folder, _, names in os.walk(whole, topdown=False):
-            place = path / Path(folder).relative_to(whole)
-            place.mkdir(parents=True, exist_ok=True)
-            for name in names:
-                with suppress(FileNotFoundError):  # moved by another process
-                    os.replace(Path(folder, name), place / name)
-            with suppress(OSError):
-                os.rmdir(folder)
+    with _writing(path):
+        for whole in Path(path).glob(".*.whole"):
+            for folder, _, names in os.walk(whole, topdown=False):
+                place = path / Path(folder).relative_to(whole)
+                place.mkdir(parents=True, exist_ok=True)
+                for name in names:
+                    with suppress(FileNotFoundError):  # moved by another process
+                        os.replace(Path(folder, name), place / name)
+                with suppress(OSError):
+                    os.rmdir(folder)
 
 
 @contextmanager
@@ -95,25 +111,28 @@ def folder_replaced_whole(path):
 
     yields: Path of an empty folder to write to; removed again when the block raises
     """
-    path, partial = Path(path), _partial(path)
-    old, new = partial / "old", partial / "new"
-    new.mkdir(parents=True)
-    try:
-        yield new
-        if path.exists():
-            os.replace(path, old)
-        os.replace(new, path)
-    finally:
-        if old.exists() and not path.exists():
-            os.replace(old, path)
-        shutil.rmtree(partial, ignore_errors=True)
+    with _writing(path):
+        path, partial = Path(path), _partial(path)
+        old, new = partial / "old", partial / "new"
+        new.mkdir(parents=True)
+        try:
+            yield new
+            if path.exists():
+                os.replace(path, old)
+            os.replace(new, path)
+        finally:
+            if old.exists() and not path.exists():
+                os.replace(old, path)
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def check_room(path, size):
     """Raise ForeshapError unless a disk has room for a file or folder of so many bytes; its folder is made."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if (free := shutil.disk_usage(path if path.exists() else path.parent).free) < size:
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(path if path.exists() else path.parent).free
+    if free < size:
         raise ForeshapError(
             f"{path} needs {size / 2**20:.1f} MiB and its disk has {free / 2**20:.1f}: make room first."
         )

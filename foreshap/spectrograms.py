@@ -99,13 +99,8 @@ def preprocess(source, output, variants=tuple(VARIANTS.values())):
     size = sum(4 * np.prod(variant.shape) for variant in variants) * (offered["reason"] == "").sum()
     check_room(output, size)
     reasons = {variant.name: np.array(offered["reason"], dtype=object) for variant in variants}
-    try:
-        with folder_written_whole(output) as folder:
-            _write(folder, source, offered, variants, reasons)
-    except OSError as error:
-        raise ForeshapError(
-            f"{source} can't be turned into tensors in {output} ({said(error)}): what was there is as it was."
-        ) from error
+    with folder_written_whole(output) as folder:
+        _write(folder, source, offered, variants, reasons)
     return {name: _report(offered, reason) for name, reason in reasons.items()}
 
 

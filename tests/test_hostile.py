@@ -12,10 +12,11 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import requests
 
 import foreshap
 from foreshap.datasets import waveform_folder
-from foreshap.files import ForeshapError, folder_replaced_whole, folder_written_whole, written_whole
+from foreshap.files import ForeshapError, check_room, folder_replaced_whole, folder_written_whole, written_whole
 from foreshap.waveforms import COLUMNS, PERIODS, REASONS, event_times, read_table, read_trace, stations, write_waveforms
 
 VARIANTS = [foreshap.VARIANTS[name] for name in ("P64", "S64")]
@@ -277,6 +278,21 @@ def test_an_error_leaves_files_and_folders_as_they_were(tmp_path):
             (partial / ("other" if "kept" in left else "third")).write_text("new")
         assert {path.name for path in (tmp_path / "folder").iterdir()} == left
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder", "third"]
+
+
+@pytest.mark.parametrize("writer", [written_whole, folder_written_whole, folder_replaced_whole])
+def test_what_cannot_be_written_is_named(tmp_path, small_disk, writer):
+    (tmp_path / "file").write_text("old")
+    paths = [tmp_path / "file/new", small_disk / "new"] + [tmp_path / "file"] * (writer == folder_written_whole)
+    for path in paths:
+        with pytest.raises(ForeshapError, match=f"{path} can't be written .*Errno.* choose another folder"):
+            with writer(path) as partial:
+                (partial if writer == written_whole else partial / "large").write_bytes(bytes(2**22))
+    with pytest.raises(ForeshapError, match="file/new can't be written"):
+        check_room(tmp_path / "file/new", 1)
+    assert (tmp_path / "file").read_text() == "old" and not list(small_disk.iterdir())
+    with pytest.raises(requests.RequestException), writer(tmp_path / "new"):
+        raise requests.ConnectionError("of a network, to be asked again")
 
 
 WRITER = """
