@@ -1,13 +1,16 @@
 """The datasets that data/datasets.toml declares, and the folder of each in the waveform layout."""
 
 import json
+import os
 import tomllib
+from contextlib import suppress
+from datetime import date, datetime
 from itertools import product
 from pathlib import Path
 
 from .demo import MAINSHOCK, simulate_sequence
 from .files import ForeshapError, folder_replaced_whole
-from .periods import periods
+from .periods import classes, periods
 from .sources import (
     FdsnQuery,
     fetch_fdsn,
@@ -19,26 +22,37 @@ from .sources import (
 )
 from .spectrograms import import_spectrograms
 from .variants import VARIANTS
-from .waveforms import PERIODS, stations
+from .waveforms import PERIODS, event_times, read_table, stations, waveform_file
 
-SOURCES = {  # what a dataset's declaration must hold, and what it may hold besides SPANS: parameters of the source
+SPANS = ("start", "end", "left_out")  # of periods.periods(), beside the mainshock
+SOURCES = {  # what a dataset's declaration must hold, and what it may hold besides ABOUT: parameters of the source
     "simulated": ((), ("n_events", "seed", "effects")),
     "layout": (("waveforms", "mainshock"), ()),
-    "nrca archive": (("archive", "mainshock"), ()),
-    "nine stations": (("archive", "mainshock"), ("component_order", "stations")),
-    "frames": (("archive", "mainshock"), ()),
-    "seisbench": (("archive", "mainshock"), ("stations", "instrument")),
-    "continuous": (("waveforms", "picks", "mainshock"), ("instrument", "inventory", "predict")),
+    "nrca archive": (("archive", "mainshock"), SPANS),
+    "nine stations": (("archive", "mainshock"), ("component_order", "stations", *SPANS)),
+    "frames": (("archive", "mainshock"), SPANS),
+    "seisbench": (("archive", "mainshock"), ("stations", "instrument", *SPANS)),
+    "continuous": (("waveforms", "picks", "mainshock"), ("instrument", "inventory", "predict", *SPANS)),
     "fdsn": (
         ("network", "station", "mainshock", "start", "end"),
-        ("provider", "catalogue", "radius_km", "min_magnitude", "channels", "remove_response", "predict"),
+        ("provider", "catalogue", "radius_km", "min_magnitude", "channels", "remove_response", "predict", "left_out"),
     ),
     "spectrograms": (("file", "mainshock"), ()),
 }
 ARCHIVES = {"nrca archive": from_nrca_archive, "nine stations": from_nine_stations, "frames": from_frames,
             "seisbench": from_seisbench}  # fmt: skip
 PATHS = ("waveforms", "archive", "picks", "inventory")  # relative to the folder of datasets.toml
-SPANS = ("mainshock", "start", "end", "left_out")  # of periods.periods(); all but the first may be left out
+ABOUT = ("citation", "doi", "licence", "note")  # what any declaration may hold
+KINDS = {  # of the values in datasets.toml, and in words; the others are texts
+    **dict.fromkeys(("mainshock", "start", "end"), ((datetime, date, str), "a time")),
+    **dict.fromkeys(("radius_km", "min_magnitude"), ((float, int), "a number")),
+    **dict.fromkeys(("n_events", "seed"), ((int,), "a whole number")),
+    "remove_response": ((bool,), "true or false"),
+    "left_out": ((list,), "a pair of times"),
+    "stations": ((list,), "a list of codes"),
+    "effects": ((dict,), "a table"),
+    "predict": ((str, dict), "a text or a table"),
+}
 RECIPE_FILE = "recipe.json"
 BESIDE = ("truth", "noise")  # folders that a source may write within its own; their tensors have these names, too
 
@@ -68,11 +82,26 @@ def _declared(name, data):
     if name not in known:
         raise ForeshapError(f"There is no dataset {name}: {path} declares {', '.join(known)}.")
     source = known[name].get("source")
-    if source not in SOURCES:
+    if source not in list(SOURCES):  # which may be anything
         raise ForeshapError(f"Dataset {name} in {path} has the source {source}: choose from {', '.join(SOURCES)}.")
     if missing := set(SOURCES[source][0]) - set(known[name]):
         raise ForeshapError(f"Dataset {name} in {path} lacks {', '.join(sorted(missing))}: write it there.")
+    _check_values(known[name], f"Dataset {name} in {path}")
     return known[name]
+
+
+def _check_values(declared, where):
+    """Raise ForeshapError for a key that the source doesn't know, or a value of another kind than it takes."""
+    known = ("source", *sum(SOURCES[declared["source"]], ()), *ABOUT)
+    for key, value in declared.items():
+        if key not in known:
+            why = ", which brings its classes with it" if key in SPANS else ""
+            raise ForeshapError(
+                f"{where} has {key}, unknown to the source {declared['source']}{why}: choose from {', '.join(known)}."
+            )
+        kinds, words = KINDS.get(key, ((str,), "a text"))
+        if type(value) not in kinds:
+            raise ForeshapError(f"{where} has {key} = {value!r}: write {words}.")
 
 
 def mainshock_time(name, data="data"):
@@ -90,7 +119,7 @@ def mainshock_time(name, data="data"):
 
 def _spans(declared):
     """The Periods of a declaration."""
-    return periods(**{name: declared[name] for name in SPANS if name in declared})
+    return periods(**{name: declared[name] for name in ("mainshock", *SPANS) if name in declared})
 
 
 def waveform_folder(name, data="data", **simulation):
@@ -109,14 +138,16 @@ def waveform_folder(name, data="data", **simulation):
     if source == "spectrograms":
         raise ForeshapError(f"Dataset {name} holds no seismograms: begin with explainability/controls.ipynb.")
     if source == "layout":
-        return _checked_layout(name, data / declared["waveforms"])
-    recipe = {key: declared[key] for key in (*sum(SOURCES[source], ()), *SPANS) if key in declared}
+        return _checked_layout(name, data / declared["waveforms"], _spans(declared))
+    recipe = {key: declared[key] for key in sum(SOURCES[source], ()) if key in declared}
     if source == "simulated":
         recipe |= simulation
         return _built(folder, recipe, lambda output: simulate_sequence(output, **recipe))
-    options = {key: data / value if key in PATHS else value for key, value in recipe.items() if key not in SPANS}
+    options = {key: value for key, value in recipe.items() if key not in ("mainshock", *SPANS)}
+    options |= (paths := {key: data / recipe[key] for key in PATHS if key in recipe})
     if source == "fdsn":
-        query = FdsnQuery(**{key: recipe[key] for key in recipe if key in FdsnQuery.__dataclass_fields__})
+        asked = {key: recipe[key] for key in recipe if key in FdsnQuery.__dataclass_fields__}
+        query = FdsnQuery(**{"left_out": None} | asked)
         build = lambda output: _from_services(data / name / "fdsn", query, output, options)
     elif source == "continuous":
         where = options.pop("waveforms"), options.pop("picks")
@@ -124,7 +155,7 @@ def waveform_folder(name, data="data", **simulation):
     else:
         archive = options.pop("archive")
         build = lambda output: ARCHIVES[source](archive, output, _spans(declared), **options)
-    return _built(folder, recipe, build)
+    return _built(folder, recipe, build, paths)
 
 
 def _from_services(store, query, output, options):
@@ -137,13 +168,22 @@ def _from_services(store, query, output, options):
     )  # fmt: skip
 
 
-def _checked_layout(name, folder):
-    """A folder that is in the waveform layout already."""
+def _checked_layout(name, folder, spans):
+    """A folder that is in the waveform layout already, and agrees with the mainshock."""
     try:
-        stations(folder)
+        found = stations(folder)
     except ForeshapError as error:
         files = " and ".join(f"<STATION>_{period}.hdf5 with <STATION>_{period}_attributes.csv" for period in PERIODS)
         raise ForeshapError(f"Dataset {name} is not complete: put {files} into {folder} ({error})") from error
+    for station, (label, period) in product(found, enumerate(PERIODS)):
+        table = read_table(folder, station, period)
+        times = event_times(table)
+        if (wrong := times.notna() & (classes(times, spans)[0] != label)).any():
+            raise ForeshapError(
+                f"{table['trace_name'][wrong].iloc[0]} in {waveform_file(folder, station, period)} has its P at "
+                f"{times[wrong].iloc[0]}, the mainshock of dataset {name} is at {spans.mainshock}: correct the latter, "
+                "or put the trace into the other file."
+            )
     return folder
 
 
@@ -158,7 +198,7 @@ def tensor_files(name, data="data"):
     """
     declared, folder = _declared(name, data), Path(data) / name
     if declared["source"] == "spectrograms" and not list(folder.glob("*.h5")):
-        about = {key: str(declared[key]) for key in ("citation", "doi", "licence", "note") if key in declared}
+        about = {key: declared[key] for key in ABOUT if key in declared}
         import_spectrograms(Path(data) / declared["file"], folder, dataset=name, **about)
     files = {path.stem: path for path in sorted(folder.glob("*.h5"))}
     if not files:
@@ -166,11 +206,15 @@ def tensor_files(name, data="data"):
     return files
 
 
-def _built(folder, recipe, build):
-    """The folder, built aside and renamed when whole, unless it was built by the same recipe before."""
+def _built(folder, recipe, build, paths=()):
+    """The folder, built aside and renamed when whole, unless it was built by the same recipe from the same files."""
+    mark, kept = folder / RECIPE_FILE, {}
+    with suppress(OSError, ValueError):
+        kept = json.loads(mark.read_text())
+    inputs = {key: state for key in paths if (state := _state(paths[key]))}
+    recipe = recipe | ({"inputs": kept.get("inputs", {}) | inputs} if paths else {})  # what is gone is as it was
     text = json.dumps(recipe, default=str, indent=1, sort_keys=True)
-    mark = folder / RECIPE_FILE
-    if mark.exists() and mark.read_text() == text:
+    if json.loads(text) == kept:
         return folder
     if folder.exists() and not mark.exists():
         raise ForeshapError(f"{folder} was not built from datasets.toml: move it away, then run again.")
@@ -180,3 +224,10 @@ def _built(folder, recipe, build):
     for beside, variant in product(BESIDE, VARIANTS):  # made of the folder before
         (folder.parent / beside / f"{variant}.h5").unlink(missing_ok=True)
     return folder
+
+
+def _state(path):
+    """How many files there are at a path, their bytes, and the newest modification [ns]; None where there is none."""
+    files = [path] if path.is_file() else [Path(top, name) for top, _, names in os.walk(path) for name in names]
+    found = [file.stat() for file in files if file.exists()]
+    return [len(found), sum(s.st_size for s in found), max(s.st_mtime_ns for s in found)] if found else None

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -25,6 +25,19 @@ def said(error):
 
 
 @contextmanager
+def _writing(path):
+    """What the system has against writing there, as a ForeshapError; a network's errors, say, stay."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise ForeshapError(
+            f"{path} can't be written ({said(error)}): make room or choose another folder; what was there is as it was."
+        ) from error
+
+
+@contextmanager
 def written_whole(path):
     """Write a file beside its name and rename it when whole: a file that exists is complete.
 
@@ -32,35 +45,59 @@ def written_whole(path):
 
     yields: Path to write to; removed again when the block raises
     """
-    partial = _partial(path)
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with _writing(path):
+        partial = _partial(path)
+        try:
+            yield partial
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager
 def folder_written_whole(path):
     """Write a folder of files beside its name; when all are whole they take their places.
 
-    path: str or Path, the final name; files that were there and are not written again are left
+    A process killed before that leaves the old files; killed later, finish_moves() completes its work: the next call
+    does so, and whoever reads the folder by this package.
+
+    path: str or Path, the final name; files that were there and are not written again are left, in subfolders, too
 
     yields: Path of an empty folder to write to; removed again when the block raises
     """
-    path = Path(path)
-    partial = _partial(path)
-    if path.is_dir():
-        partial = _partial(path / path.name)  # inside, for it may be a disk of its own
-    partial.mkdir()
-    try:
-        yield partial
-        if not path.exists():
-            os.replace(partial, path)
-        for file in sorted(partial.iterdir()) if partial.exists() else ():
-            os.replace(file, path / file.name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with _writing(path):
+        path = Path(path)
+        partial = _partial(path)
+        if path.is_dir():
+            finish_moves(path)
+            partial = _partial(path / path.name)  # inside, for it may be a disk of its own
+        partial.mkdir()
+        try:
+            yield partial
+            if path.exists():
+                os.replace(partial, path / f".{path.name}.{os.getpid()}.whole")
+                finish_moves(path)
+            else:
+                os.replace(partial, path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def finish_moves(path):
+    """Give the files of a run that had written them all their places, if its process was killed while it did so.
+
+    path: str or Path, a folder that folder_written_whole() writes to; any number of processes may do this at once
+    """
+    with _writing(path):
+        for whole in Path(path).glob(".*.whole"):
+            for folder, _, names in os.walk(whole, topdown=False):
+                place = path / Path(folder).relative_to(whole)
+                place.mkdir(parents=True, exist_ok=True)
+                for name in names:
+                    with suppress(FileNotFoundError):  # moved by another process
+                        os.replace(Path(folder, name), place / name)
+                with suppress(OSError):
+                    os.rmdir(folder)
 
 
 @contextmanager
@@ -74,25 +111,28 @@ def folder_replaced_whole(path):
 
     yields: Path of an empty folder to write to; removed again when the block raises
     """
-    path, partial = Path(path), _partial(path)
-    old, new = partial / "old", partial / "new"
-    new.mkdir(parents=True)
-    try:
-        yield new
-        if path.exists():
-            os.replace(path, old)
-        os.replace(new, path)
-    finally:
-        if old.exists() and not path.exists():
-            os.replace(old, path)
-        shutil.rmtree(partial, ignore_errors=True)
+    with _writing(path):
+        path, partial = Path(path), _partial(path)
+        old, new = partial / "old", partial / "new"
+        new.mkdir(parents=True)
+        try:
+            yield new
+            if path.exists():
+                os.replace(path, old)
+            os.replace(new, path)
+        finally:
+            if old.exists() and not path.exists():
+                os.replace(old, path)
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def check_room(path, size):
     """Raise ForeshapError unless a disk has room for a file or folder of so many bytes; its folder is made."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if (free := shutil.disk_usage(path if path.exists() else path.parent).free) < size:
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(path if path.exists() else path.parent).free
+    if free < size:
         raise ForeshapError(
             f"{path} needs {size / 2**20:.1f} MiB and its disk has {free / 2**20:.1f}: make room first."
         )

@@ -44,8 +44,12 @@ def periods(mainshock, start=None, end=None, left_out=None):
     """
     if isinstance(mainshock, Periods):
         return mainshock
-    first, last, (skip, resume) = utc(start), utc(end), left_out or (None, None)
-    found = Periods(utc(mainshock), first, last, (utc(skip), utc(resume)) if left_out else None)
+    if mainshock is None:
+        raise ForeshapError("The mainshock's time is missing: give it like 2016-10-30T06:40:17.")
+    if left_out and not (isinstance(left_out, (tuple, list)) and len(left_out) == 2 and None not in left_out):
+        raise ForeshapError(f"left_out = {left_out!r} is no pair of times: give (from, to), or leave it out.")
+    first, last = utc(start), utc(end)
+    found = Periods(utc(mainshock), first, last, tuple(utc(time) for time in left_out) if left_out else None)
     order = [time for time in (first, *(found.left_out or (found.mainshock,)), last) if time is not None]
     if order != sorted(order) or found.left_out and not found.left_out[0] <= found.mainshock <= found.left_out[1]:
         raise ForeshapError(
@@ -58,10 +62,10 @@ def utc(time):
     """A time given as text or datetime, as pandas.Timestamp [UTC]; None as None; ForeshapError for anything else."""
     try:
         found = None if time is None else pd.to_datetime(time, utc=True)
+        if isinstance(time, int | float) or not isinstance(found, pd.Timestamp | None):  # NaT is none
+            raise ValueError(found)
     except (ValueError, TypeError, OverflowError) as error:
         raise ForeshapError(f"{time} is no time: give it like 2016-10-30T06:40:17.") from error
-    if found is pd.NaT:
-        raise ForeshapError(f"{time} is no time: give it like 2016-10-30T06:40:17.")
     return found
 
 

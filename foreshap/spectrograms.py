@@ -15,7 +15,7 @@ from scipy import fft, signal
 from tqdm.auto import tqdm
 
 from .clipping import clipped, flagged
-from .files import ForeshapError, check_room, folder_written_whole, said, sha256, written_whole
+from .files import ForeshapError, check_room, finish_moves, folder_written_whole, said, sha256, written_whole
 from .variants import VARIANTS, Variant
 from .waveforms import (
     CLASSES,
@@ -99,13 +99,8 @@ def preprocess(source, output, variants=tuple(VARIANTS.values())):
     size = sum(4 * np.prod(variant.shape) for variant in variants) * (offered["reason"] == "").sum()
     check_room(output, size)
     reasons = {variant.name: np.array(offered["reason"], dtype=object) for variant in variants}
-    try:
-        with folder_written_whole(output) as folder:
-            _write(folder, source, offered, variants, reasons)
-    except OSError as error:
-        raise ForeshapError(
-            f"{source} can't be turned into tensors in {output} ({said(error)}): what was there is as it was."
-        ) from error
+    with folder_written_whole(output) as folder:
+        _write(folder, source, offered, variants, reasons)
     return {name: _report(offered, reason) for name, reason in reasons.items()}
 
 
@@ -384,6 +379,7 @@ def open_events(path, name, what):
     returns: Variant; h5py.Dataset (N, 3, F, T); DataFrame, one row an event; dict, of the file's attributes
     raises: ForeshapError where the file is damaged or another
     """
+    finish_moves(Path(path).parent)
     file = open_waveforms(path)
     try:
         variant = Variant(**json.loads(file.attrs["variant"]))

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from .files import ForeshapError, said, written_whole
+from .files import ForeshapError, finish_moves, said, written_whole
 from .hdf5 import open_dataset
 from .hdf5 import open_hdf5 as open_waveforms
 
@@ -75,6 +75,8 @@ def stations(folder):
     returns: list of str, sorted
     raises: ForeshapError where there is none, or where one has a single one of the two files
     """
+    for written in (Path(folder).parent, Path(folder)):  # noise/ is written with the folder around it
+        finish_moves(written)
     found = {p: {f.name.removesuffix(f"_{p}.hdf5") for f in Path(folder).glob(f"*_{p}.hdf5")} for p in PERIODS}
     if not found["pre"] | found["post"]:
         raise ForeshapError(

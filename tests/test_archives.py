@@ -205,6 +205,13 @@ def test_damaged_archives_are_refused_and_leave_what_was_there(nrca):
     assert {path.name: path.read_bytes() for path in nrca.out.iterdir()} == before
 
 
+def test_an_archive_is_not_overwritten_by_its_own_import(nrca):
+    before = {path: path.read_bytes() for path in nrca.root.rglob("*") if path.is_file()}
+    with pytest.raises(ForeshapError, match="NRCA_post.hdf5 of an archive or of another import: use another folder"):
+        from_nrca_archive(nrca.root, nrca.folder)
+    assert before == {path: path.read_bytes() for path in nrca.root.rglob("*") if path.is_file()}
+
+
 def test_samples_of_other_files_are_not_read(nrca, tmp_path):
     """HDF5 can point to any file of the machine: by a link, as raw storage, as a virtual dataset."""
     name, secret = "NRCA.IV.{}_EV".format, tmp_path / "secret.bin"

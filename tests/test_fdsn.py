@@ -475,6 +475,11 @@ def test_a_declared_study_is_fetched_and_cut(quiet, tmp_path):
         assert file.attrs["unit"] == "nm/s" and len(file) == 3
     asked = len(archive.asked)
     assert waveform_folder("mine", tmp_path) == folder and len(archive.asked) == asked
+    text = (tmp_path / "datasets.toml").read_text()  # without left_out, nothing is left out
+    whole = "\n".join(line for line in text.splitlines() if "left_out" not in line)
+    (tmp_path / "datasets.toml").write_text(whole.replace("mine", "whole"))
+    waveform_folder("whole", tmp_path)
+    assert json.loads((tmp_path / "whole/fdsn/manifest.json").read_text())["query"]["left_out"] is None
 
 
 def test_real_seismograms_become_the_same_layout_as_from_the_archive(iquique, tmp_path):

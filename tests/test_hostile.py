@@ -1,5 +1,6 @@
 """Tables and waveforms that are damaged, lie, or point elsewhere; full disks; files that are whole or as they were."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,11 +12,12 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import requests
 
 import foreshap
 from foreshap.datasets import waveform_folder
-from foreshap.files import ForeshapError, folder_replaced_whole, folder_written_whole, written_whole
-from foreshap.waveforms import COLUMNS, REASONS, event_times, read_table, read_trace, write_waveforms
+from foreshap.files import ForeshapError, check_room, folder_replaced_whole, folder_written_whole, written_whole
+from foreshap.waveforms import COLUMNS, PERIODS, REASONS, event_times, read_table, read_trace, stations, write_waveforms
 
 VARIANTS = [foreshap.VARIANTS[name] for name in ("P64", "S64")]
 
@@ -278,6 +280,21 @@ def test_an_error_leaves_files_and_folders_as_they_were(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder", "third"]
 
 
+@pytest.mark.parametrize("writer", [written_whole, folder_written_whole, folder_replaced_whole])
+def test_what_cannot_be_written_is_named(tmp_path, small_disk, writer):
+    (tmp_path / "file").write_text("old")
+    paths = [tmp_path / "file/new", small_disk / "new"] + [tmp_path / "file"] * (writer == folder_written_whole)
+    for path in paths:
+        with pytest.raises(ForeshapError, match=f"{path} can't be written .*Errno.* choose another folder"):
+            with writer(path) as partial:
+                (partial if writer == written_whole else partial / "large").write_bytes(bytes(2**22))
+    with pytest.raises(ForeshapError, match="file/new can't be written"):
+        check_room(tmp_path / "file/new", 1)
+    assert (tmp_path / "file").read_text() == "old" and not list(small_disk.iterdir())
+    with pytest.raises(requests.RequestException), writer(tmp_path / "new"):
+        raise requests.ConnectionError("of a network, to be asked again")
+
+
 WRITER = """
 import sys, time
 from foreshap import files
@@ -309,6 +326,38 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, writer, exi
     with write() as partial:
         put(partial, "new")
     assert read() == "new" and not list(tmp_path.rglob("*partial"))
+
+
+def killed_writer(target, names, renames):
+    """Write a folder of files in a process of its own that is killed after so many renames."""
+    replace, more = os.replace, iter(range(renames))
+    os.replace = lambda *two: replace(*two) if next(more, None) is not None else os.kill(os.getpid(), signal.SIGKILL)
+    with folder_written_whole(target) as partial:
+        for name in names:
+            (partial / name).parent.mkdir(exist_ok=True)
+            (partial / name).write_text("new")
+
+
+@pytest.mark.parametrize("renames", range(6))
+@pytest.mark.parametrize("reader", ["", "noise", "writer"])
+def test_after_a_kill_between_renames_all_files_are_the_old_or_the_new_ones(tmp_path, renames, reader):
+    target, names = tmp_path / "target", [f"{s}TST_{period}.hdf5" for s in ("", "noise/") for period in PERIODS]
+    (target / "noise").mkdir(parents=True)
+    for name in names:
+        (target / name).write_text("old")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["foreshap"])
+    process = context.Process(target=killed_writer, args=(target, names, renames))
+    process.start()
+    process.join()
+    assert process.exitcode == (0 if renames == 5 else -signal.SIGKILL)
+    if reader == "writer":
+        with pytest.raises(KeyError), folder_written_whole(target):
+            raise KeyError
+    else:
+        assert stations(target / reader) == ["TST"]
+    assert {(target / name).read_text() for name in names} == {"new" if renames else "old"}
+    assert not list(target.glob(".*.whole"))
 
 
 def test_a_process_of_the_same_number_removes_what_was_left(tmp_path):

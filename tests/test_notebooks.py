@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import nbclient
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 
 import foreshap
@@ -139,6 +141,18 @@ def test_controls_of_one_class_reach_the_page(tmp_path):
     found = json.loads((tmp_path / "demo" / "controls" / "P64" / "verdict.json").read_text())
     assert found["verdict"] == "undecided" and "40 foreshocks, 0 aftershocks" in found["skipped"]["1 windows"]
     assert "image/png" in results(next(cell for cell in book.cells if cell.id == "page"))[1]
+
+
+def test_preprocessing_needs_three_columns(demo, tmp_path):
+    (tmp_path / "own").mkdir()
+    for path in demo.waveforms.glob("*.hdf5"):
+        shutil.copy(path, tmp_path / "own")
+        table = pd.read_csv(path.with_name(f"{path.stem}_attributes.csv"))
+        needed = table[["trace_name", "trace_start_time", "p_s_diff_sec"]]
+        needed.to_csv(tmp_path / "own" / f"{path.stem}_attributes.csv", index=False)
+    declared = '[mine]\nsource = "layout"\nwaveforms = "own"\nmainshock = 2016-10-30T06:40:17Z\n'
+    (tmp_path / "datasets.toml").write_text(declared)
+    check_no_warnings(run(NOTEBOOKS[0], DATASET="mine", DATA=str(tmp_path)))
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS)

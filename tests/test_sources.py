@@ -13,6 +13,7 @@ from scipy.signal import resample
 
 from foreshap.datasets import datasets, mainshock_time, waveform_folder
 from foreshap.files import ForeshapError
+from foreshap.periods import periods
 from foreshap.sources import from_continuous, to_seisbench
 from foreshap.waveforms import COLUMNS, PERIODS, REASONS, event_times, offered_traces, read_table, stations
 
@@ -242,6 +243,61 @@ def test_declared_datasets_are_built_once(tmp_path):
     for name, words in said.items():
         with pytest.raises(ForeshapError, match=words):
             waveform_folder(name, tmp_path)
+
+
+def test_a_dataset_is_built_anew_when_its_files_change_and_stays_when_they_are_gone(tmp_path):
+    three(tmp_path / "in")
+    (tmp_path / "datasets.toml").write_text(
+        '[real]\nsource = "continuous"\nwaveforms = "in"\npicks = "picks.csv"\nmainshock = 2020-01-01T00:05:00Z\n'
+    )
+    written = lambda: [len(read_table(waveform_folder("real", tmp_path), "TST", period)) for period in PERIODS]
+    picks_csv(tmp_path / "picks.csv", ("a", 100, 102))
+    assert written() == [1, 0]
+    picks_csv(tmp_path / "picks.csv", ("a", 100, 102), ("b", 400, 402))
+    assert written() == [1, 1]
+    shutil.rmtree(tmp_path / "in")
+    assert written() == [1, 1]
+
+
+CONTINUOUS = 'source = "continuous"\nwaveforms = "in"\npicks = "p.csv"\nmainshock = 2020-01-01\n'
+
+
+@pytest.mark.parametrize(
+    "declared, words",
+    [
+        (CONTINUOUS + "left_ou = [2019-12-31, 2020-01-02]", "left_ou, unknown .* left_out, citation"),
+        ('source = "layout"\nwaveforms = "own"\nmainshock = 2020-01-01\nend = 2020-01-02', "end.* its classes with it"),
+        ('source = "simulated"\nmainshock = 2020-01-01', "mainshock, unknown .* n_events"),
+        (CONTINUOUS + 'left_out = "2020-01-01"', "left_out = .* a pair of times"),
+        (CONTINUOUS + "left_out = [2020-01-01]", "left_out = .* no pair of times"),
+        (CONTINUOUS + "instrument = 5", "instrument = 5: write a text"),
+        (CONTINUOUS.replace('"in"', '["in"]'), r"waveforms = \['in'\]: write a text"),
+        ('source = "simulated"\nn_events = true', "n_events = True: write a whole number"),
+        ("source = [1]", r"source \[1\]: choose from simulated"),
+    ],
+)
+def test_a_declaration_that_is_not_understood_is_refused(tmp_path, declared, words):
+    three(tmp_path / "in")
+    picks_csv(tmp_path / "p.csv", ("a", 100, 102))
+    (tmp_path / "datasets.toml").write_text(f"[mine]\n{declared}\n")
+    with pytest.raises(ForeshapError, match=words):
+        waveform_folder("mine", tmp_path)
+
+
+@pytest.mark.parametrize("times", [(None,), (5,), (["2020-01-01"],), ("2020-01-01", None, None, ("2019-12-31", None))])
+def test_periods_are_made_of_times_alone(times):
+    with pytest.raises(ForeshapError, match="time"):
+        periods(*times)
+
+
+def test_a_folder_in_the_layout_agrees_with_the_mainshock(tmp_path, demo):
+    declared = f'[mine]\nsource = "layout"\nwaveforms = "{demo.waveforms}"\nmainshock = 2016-10-30T06:40:17Z\n'
+    (tmp_path / "datasets.toml").write_text(declared)
+    assert waveform_folder("mine", tmp_path) == demo.waveforms
+    for day, file in (("10-29", "pre"), ("10-31", "post")):
+        (tmp_path / "datasets.toml").write_text(declared.replace("10-30", day))
+        with pytest.raises(ForeshapError, match=f"DEMO.XX.*_EV in .*DEMO_{file}.hdf5 has its P at .*2016-{day}"):
+            waveform_folder("mine", tmp_path)
 
 
 def test_a_set_in_seisbench_format_is_declared_and_read(tmp_path, demo):

@@ -185,10 +185,11 @@ def extract(archive, folder, largest=LARGEST):
             members = list(_members(opened, archive, largest))
             with folder_written_whole(folder) as partial:
                 for member, parts in tqdm(members, desc=Path(archive).name, unit="file"):
-                    target = partial.joinpath(*parts)
+                    if (target := partial.joinpath(*parts)).exists():
+                        raise ValueError(f"{'/'.join(parts)} comes twice")
                     target.parent.mkdir(parents=True, exist_ok=True)
                     read = opened.open if isinstance(opened, zipfile.ZipFile) else opened.extractfile
-                    with read(member) as source, open(target, "xb") as file:
+                    with read(member) as source, open(target, "wb") as file:
                         shutil.copyfileobj(source, file, PIECE)
     except ForeshapError:
         raise

@@ -67,7 +67,8 @@ def write_layout(output, offers, spans, columns=(), beside=None, **attributes):
     attributes: str or number, of the HDF5 files; unit defaults to "counts"
 
     returns: Imported
-    raises: ForeshapError where nothing is offered, or the folder holds other stations of an earlier import
+    raises: ForeshapError where nothing is offered, or the folder holds other stations of an earlier import, or
+        waveforms that no import wrote
     """
     header = list(dict.fromkeys([*COLUMNS, *columns]))
     attributes = STANDARD_ATTRIBUTES | (spans.attributes() if spans else {}) | attributes
@@ -93,10 +94,12 @@ def write_layout(output, offers, spans, columns=(), beside=None, **attributes):
 
 
 def _check_alone(output, folder):
-    """Raise ForeshapError where stations would stay in the output that the new folder doesn't have: a mixture."""
+    """Raise ForeshapError where the output holds files that the new ones would mix with, or that no import wrote."""
     held, new = ({path.name for p in PERIODS for path in Path(f).glob(f"*_{p}.hdf5")} for f in (output, folder))
-    if others := sorted(held - new):
-        raise ForeshapError(f"{output} holds {others[0]} of another import: use another folder, or move it away.")
+    if others := sorted(held - new if (Path(output) / REJECTED_FILE).exists() else held):
+        raise ForeshapError(
+            f"{output} holds {others[0]} of an archive or of another import: use another folder, or move it away."
+        )
 
 
 def _judged(offers, spans):
