@@ -124,6 +124,16 @@ def test_co_located_groups_become_a_column(nrca, tmp_path):
     assert dict(zip(table["source_id"], table["co_located_group"])) == {"7": "5", "11": "", "30": "5", "32": "5"}
 
 
+def test_an_id_that_is_missing_changes_no_group():
+    """One makes a column of whole numbers decimal: 5.0 is event 5."""
+    names = [f"NRCA.IV.{n}_EV" for n in (7, 30, 32)]
+    traces = pd.DataFrame({"trace_name": [*names, "NRCA.IV.5_EV"], "source_id": ["7", "30", "32", "5"]})
+    found = co_located(pd.DataFrame({"trace_name": names, "associato_ev": [5, 5, np.nan]}), traces)
+    assert found == dict.fromkeys(["NRCA.IV.5_EV", *names[:2]], "5")
+    whole = pd.DataFrame({"trace_name": names[:2], "associato_ev": [5, 5]})
+    assert co_located(whole, traces.assign(source_id=[7.0, 30, 32, 5])) == found
+
+
 def test_groups_are_the_parts_of_the_graph_of_events():
     """Against a search by hand."""
     rng = np.random.default_rng(1)

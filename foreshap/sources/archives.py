@@ -109,13 +109,19 @@ def co_located(similar, traces):
     """
     if missing := {"trace_name", "associato_ev"} - set(similar):
         raise ForeshapError(f"{SIMILAR} lacks the columns {', '.join(sorted(missing))}: download it again.")
-    pairs = similar[["trace_name", "associato_ev"]].dropna().astype(str)
-    own = traces.rename(columns={"source_id": "associato_ev"}).reindex(columns=list(pairs)).dropna().astype(str)
+    pairs = _as_text(similar[["trace_name", "associato_ev"]])
+    own = _as_text(traces.rename(columns={"source_id": "associato_ev"}).reindex(columns=list(pairs)))
     pairs = pd.concat([pairs, own[own["associato_ev"].isin(pairs["associato_ev"])]], ignore_index=True)
     nodes, ends = pd.factorize(pd.concat([pairs["associato_ev"], "trace " + pairs["trace_name"]]))
     links = coo_array((np.ones(len(pairs)), np.split(nodes, 2)), shape=(len(ends), len(ends)))
     part = connected_components(links, directed=False)[1][nodes[: len(pairs)]]
     return dict(zip(pairs["trace_name"], pairs["associato_ev"].groupby(part).transform("min")))
+
+
+def _as_text(pairs):
+    """The whole pairs as text; ids that a missing one made decimal are whole again."""
+    texts = pairs.dropna().astype(str)
+    return texts.assign(associato_ev=texts["associato_ev"].str.removesuffix(".0"))
 
 
 def _found(folder, name):
