@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import struct
 import tracemalloc
 from pathlib import Path
@@ -167,6 +168,31 @@ HOSTILE = {
 }  # fmt: skip
 
 
+DOUBLED = b")" + b"2\x86" * 60  # a tuple of two of itself, sixty times: 2**60 in what looks at them all
+INDEX = load("pandas.core.indexes.base", "_new_Index") + load("pandas", "Index")
+MANAGER = load("pandas.core.internals.managers", "BlockManager") + b")\x81"
+TEXT = b"X" + struct.pack("<I", 10**6) + b"x" * 10**6
+OBJECT = dtype_of("O8", (3, "|", None, None, None, -1, -1, 63))
+HOSTILE |= {
+    "a key of doubled tuples": b"}" + DOUBLED + b"Ns.", "keys of doubled tuples": b"}(" + DOUBLED + b"Nu.",
+    "a dict of doubled tuples": b"(" + DOUBLED + b"Nd", "a set of doubled tuples": b"\x8f(" + DOUBLED + b"\x90",
+    "a frozen set of doubled tuples": b"(" + DOUBLED + b"\x91", "values set on doubled tuples": DOUBLED + b"Nb",
+    "a call of doubled tuples": DOUBLED + DOUBLED + b"R", "a new one of doubled tuples": DOUBLED + b")\x81",
+    "a time of doubled tuples": load("pandas._libs.tslibs.timestamps", "Timestamp") + DOUBLED + b"\x85R",
+    "a text of doubled tuples": load("pandas", "StringDtype") + DOUBLED + b"\x85R",
+    "a name of doubled tuples": INDEX + b"}\x8c\x04data" + array_of(dtype_of("f8", GOOD), (1,), bytes(8))
+    + b"s\x8c\x04name" + DOUBLED + b"s\x86R",
+    "an axis of doubled tuples": MANAGER + b"(NNN}\x8c\x060.14.1}\x8c\x04axes]" + DOUBLED + b"asstb",
+    "a state of doubled tuples": load("pandas.arrays", "DatetimeArray") + b")\x81" + DOUBLED + b"b",
+    "a time zone of doubled tuples": load("pandas", "DatetimeTZDtype") + b")\x81}\x8c\x02tz" + DOUBLED + b"sb",
+    "cells of doubled tuples": array_of(OBJECT, (1,), []).replace(opcodes([]), b"]" + DOUBLED + b"a"),
+    "a list of itself": array_of(OBJECT, (1,), []).replace(opcodes([]), b"]2a"),
+    "an index that grows": INDEX + b"}\x8c\x04data" + array_of(dtype_of("f8", GOOD), (1,), bytes(8)) + b"s\x86R2a",
+    "one text many times": TEXT + b"r\xff\xff\x00\x00"
+    + (load("_codecs", "encode") + b"j\xff\xff\x00\x00\x8c\x06latin1\x86R") * 900,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_no_frame_holds_is_refused_and_takes_no_memory(tmp_path, name):
     (tmp_path / "evil.csv").write_bytes(b"\x80\x04" + HOSTILE[name] + b".")
@@ -177,6 +203,19 @@ def test_what_no_frame_holds_is_refused_and_takes_no_memory(tmp_path, name):
     assert tracemalloc.get_traced_memory()[1] < 200e6
     tracemalloc.stop()
     assert not hasattr(pd.Index, "foolish") and np.dtype("U8").itemsize == 32
+
+
+def test_cells_that_grow_or_are_no_cells_are_refused(tmp_path):
+    path, late = tmp_path / "evil.csv", [1]
+    small().assign(label=pd.Series([late, late], dtype=object)).to_pickle(path, protocol=3, compression=None)
+    data = path.read_bytes()
+    place = re.search(rb"\]q(.)K\x01a", data, re.DOTALL)[1]
+    path.write_bytes(data[:-1] + b"h" + place + DOUBLED + b"a0.")  # once the frame is whole
+    with pytest.raises(ForeshapError, match="asks for values within"):
+        read_frame(path)
+    small().assign(label=pd.Series([pd.Index([1]), 1], dtype=object)).to_pickle(path, compression=None)
+    with pytest.raises(ForeshapError, match="asks for cells of Index"):
+        read_frame(path)
 
 
 def test_no_bytes_do_anything_but_a_frame_or_one_sentence(tmp_path):
