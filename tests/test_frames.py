@@ -303,6 +303,25 @@ def test_without_a_mainshock_the_file_says_the_class(tmp_path):
         assert len(read_table(tmp_path / period, "NRCA", period)) == 1
 
 
+def test_cells_of_any_type_are_written_or_rejected(tmp_path):
+    days, good = ["09-01", "09-02", "09-03", "09-04", "09-05", "09-06"], np.arange(2500.0)
+    of = lambda *cells: pd.Series(cells, dtype=object)
+    cells = {
+        "trace_name": of(5, "a\ud800", "nan", np.arange(3), "ragged", "times"),
+        "source_magnitude": of(10**5000, [1], {}, (), "x", 2.5), "label": of([10**400, 0], [1, 0], None, 3, {}, "x"),
+        "E_channel": of(good, good, good, good, [1, [2, 3]], good.astype("M8[ns]")),
+        "network_code": of("\ud800", *["IV"] * 5),
+    }  # fmt: skip
+    benchmark(tmp_path / "in", "pre", days, seed=1, **cells)
+    report = from_frames(tmp_path / "in", tmp_path / "out")
+    unnamed, unfit = "name that can't be used", "samples are no numbers"
+    assert report.written == 2 and list(report.rejected["reason"]) == [unnamed, unnamed, unfit, unfit]
+    table = read_table(tmp_path / "out", "NRCA", "pre")
+    assert list(table["trace_name"]) == ["5", "a\\ud800"] and list(table["network_code"]) == ["\\ud800", "IV"]
+    offered = offered_traces(tmp_path / "out")
+    assert len(offered) == 6 and (offered["reason"] == "").sum() == 2
+
+
 def test_a_refused_frame_leaves_what_was_there(tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
     benchmark(folder, "pre", ["09-01"], seed=1)
