@@ -321,9 +321,13 @@ def test_folders_and_queries_that_do_not_fit(quiet, tmp_path):
     archive, query = quiet
     fetched(tmp_path / "s", query)
     before = content(tmp_path / "s")
-    with pytest.raises(ForeshapError, match="another query"):
+    with pytest.raises(ForeshapError, match=r"s holds .* another query \(radius_km 25.0, not 30.0\): move it away"):
         fetched(tmp_path / "s", replace(query, radius_km=30.0))
     assert content(tmp_path / "s") == before
+    archive.asked = []
+    assert fetched(tmp_path / "s", replace(query, mainshock="2020-01-02T13:00:00"))["n_events"] == 8
+    held = json.loads((tmp_path / "s/manifest.json").read_text())["query"]
+    assert not archive.asked and held == before[1]["query"] | {"mainshock": "2020-01-02 13:00:00+00:00"}
     same = replace(query, mainshock=obspy.UTCDateTime("2020-01-02T12:00:00").datetime)
     fetched(tmp_path / "s", same)
     (tmp_path / "s/manifest.json").write_text('{"query": 1')

@@ -176,14 +176,16 @@ def _opened(folder, query, pause, timeout):
         return store
     try:
         manifest = json.loads(path.read_text())
-        other = manifest["query"] != asked
+        held, here = manifest["query"] | {"mainshock": None}, asked | {"mainshock": None}  # no request depends on it
+        other = [name for name in here | held if here.get(name) != held.get(name)]
         if not all(entry["status"] != 200 or entry["sha256"] for entry in manifest["answers"].values()):
             raise ValueError("a file without sha256")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ForeshapError(f"{path} is damaged ({error!r}): use another folder.") from error
     if other:
-        raise ForeshapError(f"{folder} holds the answers to another query ({path}): use another folder.")
-    return _Store(folder, manifest, pause, timeout)
+        said = ", ".join(f"{name} {held.get(name)}, not {here.get(name)}" for name in other)
+        raise ForeshapError(f"{folder} holds the answers to another query ({said}): move it away, then run again.")
+    return _Store(folder, manifest | {"query": asked}, pause, timeout)
 
 
 def _plain(query):
