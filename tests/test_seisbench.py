@@ -424,3 +424,22 @@ def test_what_is_not_exported_is_named(tmp_path):
     with pytest.raises(ForeshapError, match="counts and nm/s"):
         to_seisbench(layout, tmp_path / "sb")
     assert (tmp_path / "sb/waveforms.hdf5").read_bytes() == before
+
+
+def test_a_layout_of_the_needed_columns_and_one_of_too_many_are_exported(tmp_path, library):
+    long = noise(2, 250_000)
+    for period, day, samples in (("pre", "29", noise(1)), ("post", "31", long)):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        with h5py.File(tmp_path / f"in/NRCA_{period}.hdf5", "w") as file:
+            file[period] = samples
+        about = {"trace_name": [period], "trace_start_time": [f"2016-10-{day}"], "p_s_diff_sec": [2.0]}
+        about |= {} if period == "pre" else {"station_code": ["OTHER"], "trace_sampling_rate_hz": [50], "snr": [3]}
+        pd.DataFrame(about).to_csv(tmp_path / f"in/NRCA_{period}_attributes.csv", index=False)
+    assert to_seisbench(tmp_path / "in", tmp_path / "sb").written == 2
+    header = (tmp_path / "sb/metadata.csv").read_text().splitlines()[0].split(",")
+    assert len(set(header)) == len(header) and "snr" in header
+    np.testing.assert_array_equal(
+        library.WaveformDataset(tmp_path / "sb", component_order="ENZ").get_waveforms(1), long
+    )
+    assert from_seisbench(tmp_path / "sb", tmp_path / "out", MAINSHOCK).written == 2
+    assert [*traces(tmp_path / "out")[0]] == ["pre", "post"]

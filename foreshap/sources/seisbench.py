@@ -19,6 +19,7 @@ from ..waveforms import (
     CLASSES,
     COLUMNS,
     COMPONENTS,
+    MOST_SAMPLES,
     REJECTED_COLUMNS,
     SAMPLING_RATE,
     SECONDS_BEFORE_P,
@@ -403,8 +404,8 @@ def _copy_traces(folder, traces, file):
         with open_waveforms(waveform_file(folder, station, period)) as source:
             units.add(str(source.attrs.get("unit", "counts")))
             for row, name in rows["trace_name"].items():
-                samples, reason = read_trace(source, name)
-                write_trace(data, name, samples) if not reason else reasons.update({row: reason})
+                if reason := _copied(source, name, data):
+                    reasons[row] = reason
                 progress.update()
     progress.close()
     if len(units) > 1:
@@ -415,18 +416,30 @@ def _copy_traces(folder, traces, file):
     return reasons
 
 
+def _copied(source, name, data):
+    """Copy one trace, however long it is; "" or the reason why it can't be."""
+    samples, reason = read_trace(source, name)
+    if not reason and samples.shape[1] < MOST_SAMPLES:
+        write_trace(data, name, samples)
+    elif not reason:  # there may be more
+        try:
+            h5py.h5o.copy(source.id, name.encode(), data.id, name.encode())
+        except (OSError, RuntimeError, ValueError):
+            reason = "samples can't be read: the file is damaged here"
+    return reason
+
+
 def _metadata(traces):
-    """SeisBench's table of traces in the layout."""
-    origin = pd.to_datetime(traces["source_origin_time"], utc=True, format="ISO8601", errors="coerce")
+    """SeisBench's table of traces in the layout; columns that speak of another recording under its names are left."""
+    traces = traces.drop(columns=["reason", "period"]).assign(receiver_name=traces["station"])
+    own = {ours: theirs[0] for ours, theirs in NAMES.items() if ours in traces}
+    others = [name for name in traces if name not in own and name != "trace_name"]
+    stale = [name for name in others if name in own.values() or name.startswith("trace_") and _used(name)]
+    if "source_origin_time" in traces:  # SeisBench wants one form
+        origin = pd.to_datetime(traces["source_origin_time"], utc=True, format="ISO8601", errors="coerce")
+        traces["source_origin_time"] = origin.dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     p = SECONDS_BEFORE_P * SAMPLING_RATE
-    own = {ours: theirs[0] for ours, theirs in NAMES.items()}
-    return (
-        traces.assign(
-            source_origin_time=origin.dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),  # SeisBench wants one form
-            trace_p_arrival_sample=p,
-            trace_s_arrival_sample=p + SAMPLING_RATE * traces["p_s_diff_sec"],
-            trace_category=np.array(CLASSES)[traces["label"]],
-        )
-        .rename(columns=own)
-        .drop(columns=["p_s_diff_sec", "reason", "station", "period", "label"])
-    )
+    times = {"trace_p_arrival_sample": p, "trace_s_arrival_sample": p + SAMPLING_RATE * traces["p_s_diff_sec"]}
+    category = np.array(CLASSES)[traces["label"]]
+    left = traces.drop(columns=[*stale, "p_s_diff_sec", "station", "label"])
+    return left.rename(columns=own).assign(**times, trace_category=category)
