@@ -240,11 +240,11 @@ def test_each_trace_that_cannot_be_used_has_its_reason(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 
-def test_a_file_cannot_point_to_other_files(tmp_path):
+def test_a_file_cannot_point_to_other_files_nor_fill_the_memory(tmp_path):
     secret = tmp_path / "secret"
     secret.write_bytes(bytes(72_000))
     write(tmp_path / "elsewhere", [row("a")], {"a": noise(1)})
-    rows = [row(name) for name in ("link", "raw", "virtual")]
+    rows = [row(name) for name in ("link", "raw", "virtual", "bomb")]
     write(tmp_path / "in", rows, {})
     with h5py.File(tmp_path / "in/waveforms.hdf5", "a") as file:
         file["data/link"] = h5py.ExternalLink(str(tmp_path / "elsewhere/waveforms.hdf5"), "data/a")
@@ -253,6 +253,7 @@ def test_a_file_cannot_point_to_other_files(tmp_path):
         layout = h5py.VirtualLayout((3, 6000), np.int32)
         layout[:] = h5py.VirtualSource(str(tmp_path / "elsewhere/waveforms.hdf5"), "data/a", (3, 6000))
         file.create_virtual_dataset("data/virtual", layout)
+        file.create_dataset("data/bomb", (3, 2**23), np.int32, chunks=(3, 2**23), compression="gzip")  # 96 MiB a chunk
     report = from_seisbench(tmp_path / "in", tmp_path / "out", MAINSHOCK)
     assert report.written == 0 and set(reasons(report).values()) == {"no array of samples"}
 

@@ -14,6 +14,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ..files import ForeshapError, folder_written_whole
+from ..hdf5 import check_stored
 from ..periods import classes, periods
 from ..waveforms import (
     CLASSES,
@@ -329,8 +330,12 @@ def _block(file, name):
         raise ForeshapError("no waveform in the file") from error
     if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
         raise ForeshapError("no array of samples")
-    if dataset.file.filename != file.filename or dataset.external or dataset.is_virtual:  # another file's content
+    if dataset.file.filename != file.filename:  # a link led there
         raise ForeshapError("no array of samples")
+    try:
+        check_stored(dataset.id)
+    except (OSError, TypeError) as error:
+        raise ForeshapError("no array of samples") from error
     if dataset.dtype.kind not in "iuf":
         raise ForeshapError("samples are no numbers")
     return dataset
