@@ -94,6 +94,17 @@ def test_every_trace_of_the_archive_is_a_tensor_or_has_a_reason(nrca, tmp_path):
             np.testing.assert_array_equal(foreshap.load_trace(nrca.out, event), nrca.traces[period][name])
 
 
+def test_rows_that_disagree_are_rejected_and_equal_ones_are_one(nrca):
+    path = nrca.folder / "NRCA_pre_attributes.csv"
+    table = pd.read_csv(path, dtype=str)
+    other = table[table["source_id"] == "7"].assign(p_s_diff_sec="3.5")
+    pd.concat([table, other, table[table["source_id"] == "11"]]).to_csv(path, index=False)
+    report = from_nrca_archive(nrca.root, nrca.out)
+    assert report.written == 7 and list(read_table(nrca.out, "NRCA", "pre")["source_id"]) == ["5", "9", "11", "12"]
+    twice = report.rejected[report.rejected["reason"] == "duplicate name"]
+    assert list(twice["trace_name"]) == ["NRCA.IV.7_EV", "NRCA.IV.7_EV (2)"]
+
+
 def test_the_time_must_agree_with_the_file_where_a_mainshock_is_given(nrca):
     found = from_nrca_archive(nrca.folder, nrca.out, MAINSHOCK)
     other = {"11": "its file and its time disagree on the class", "12": "start time missing"}

@@ -70,13 +70,14 @@ def _import(output, parts, mainshock, order, columns, **attributes):
     spans = None if mainshock is None else periods(mainshock)
     tables = [read_table_file(path) for _, path, *_ in parts]  # damaged ones are found before anything is written
     further = dict.fromkeys(name for table in tables for name in table)
-    places = [order.index(component) for component in COMPONENTS]
-    offers = (offer for part, table in zip(parts, tables) for offer in _offers(*part, table, places, columns))
+    names = pd.concat([table["trace_name"] for table in tables]).dropna()
+    twice, places = set(names[names.duplicated()]), [order.index(component) for component in COMPONENTS]
+    offers = (offer for part, table in zip(parts, tables) for offer in _offers(*part, table, twice, places, columns))
     return write_layout(output, offers, spans, [*further, *columns], **attributes)
 
 
-def _offers(path, table_path, station, label, table, places, columns):
-    """Yield an Offer of each trace that a file or its table names."""
+def _offers(path, table_path, station, label, table, twice, places, columns):
+    """Yield an Offer of each trace that a file or its table names; none is used of those named twice."""
     receivers = table.get("receiver_name", pd.Series(dtype=str)).dropna().str.strip()
     if not receivers.isin([station]).all():
         raise ForeshapError(
@@ -91,7 +92,9 @@ def _offers(path, table_path, station, label, table, places, columns):
         for row in tqdm(rows, desc=path.name, unit="trace"):
             row |= {name: values.get(row["trace_name"], "") for name, values in columns.items()}
             samples, reason = None, "no row in the table"
-            if row["trace_name"] not in stored:
+            if row["trace_name"] in twice:  # rows that are the same were read as one
+                reason = "duplicate name"
+            elif row["trace_name"] not in stored:
                 reason = "no waveform in the file"
             elif row["trace_name"] not in strays:
                 samples, reason = read_trace(file, row["trace_name"])
