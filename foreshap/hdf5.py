@@ -51,11 +51,11 @@ def check_stored(dataset):
     if dataset.get_offset() is not None:  # in one piece in this file
         return
     plan = dataset.get_create_plist()
-    kind = plan.get_layout()
+    kind, name = plan.get_layout(), h5py.h5i.get_name(dataset).decode("utf-8", "backslashreplace").lstrip("/")
     if kind == h5py.h5d.VIRTUAL or plan.get_external_count():
-        raise OSError("it is stored in another file")
+        raise OSError(f"{name} is stored in another file")
     if kind == h5py.h5d.CHUNKED and math.prod(plan.get_chunk()) * dataset.dtype.itemsize > LARGEST_CHUNK:
-        raise OSError(f"it has chunks of more than {LARGEST_CHUNK // 2**20} MiB")
+        raise OSError(f"{name} has chunks of more than {LARGEST_CHUNK // 2**20} MiB")
 
 
 @lru_cache(maxsize=64)
