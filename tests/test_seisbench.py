@@ -130,10 +130,10 @@ def test_the_mainshock_and_the_periods_decide(tmp_path):
 
 
 @pytest.mark.parametrize("dimensions", ["CW", "WC", "NCW"])
-@pytest.mark.parametrize("order", ["ZNE", "ENZ", "Z12", "NZEH"])
+@pytest.mark.parametrize("order", ["ZNE", "ENZ", "Z12", "NZEH", "zne"])
 def test_dimensions_and_components_in_any_order(tmp_path, dimensions, order):
     three = dict(zip("ENZ", noise(1))) | {"H": noise(2)[0]}
-    stored = np.stack([three[{"1": "N", "2": "E"}.get(letter, letter)] for letter in order])
+    stored = np.stack([three[{"1": "N", "2": "E"}.get(letter, letter)] for letter in order.upper()])
     stored = {"CW": stored, "WC": stored.T, "NCW": stored[None]}[dimensions]
     write(tmp_path, [row("a")], {"a": stored}, dimension_order=dimensions, component_order=order)
     from_seisbench(tmp_path, tmp_path / "out", MAINSHOCK)
@@ -325,7 +325,10 @@ def damage(folder, kind):
     """One damage of a good data set."""
     metadata, waveforms = folder / "metadata.csv", folder / "waveforms.hdf5"
     text, size = metadata.read_text(), waveforms.stat().st_size
-    if kind == "separator":
+    if kind == "trailing commas":
+        header, *rows = text.splitlines()
+        metadata.write_text("\n".join([header, *(f"{one}," for one in rows)]))
+    elif kind == "separator":
         metadata.write_text(text.replace(",", ";"))
     elif kind.startswith("without "):
         pd.read_csv(metadata).drop(columns=kind.removeprefix("without ")).to_csv(metadata, index=False)
@@ -351,6 +354,7 @@ def damage(folder, kind):
 
 
 DAMAGES = {
+    "trailing commas": "metadata.csv has rows with more fields",
     "separator": "metadata.csv lacks the columns trace_name", "without trace_name": "metadata.csv lacks .*trace_name",
     "without trace_start_time": "lacks .*trace_start_time", "without trace_p_arrival_sample": "lacks .*trace_p_arr",
     "without trace_s_arrival_sample": "lacks .*trace_s_arr", "without station_code": "lacks .*station_code",

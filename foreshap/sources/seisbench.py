@@ -157,6 +157,8 @@ def _arrivals(columns, phase):
 
 def _complete(table, path):
     """The table, if it has what is needed."""
+    if not isinstance(table.index, pd.RangeIndex):  # a comma at the end of each row would shift all columns
+        raise ForeshapError(f"{path} has rows with more fields than its first line has names: save it without them.")
     missing = [name for name in NEEDED if name not in table]
     missing += [] if _arrivals(table, "Pp") else ["trace_p_arrival_sample"]
     missing += [] if _arrivals(table, "Ss") else ["trace_s_arrival_sample"]
@@ -358,7 +360,7 @@ def _ranges(location, shape):
 
 def _components(samples, order):
     """The rows E, N, Z."""
-    found = [COMPONENT_OF.get(letter, letter) for letter in order]
+    found = [COMPONENT_OF.get(letter, letter) for letter in order.upper()]
     if not set(COMPONENTS) <= set(found):
         raise ForeshapError("component missing")
     return samples[[found.index(letter) for letter in COMPONENTS]]
