@@ -99,14 +99,14 @@ MADE = (pd.DataFrame, managers.BlockManager, pd.arrays.DatetimeArray, pd.Datetim
 BUILT = (
     np.ndarray, np.dtype, pd.DataFrame, managers.BlockManager, pd.DatetimeTZDtype, arrays.NDArrayBacked,
 )  # fmt: skip
-OF_PARTS = tuple(
+OF_PARTS = tuple(  # what is called with more than plain values
     ALLOWED[one] for one in [
         ("numpy.core.multiarray", "_reconstruct"), ("numpy.core.numeric", "_frombuffer"),
         ("pandas.core.indexes.base", "_new_Index"), ("pandas.core.indexes.datetimes", "_new_DatetimeIndex"),
         ("pandas.core.internals.managers", "BlockManager"), ("pandas._libs.internals", "_unpickle_block"),
         ("pandas._libs.arrays", "__pyx_unpickle_NDArrayBacked"),
     ]
-)  # fmt: skip  # what takes more than plain values
+)  # fmt: skip
 UNUSED = (
     "INST", "OBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID", "NEXT_BUFFER", "READONLY_BUFFER",
     "DICT", "EMPTY_SET", "ADDITEMS", "FROZENSET",
