@@ -135,7 +135,7 @@ def checked_miniseed(path, network, station, channels, windows):
     raises: BadAnswer; with the code 204 where there is no content
     """
     if path.stat().st_size == 0:
-        raise BadAnswer("no miniSEED", 204)
+        raise BadAnswer("an answer without any miniSEED in it", 204)
     try:
         with open(path, "rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")

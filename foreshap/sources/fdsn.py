@@ -343,7 +343,7 @@ def _sent(url, params):
 def _checked_events(path, network, station, window):
     """Refuse what isn't QuakeML; of the picks and arrivals of each event keep those of one station."""
     if path.stat().st_size == 0:
-        raise BadAnswer("no QuakeML", 204)
+        raise BadAnswer("an answer without any QuakeML in it", 204)
     checked_xml(path, "quakeml")
     kept, seen = io.BytesIO(), []
 
