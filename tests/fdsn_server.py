@@ -184,6 +184,8 @@ class Handler(BaseHTTPRequestHandler):
         elif kind == "reset":
             self.send(status, content[:700], length=len(content))
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif kind == "nothing":
+            self.send(200, b"")
         elif kind in ("html", "bomb", "pickle"):
             self.send(
                 200, {"html": HTML, "bomb": BOMB, "pickle": pickle.dumps(Payload(self.server.archive.payload))}[kind]

@@ -94,6 +94,17 @@ def test_every_trace_of_the_archive_is_a_tensor_or_has_a_reason(nrca, tmp_path):
             np.testing.assert_array_equal(foreshap.load_trace(nrca.out, event), nrca.traces[period][name])
 
 
+def test_rows_that_disagree_are_rejected_and_equal_ones_are_one(nrca):
+    path = nrca.folder / "NRCA_pre_attributes.csv"
+    table = pd.read_csv(path, dtype=str)
+    other = table[table["source_id"] == "7"].assign(p_s_diff_sec="3.5")
+    pd.concat([table, other, table[table["source_id"] == "11"]]).to_csv(path, index=False)
+    report = from_nrca_archive(nrca.root, nrca.out)
+    assert report.written == 7 and list(read_table(nrca.out, "NRCA", "pre")["source_id"]) == ["5", "9", "11", "12"]
+    twice = report.rejected[report.rejected["reason"] == "duplicate name"]
+    assert list(twice["trace_name"]) == ["NRCA.IV.7_EV", "NRCA.IV.7_EV (2)"]
+
+
 def test_the_time_must_agree_with_the_file_where_a_mainshock_is_given(nrca):
     found = from_nrca_archive(nrca.folder, nrca.out, MAINSHOCK)
     other = {"11": "its file and its time disagree on the class", "12": "start time missing"}
@@ -122,6 +133,16 @@ def test_co_located_groups_become_a_column(nrca, tmp_path):
     foreshap.preprocess(nrca.out, tmp_path, [foreshap.VARIANTS["P64"]])
     table = foreshap.load_spectrograms(tmp_path / "P64.h5").table
     assert dict(zip(table["source_id"], table["co_located_group"])) == {"7": "5", "11": "", "30": "5", "32": "5"}
+
+
+def test_an_id_that_is_missing_changes_no_group():
+    """One makes a column of whole numbers decimal: 5.0 is event 5."""
+    names = [f"NRCA.IV.{n}_EV" for n in (7, 30, 32)]
+    traces = pd.DataFrame({"trace_name": [*names, "NRCA.IV.5_EV"], "source_id": ["7", "30", "32", "5"]})
+    found = co_located(pd.DataFrame({"trace_name": names, "associato_ev": [5, 5, np.nan]}), traces)
+    assert found == dict.fromkeys(["NRCA.IV.5_EV", *names[:2]], "5")
+    whole = pd.DataFrame({"trace_name": names[:2], "associato_ev": [5, 5]})
+    assert co_located(whole, traces.assign(source_id=[7.0, 30, 32, 5])) == found
 
 
 def test_groups_are_the_parts_of_the_graph_of_events():

@@ -217,6 +217,31 @@ def test_the_error_says_what_was_received_without_secrets(quiet, tmp_path):
     assert len(archive.asked) == 2  # the service is left alone
 
 
+def test_seismograms_that_were_not_asked_for_are_not_kept(quiet, reference, tmp_path, monkeypatch):
+    archive, query = quiet
+    vertical = [data for name, *_, data in archive.records if name.endswith("Z")]
+    for wrong in (vertical[:3], vertical[-3:]):  # before the first window, after the last
+        with monkeypatch.context() as patch:
+            patch.setattr(archive, "dataselect", lambda asked: b"".join(wrong))
+            with pytest.raises(ForeshapError, match="miniSEED from 2020.* not asked for.*run again"):
+                fetched(tmp_path / "s", query)
+    fetched(tmp_path / "s", query)
+    assert content(tmp_path / "s") == reference
+
+
+def test_no_content_is_no_data(quiet, tmp_path):
+    archive, query = quiet
+    archive.misbehave = lambda service, *rest: "nothing" if service == "event" else None
+    with pytest.raises(ForeshapError, match="no event within"):
+        fetched(tmp_path / "none", query)
+    archive.misbehave = lambda service, *rest: "nothing" if (service, rest[0]) == ("dataselect", 1) else None
+    entries = fetched(tmp_path / "s", query)["answers"]
+    assert [entry["status"] for name, entry in entries.items() if "waveforms" in name].count(204) == 1
+    archive.misbehave = lambda service, *rest: "nothing" if service == "station" else None
+    with pytest.raises(ForeshapError, match="run again"):
+        fetched(tmp_path / "station", query)
+
+
 @pytest.mark.parametrize("status", ["204", "404"])
 def test_no_data_is_final(quiet, reference, tmp_path, status):
     archive, query = quiet
@@ -296,9 +321,13 @@ def test_folders_and_queries_that_do_not_fit(quiet, tmp_path):
     archive, query = quiet
     fetched(tmp_path / "s", query)
     before = content(tmp_path / "s")
-    with pytest.raises(ForeshapError, match="another query"):
+    with pytest.raises(ForeshapError, match=r"s holds .* another query \(radius_km 25.0, not 30.0\): move it away"):
         fetched(tmp_path / "s", replace(query, radius_km=30.0))
     assert content(tmp_path / "s") == before
+    archive.asked = []
+    assert fetched(tmp_path / "s", replace(query, mainshock="2020-01-02T13:00:00"))["n_events"] == 8
+    held = json.loads((tmp_path / "s/manifest.json").read_text())["query"]
+    assert not archive.asked and held == before[1]["query"] | {"mainshock": "2020-01-02 13:00:00+00:00"}
     same = replace(query, mainshock=obspy.UTCDateTime("2020-01-02T12:00:00").datetime)
     fetched(tmp_path / "s", same)
     (tmp_path / "s/manifest.json").write_text('{"query": 1')
@@ -334,7 +363,8 @@ def test_content_that_is_not_what_was_asked_for(tmp_path):
     )
     whole = whole.getvalue()
     path.write_bytes(whole)
-    answers.checked_miniseed(path, "IV", "NRCA")
+    day = [(pd.Timestamp("1970-01-01T00:00:40", tz="UTC"), pd.Timestamp("1970-01-02", tz="UTC"))]
+    answers.checked_miniseed(path, "IV", "NRCA", "*", day)
     bad = {
         "cut": whole[:-1], "header": whole[:700], "hole": whole[:512] + bytes(512) + whole[1024:], "none": b"",
         "other": whole.replace(b"NRCA", b"T121"), "html": fdsn_server.HTML, "tail": whole + b"Error 500",
@@ -342,7 +372,11 @@ def test_content_that_is_not_what_was_asked_for(tmp_path):
     for name, data in bad.items():
         path.write_bytes(data)
         with pytest.raises(answers.BadAnswer, match="miniSEED"):
-            answers.checked_miniseed(path, "IV", "NRCA")
+            answers.checked_miniseed(path, "IV", "NRCA", "*", day)
+    path.write_bytes(whole)
+    for channels, windows in (("HH?", day), ("*", [(end, end + pd.Timedelta("1s")) for _, end in day])):
+        with pytest.raises(answers.BadAnswer, match="miniSEED (of IV.NRCA|from 1970)"):
+            answers.checked_miniseed(path, "IV", "NRCA", channels, windows)
     station.write(str(path), format="STATIONXML")
     good = path.read_bytes()
     fdsn._checked_station(path, "IV", "NRCA")
@@ -379,7 +413,9 @@ def test_mutated_answers_are_refused_or_read(reference, tmp_path):
     window, path, rng = (lambda event: fdsn._window(event, *HERE)), tmp_path / "x", np.random.default_rng(5)
     events = max((name for name in files if "events/" in name), key=lambda name: len(files[name]))
     checks = {
-        min(name for name in files if "waveforms/" in name): lambda: answers.checked_miniseed(path, "IV", "NRCA"),
+        min(name for name in files if "waveforms/" in name): lambda: answers.checked_miniseed(
+            path, "IV", "NRCA", "*", [(pd.Timestamp("1900", tz="UTC"), pd.Timestamp("2200", tz="UTC"))]
+        ),
         events: lambda: fdsn._checked_events(path, "IV", "NRCA", window),
         "station.xml": lambda: fdsn._checked_station(path, "IV", "NRCA"),
     }

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import struct
 import tracemalloc
 from pathlib import Path
@@ -167,6 +168,31 @@ HOSTILE = {
 }  # fmt: skip
 
 
+DOUBLED = b")" + b"2\x86" * 60  # a tuple of two of itself, sixty times: 2**60 in what looks at them all
+INDEX = load("pandas.core.indexes.base", "_new_Index") + load("pandas", "Index")
+MANAGER = load("pandas.core.internals.managers", "BlockManager") + b")\x81"
+TEXT = b"X" + struct.pack("<I", 10**6) + b"x" * 10**6
+OBJECT = dtype_of("O8", (3, "|", None, None, None, -1, -1, 63))
+HOSTILE |= {
+    "a key of doubled tuples": b"}" + DOUBLED + b"Ns.", "keys of doubled tuples": b"}(" + DOUBLED + b"Nu.",
+    "a dict of doubled tuples": b"(" + DOUBLED + b"Nd", "a set of doubled tuples": b"\x8f(" + DOUBLED + b"\x90",
+    "a frozen set of doubled tuples": b"(" + DOUBLED + b"\x91", "values set on doubled tuples": DOUBLED + b"Nb",
+    "a call of doubled tuples": DOUBLED + DOUBLED + b"R", "a new one of doubled tuples": DOUBLED + b")\x81",
+    "a time of doubled tuples": load("pandas._libs.tslibs.timestamps", "Timestamp") + DOUBLED + b"\x85R",
+    "a text of doubled tuples": load("pandas", "StringDtype") + DOUBLED + b"\x85R",
+    "a name of doubled tuples": INDEX + b"}\x8c\x04data" + array_of(dtype_of("f8", GOOD), (1,), bytes(8))
+    + b"s\x8c\x04name" + DOUBLED + b"s\x86R",
+    "an axis of doubled tuples": MANAGER + b"(NNN}\x8c\x060.14.1}\x8c\x04axes]" + DOUBLED + b"asstb",
+    "a state of doubled tuples": load("pandas.arrays", "DatetimeArray") + b")\x81" + DOUBLED + b"b",
+    "a time zone of doubled tuples": load("pandas", "DatetimeTZDtype") + b")\x81}\x8c\x02tz" + DOUBLED + b"sb",
+    "cells of doubled tuples": array_of(OBJECT, (1,), []).replace(opcodes([]), b"]" + DOUBLED + b"a"),
+    "a list of itself": array_of(OBJECT, (1,), []).replace(opcodes([]), b"]2a"),
+    "an index that grows": INDEX + b"}\x8c\x04data" + array_of(dtype_of("f8", GOOD), (1,), bytes(8)) + b"s\x86R2a",
+    "one text many times": TEXT + b"r\xff\xff\x00\x00"
+    + (load("_codecs", "encode") + b"j\xff\xff\x00\x00\x8c\x06latin1\x86R") * 900,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_no_frame_holds_is_refused_and_takes_no_memory(tmp_path, name):
     (tmp_path / "evil.csv").write_bytes(b"\x80\x04" + HOSTILE[name] + b".")
@@ -177,6 +203,19 @@ def test_what_no_frame_holds_is_refused_and_takes_no_memory(tmp_path, name):
     assert tracemalloc.get_traced_memory()[1] < 200e6
     tracemalloc.stop()
     assert not hasattr(pd.Index, "foolish") and np.dtype("U8").itemsize == 32
+
+
+def test_cells_that_grow_or_are_no_cells_are_refused(tmp_path):
+    path, late = tmp_path / "evil.csv", [1]
+    small().assign(label=pd.Series([late, late], dtype=object)).to_pickle(path, protocol=3, compression=None)
+    data = path.read_bytes()
+    place = re.search(rb"\]q(.)K\x01a", data, re.DOTALL)[1]
+    path.write_bytes(data[:-1] + b"h" + place + DOUBLED + b"a0.")  # once the frame is whole
+    with pytest.raises(ForeshapError, match="asks for values within"):
+        read_frame(path)
+    small().assign(label=pd.Series([pd.Index([1]), 1], dtype=object)).to_pickle(path, compression=None)
+    with pytest.raises(ForeshapError, match="asks for cells of Index"):
+        read_frame(path)
 
 
 def test_no_bytes_do_anything_but_a_frame_or_one_sentence(tmp_path):
@@ -262,6 +301,25 @@ def test_without_a_mainshock_the_file_says_the_class(tmp_path):
         read_frame(folder / "dataframe_pre_NRCA.csv").assign(label=[label]).to_pickle(other, compression=None)
         from_frames([other], tmp_path / period, mainshock=None)
         assert len(read_table(tmp_path / period, "NRCA", period)) == 1
+
+
+def test_cells_of_any_type_are_written_or_rejected(tmp_path):
+    days, good = ["09-01", "09-02", "09-03", "09-04", "09-05", "09-06"], np.arange(2500.0)
+    of = lambda *cells: pd.Series(cells, dtype=object)
+    cells = {
+        "trace_name": of(5, "a\ud800", "nan", np.arange(3), "ragged", "times"),
+        "source_magnitude": of(10**5000, [1], {}, (), "x", 2.5), "label": of([10**400, 0], [1, 0], None, 3, {}, "x"),
+        "E_channel": of(good, good, good, good, [1, [2, 3]], good.astype("M8[ns]")),
+        "network_code": of("\ud800", *["IV"] * 5),
+    }  # fmt: skip
+    benchmark(tmp_path / "in", "pre", days, seed=1, **cells)
+    report = from_frames(tmp_path / "in", tmp_path / "out")
+    unnamed, unfit = "name that can't be used", "samples are no numbers"
+    assert report.written == 2 and list(report.rejected["reason"]) == [unnamed, unnamed, unfit, unfit]
+    table = read_table(tmp_path / "out", "NRCA", "pre")
+    assert list(table["trace_name"]) == ["5", "a\\ud800"] and list(table["network_code"]) == ["\\ud800", "IV"]
+    offered = offered_traces(tmp_path / "out")
+    assert len(offered) == 6 and (offered["reason"] == "").sum() == 2
 
 
 def test_a_refused_frame_leaves_what_was_there(tmp_path):

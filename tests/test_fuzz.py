@@ -230,7 +230,8 @@ def call_response(folder, output):
 
 
 def call_answers(folder, output):
-    answers.checked_miniseed(folder / "all.mseed", "NA", "TST")
+    day = [(pd.Timestamp("2020-01-01", tz="UTC"), pd.Timestamp("2020-01-02", tz="UTC"))]
+    answers.checked_miniseed(folder / "all.mseed", "NA", "TST", "HH?", day)
     fdsn._checked_station(folder / "station.xml", "NA", "TST")
     window = lambda event: fdsn._window(event, 42.83, 13.11)
     copy = output / "events.xml"  # what belongs to other stations is taken out of it

@@ -131,10 +131,10 @@ def test_the_mainshock_and_the_periods_decide(tmp_path):
 
 
 @pytest.mark.parametrize("dimensions", ["CW", "WC", "NCW"])
-@pytest.mark.parametrize("order", ["ZNE", "ENZ", "Z12", "NZEH"])
+@pytest.mark.parametrize("order", ["ZNE", "ENZ", "Z12", "NZEH", "zne"])
 def test_dimensions_and_components_in_any_order(tmp_path, dimensions, order):
     three = dict(zip("ENZ", noise(1))) | {"H": noise(2)[0]}
-    stored = np.stack([three[{"1": "N", "2": "E"}.get(letter, letter)] for letter in order])
+    stored = np.stack([three[{"1": "N", "2": "E"}.get(letter, letter)] for letter in order.upper()])
     stored = {"CW": stored, "WC": stored.T, "NCW": stored[None]}[dimensions]
     write(tmp_path, [row("a")], {"a": stored}, dimension_order=dimensions, component_order=order)
     from_seisbench(tmp_path, tmp_path / "out", MAINSHOCK)
@@ -253,11 +253,11 @@ def test_each_trace_that_cannot_be_used_has_its_reason(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 
-def test_a_file_cannot_point_to_other_files(tmp_path):
+def test_a_file_cannot_point_to_other_files_nor_fill_the_memory(tmp_path):
     secret = tmp_path / "secret"
     secret.write_bytes(bytes(72_000))
     write(tmp_path / "elsewhere", [row("a")], {"a": noise(1)})
-    rows = [row(name) for name in ("link", "raw", "virtual")]
+    rows = [row(name) for name in ("link", "raw", "virtual", "bomb")]
     write(tmp_path / "in", rows, {})
     with h5py.File(tmp_path / "in/waveforms.hdf5", "a") as file:
         file["data/link"] = h5py.ExternalLink(str(tmp_path / "elsewhere/waveforms.hdf5"), "data/a")
@@ -266,6 +266,7 @@ def test_a_file_cannot_point_to_other_files(tmp_path):
         layout = h5py.VirtualLayout((3, 6000), np.int32)
         layout[:] = h5py.VirtualSource(str(tmp_path / "elsewhere/waveforms.hdf5"), "data/a", (3, 6000))
         file.create_virtual_dataset("data/virtual", layout)
+        file.create_dataset("data/bomb", (3, 2**23), np.int32, chunks=(3, 2**23), compression="gzip")  # 96 MiB a chunk
     report = from_seisbench(tmp_path / "in", tmp_path / "out", MAINSHOCK)
     assert report.written == 0 and set(reasons(report).values()) == {"no array of samples"}
 
@@ -339,7 +340,10 @@ def damage(folder, kind):
     """One damage of a good data set."""
     metadata, waveforms = folder / "metadata.csv", folder / "waveforms.hdf5"
     text, size = metadata.read_text(), waveforms.stat().st_size
-    if kind == "separator":
+    if kind == "trailing commas":
+        header, *rows = text.splitlines()
+        metadata.write_text("\n".join([header, *(f"{one}," for one in rows)]))
+    elif kind == "separator":
         metadata.write_text(text.replace(",", ";"))
     elif kind.startswith("without "):
         pd.read_csv(metadata).drop(columns=kind.removeprefix("without ")).to_csv(metadata, index=False)
@@ -365,6 +369,7 @@ def damage(folder, kind):
 
 
 DAMAGES = {
+    "trailing commas": "metadata.csv has rows with more fields",
     "separator": "metadata.csv lacks the columns trace_name", "without trace_name": "metadata.csv lacks .*trace_name",
     "without trace_start_time": "lacks .*trace_start_time", "without trace_p_arrival_sample": "lacks .*trace_p_arr",
     "without trace_s_arrival_sample": "lacks .*trace_s_arr", "without station_code": "lacks .*station_code",
@@ -439,3 +444,22 @@ def test_what_is_not_exported_is_named(tmp_path):
     with pytest.raises(ForeshapError, match="counts and nm/s"):
         to_seisbench(layout, tmp_path / "sb")
     assert (tmp_path / "sb/waveforms.hdf5").read_bytes() == before
+
+
+def test_a_layout_of_the_needed_columns_and_one_of_too_many_are_exported(tmp_path, library):
+    long = noise(2, 250_000)
+    for period, day, samples in (("pre", "29", noise(1)), ("post", "31", long)):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        with h5py.File(tmp_path / f"in/NRCA_{period}.hdf5", "w") as file:
+            file[period] = samples
+        about = {"trace_name": [period], "trace_start_time": [f"2016-10-{day}"], "p_s_diff_sec": [2.0]}
+        about |= {} if period == "pre" else {"station_code": ["OTHER"], "trace_sampling_rate_hz": [50], "snr": [3]}
+        pd.DataFrame(about).to_csv(tmp_path / f"in/NRCA_{period}_attributes.csv", index=False)
+    assert to_seisbench(tmp_path / "in", tmp_path / "sb").written == 2
+    header = (tmp_path / "sb/metadata.csv").read_text().splitlines()[0].split(",")
+    assert len(set(header)) == len(header) and "snr" in header
+    np.testing.assert_array_equal(
+        library.WaveformDataset(tmp_path / "sb", component_order="ENZ").get_waveforms(1), long
+    )
+    assert from_seisbench(tmp_path / "sb", tmp_path / "out", MAINSHOCK).written == 2
+    assert [*traces(tmp_path / "out")[0]] == ["pre", "post"]

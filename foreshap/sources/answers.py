@@ -5,6 +5,7 @@ import time
 import warnings
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from fnmatch import fnmatchcase
 from urllib.parse import urlsplit, urlunsplit
 
 import obspy
@@ -123,14 +124,18 @@ def checked_xml(path, root):
         raise BadAnswer(f"the document {fault}")
 
 
-def checked_miniseed(path, network, station):
-    """Refuse what isn't miniSEED of one station from the first byte to the last.
+def checked_miniseed(path, network, station, channels, windows):
+    """Refuse what isn't miniSEED of one station, its channels and some windows from the first byte to the last.
 
     path: Path
     network, station: str
+    channels: str, one code with wildcards
+    windows: sequence of (start, end), Timestamps; each piece without a gap must lie in one at least in part
 
-    raises: BadAnswer
+    raises: BadAnswer; with the code 204 where there is no content
     """
+    if path.stat().st_size == 0:
+        raise BadAnswer("an answer without any miniSEED in it", 204)
     try:
         with open(path, "rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -141,9 +146,15 @@ def checked_miniseed(path, network, station):
         raise BadAnswer(f"no miniSEED: {error}") from None
     if not whole:
         raise BadAnswer("miniSEED that is cut off in the middle of a record")
-    others = {(trace.stats.network, trace.stats.station) for trace in stream} - {(network, station)}
-    if others or not stream:
-        raise BadAnswer(f"miniSEED of {sorted(others)} instead of {network}.{station}")
+    if not stream:
+        raise BadAnswer(f"miniSEED without samples of {network}.{station}")
+    for trace in stream:
+        one = trace.stats
+        if (one.network, one.station) != (network, station) or not fnmatchcase(one.channel, channels):
+            raise BadAnswer(f"miniSEED of {trace.id} instead of {network}.{station} {channels}")
+        first, last = ((one.starttime - one.delta).ns, (one.endtime + one.delta).ns)  # services round times
+        if not any(start.value <= last and end.value >= first for start, end in windows):
+            raise BadAnswer(f"miniSEED from {one.starttime}, which was not asked for")
 
 
 def _whole_records(file):

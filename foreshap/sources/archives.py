@@ -70,13 +70,14 @@ def _import(output, parts, mainshock, order, columns, **attributes):
     spans = None if mainshock is None else periods(mainshock)
     tables = [read_table_file(path) for _, path, *_ in parts]  # damaged ones are found before anything is written
     further = dict.fromkeys(name for table in tables for name in table)
-    places = [order.index(component) for component in COMPONENTS]
-    offers = (offer for part, table in zip(parts, tables) for offer in _offers(*part, table, places, columns))
+    names = pd.concat([table["trace_name"] for table in tables]).dropna()
+    twice, places = set(names[names.duplicated()]), [order.index(component) for component in COMPONENTS]
+    offers = (offer for part, table in zip(parts, tables) for offer in _offers(*part, table, twice, places, columns))
     return write_layout(output, offers, spans, [*further, *columns], **attributes)
 
 
-def _offers(path, table_path, station, label, table, places, columns):
-    """Yield an Offer of each trace that a file or its table names."""
+def _offers(path, table_path, station, label, table, twice, places, columns):
+    """Yield an Offer of each trace that a file or its table names; none is used of those named twice."""
     receivers = table.get("receiver_name", pd.Series(dtype=str)).dropna().str.strip()
     if not receivers.isin([station]).all():
         raise ForeshapError(
@@ -91,7 +92,9 @@ def _offers(path, table_path, station, label, table, places, columns):
         for row in tqdm(rows, desc=path.name, unit="trace"):
             row |= {name: values.get(row["trace_name"], "") for name, values in columns.items()}
             samples, reason = None, "no row in the table"
-            if row["trace_name"] not in stored:
+            if row["trace_name"] in twice:  # rows that are the same were read as one
+                reason = "duplicate name"
+            elif row["trace_name"] not in stored:
                 reason = "no waveform in the file"
             elif row["trace_name"] not in strays:
                 samples, reason = read_trace(file, row["trace_name"])
@@ -109,13 +112,19 @@ def co_located(similar, traces):
     """
     if missing := {"trace_name", "associato_ev"} - set(similar):
         raise ForeshapError(f"{SIMILAR} lacks the columns {', '.join(sorted(missing))}: download it again.")
-    pairs = similar[["trace_name", "associato_ev"]].dropna().astype(str)
-    own = traces.rename(columns={"source_id": "associato_ev"}).reindex(columns=list(pairs)).dropna().astype(str)
+    pairs = _as_text(similar[["trace_name", "associato_ev"]])
+    own = _as_text(traces.rename(columns={"source_id": "associato_ev"}).reindex(columns=list(pairs)))
     pairs = pd.concat([pairs, own[own["associato_ev"].isin(pairs["associato_ev"])]], ignore_index=True)
     nodes, ends = pd.factorize(pd.concat([pairs["associato_ev"], "trace " + pairs["trace_name"]]))
     links = coo_array((np.ones(len(pairs)), np.split(nodes, 2)), shape=(len(ends), len(ends)))
     part = connected_components(links, directed=False)[1][nodes[: len(pairs)]]
     return dict(zip(pairs["trace_name"], pairs["associato_ev"].groupby(part).transform("min")))
+
+
+def _as_text(pairs):
+    """The whole pairs as text; ids that a missing one made decimal are whole again."""
+    texts = pairs.dropna().astype(str)
+    return texts.assign(associato_ev=texts["associato_ev"].str.removesuffix(".0"))
 
 
 def _found(folder, name):

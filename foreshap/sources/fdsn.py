@@ -130,8 +130,8 @@ def fetch_fdsn(store, query=FdsnQuery(), pause=1.0, timeout=120.0):
     """Fetch a station's catalogue, picks, metadata and seismograms from FDSN web services, or what is missing of them.
 
     A run that was stopped is continued by the same call: what is in the store isn't asked for again. An answer
-    "no data" (status 204 or 404) is final for its request. Seismograms reach from 30 s before each event's origin
-    to 60 s after its last pick and after the S wave at 2 km/s from the hypocentre.
+    "no data" (status 204 or 404, or no content) is final for its request. Seismograms reach from 30 s before each
+    event's origin to 60 s after its last pick and after the S wave at 2 km/s from the hypocentre.
 
     store: str or Path, a folder of its own, for one query: waveforms/*.mseed, picks.xml (QuakeML: events with the
         picks of this station), station.xml (StationXML with responses), events/*.xml (parts of the catalogue),
@@ -176,14 +176,16 @@ def _opened(folder, query, pause, timeout):
         return store
     try:
         manifest = json.loads(path.read_text())
-        other = manifest["query"] != asked
+        held, here = manifest["query"] | {"mainshock": None}, asked | {"mainshock": None}  # no request depends on it
+        other = [name for name in here | held if here.get(name) != held.get(name)]
         if not all(entry["status"] != 200 or entry["sha256"] for entry in manifest["answers"].values()):
             raise ValueError("a file without sha256")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ForeshapError(f"{path} is damaged ({error!r}): use another folder.") from error
     if other:
-        raise ForeshapError(f"{folder} holds the answers to another query ({path}): use another folder.")
-    return _Store(folder, manifest, pause, timeout)
+        said = ", ".join(f"{name} {held.get(name)}, not {here.get(name)}" for name in other)
+        raise ForeshapError(f"{folder} holds the answers to another query ({said}): move it away, then run again.")
+    return _Store(folder, manifest | {"query": asked}, pause, timeout)
 
 
 def _plain(query):
@@ -340,6 +342,8 @@ def _sent(url, params):
 
 def _checked_events(path, network, station, window):
     """Refuse what isn't QuakeML; of the picks and arrivals of each event keep those of one station."""
+    if path.stat().st_size == 0:
+        raise BadAnswer("an answer without any QuakeML in it", 204)
     checked_xml(path, "quakeml")
     kept, seen = io.BytesIO(), []
 
@@ -419,7 +423,8 @@ def _waveforms(query, windows):
     sent = {"method": "POST", "url": _service(query, "dataselect"), "data": body}
     sent["headers"] = {"Content-Type": "text/plain"}
     name = f"waveforms/{_stamp(windows[0][0])}_{_digest(body.decode())}.mseed"
-    check = partial(checked_miniseed, network=query.network, station=query.station)
+    check = partial(checked_miniseed, network=query.network, station=query.station, channels=query.channels,
+                    windows=windows)  # fmt: skip
     return _Part(name, (sent,), check, lambda: [_waveforms(query, half) for half in _halves(windows)])
 
 

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from tqdm.auto import tqdm
 
 from ..files import ForeshapError
@@ -12,6 +11,8 @@ from ..periods import NORCIA, periods
 from ..waveforms import COLUMNS, COMPONENTS, unfit
 from .layout import Offer, trace_name, write_layout
 from .pickles import read_frame
+
+MISSING = ("None", "NaT", "nan", "NaN")  # texts that stand for no value where the tables are read again
 
 
 def from_frames(frames, output, mainshock=NORCIA):
@@ -69,27 +70,33 @@ def _frame_offers(path, spans):
 
 
 def _text(cell):
-    """A cell as a table holds it: "" where it is missing."""
-    return "" if cell is None or cell is pd.NaT or cell != cell else cell
+    """A cell as a table holds it: "" where it is missing or no single value, and what UTF-8 lacks by its number."""
+    if isinstance(cell, (list, tuple, dict, np.ndarray)) or (isinstance(cell, int) and abs(cell) >= 2**63):
+        return ""
+    text = str(cell).encode("utf-8", "backslashreplace").decode()
+    return "" if text in MISSING else text
 
 
 def _one_hot(label):
     """0 or 1 where a label says so in two numbers, else None."""
     try:
         first, second = (float(number) for number in label)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return None if first == second else int(second > first)
 
 
 def _samples(cells):
     """Samples (3, n) of three cells, "" or None and the reason why not."""
-    parts = [np.asarray([] if cell is None else cell) for cell in cells]
-    if any(part.size == 0 or part.ndim == 0 for part in parts):
-        return None, "component missing"
-    if len({part.shape for part in parts}) > 1:
-        return None, "not of shape (3, samples)"
-    samples = np.stack(parts)
+    try:
+        parts = [np.asarray([] if cell is None else cell) for cell in cells]
+        if any(part.size == 0 or part.ndim == 0 for part in parts):
+            return None, "component missing"
+        if len({part.shape for part in parts}) > 1:
+            return None, "not of shape (3, samples)"
+        samples = np.stack(parts)
+    except (TypeError, ValueError):  # lists of lists, times beside numbers
+        return None, "samples are no numbers"
     reason = unfit(samples.shape, samples.dtype.kind)
     reason = reason or ("" if np.isfinite(samples).all() else "samples not finite")
     return (None if reason else samples), reason

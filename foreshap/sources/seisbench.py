@@ -15,11 +15,13 @@ from tqdm.auto import tqdm
 
 from ..clipping import as_recorded
 from ..files import ForeshapError, folder_written_whole
+from ..hdf5 import check_stored
 from ..periods import classes, periods
 from ..waveforms import (
     CLASSES,
     COLUMNS,
     COMPONENTS,
+    MOST_SAMPLES,
     REJECTED_COLUMNS,
     SAMPLING_RATE,
     SECONDS_BEFORE_P,
@@ -160,6 +162,8 @@ def _arrivals(columns, phase):
 
 def _complete(table, path):
     """The table, if it has what is needed."""
+    if not isinstance(table.index, pd.RangeIndex):  # a comma at the end of each row would shift all columns
+        raise ForeshapError(f"{path} has rows with more fields than its first line has names: save it without them.")
     missing = [name for name in NEEDED if name not in table]
     missing += [] if _arrivals(table, "Pp") else ["trace_p_arrival_sample"]
     missing += [] if _arrivals(table, "Ss") else ["trace_s_arrival_sample"]
@@ -339,8 +343,12 @@ def _block(file, name):
         raise ForeshapError("no waveform in the file") from error
     if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
         raise ForeshapError("no array of samples")
-    if dataset.file.filename != file.filename or dataset.external or dataset.is_virtual:  # another file's content
+    if dataset.file.filename != file.filename:  # a link led there
         raise ForeshapError("no array of samples")
+    try:
+        check_stored(dataset.id)
+    except (OSError, TypeError) as error:
+        raise ForeshapError("no array of samples") from error
     if dataset.dtype.kind not in "iuf":
         raise ForeshapError("samples are no numbers")
     return dataset
@@ -363,7 +371,7 @@ def _ranges(location, shape):
 
 def _components(samples, order):
     """The rows E, N, Z."""
-    found = [COMPONENT_OF.get(letter, letter) for letter in order]
+    found = [COMPONENT_OF.get(letter, letter) for letter in order.upper()]
     if not set(COMPONENTS) <= set(found):
         raise ForeshapError("component missing")
     return samples[[found.index(letter) for letter in COMPONENTS]]
@@ -411,8 +419,8 @@ def _copy_traces(folder, traces, file):
         with open_waveforms(waveform_file(folder, station, period)) as source:
             units.add(str(source.attrs.get("unit", "counts")))
             for row, name in rows["trace_name"].items():
-                samples, reason = read_trace(source, name)
-                write_trace(data, name, samples) if not reason else reasons.update({row: reason})
+                if reason := _copied(source, name, data):
+                    reasons[row] = reason
                 progress.update()
     progress.close()
     if len(units) > 1:
@@ -423,18 +431,30 @@ def _copy_traces(folder, traces, file):
     return reasons
 
 
+def _copied(source, name, data):
+    """Copy one trace, however long it is; "" or the reason why it can't be."""
+    samples, reason = read_trace(source, name)
+    if not reason and samples.shape[1] < MOST_SAMPLES:
+        write_trace(data, name, samples)
+    elif not reason:  # there may be more
+        try:
+            h5py.h5o.copy(source.id, name.encode(), data.id, name.encode())
+        except (OSError, RuntimeError, ValueError):
+            reason = "samples can't be read: the file is damaged here"
+    return reason
+
+
 def _metadata(traces):
-    """SeisBench's table of traces in the layout."""
-    origin = pd.to_datetime(traces["source_origin_time"], utc=True, format="ISO8601", errors="coerce")
+    """SeisBench's table of traces in the layout; columns that speak of another recording under its names are left."""
+    traces = traces.drop(columns=["reason", "period"]).assign(receiver_name=traces["station"])
+    own = {ours: theirs[0] for ours, theirs in NAMES.items() if ours in traces}
+    others = [name for name in traces if name not in own and name != "trace_name"]
+    stale = [name for name in others if name in own.values() or name.startswith("trace_") and _used(name)]
+    if "source_origin_time" in traces:  # SeisBench wants one form
+        origin = pd.to_datetime(traces["source_origin_time"], utc=True, format="ISO8601", errors="coerce")
+        traces["source_origin_time"] = origin.dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     p = SECONDS_BEFORE_P * SAMPLING_RATE
-    own = {ours: theirs[0] for ours, theirs in NAMES.items()}
-    return (
-        traces.assign(
-            source_origin_time=origin.dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),  # SeisBench wants one form
-            trace_p_arrival_sample=p,
-            trace_s_arrival_sample=p + SAMPLING_RATE * traces["p_s_diff_sec"],
-            trace_category=np.array(CLASSES)[traces["label"]],
-        )
-        .rename(columns=own)
-        .drop(columns=["p_s_diff_sec", "reason", "station", "period", "label"])
-    )
+    times = {"trace_p_arrival_sample": p, "trace_s_arrival_sample": p + SAMPLING_RATE * traces["p_s_diff_sec"]}
+    category = np.array(CLASSES)[traces["label"]]
+    left = traces.drop(columns=[*stale, "p_s_diff_sec", "station", "label"])
+    return left.rename(columns=own).assign(**times, trace_category=category)
