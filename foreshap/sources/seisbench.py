@@ -14,7 +14,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ..clipping import as_recorded
-from ..files import ForeshapError, folder_written_whole
+from ..files import ForeshapError, finish_moves, folder_written_whole
 from ..hdf5 import check_stored
 from ..periods import classes, periods
 from ..waveforms import (
@@ -88,6 +88,7 @@ def from_seisbench(
     raises: ForeshapError where a file is missing, damaged or lacks what is needed, or no trace is selected
     """
     spans, folder = periods(mainshock), Path(folder)
+    finish_moves(folder)
     with ExitStack() as stack:
         paths = {chunk: folder / f"waveforms{chunk}.hdf5" for chunk in _chunks(folder)}
         files = {chunk: stack.enter_context(open_waveforms(path)) for chunk, path in paths.items()}
