@@ -98,7 +98,8 @@ def placebo(axes, table, times, labels, mainshock, gaps=(), services=None):
     axes[0].axhline(0.5, color="0.5", linestyle=":")
     counts = table["n_events"].min(), table["n_events"].max()
     axes[0].set(
-        ylabel=f"ROC AUC\n({counts[0]:.0f} to {counts[1]:.0f} events a date)", ylim=(min(0.3, table["low"].min()), 1.02)
+        ylabel=f"ROC AUC\n({counts[0]:.0f} to {counts[1]:.0f} events a date)",
+        ylim=(min(0.3, table["low"].min() - 0.02), 1.02),
     )
     axes[0].legend(frameon=False, fontsize=9, ncol=2, loc="upper left")
     if not axes[1].patches:
@@ -228,7 +229,7 @@ def shares_by_week(ax, table, area, part):
             )
     ax.axvline(-0.5, color="black", linewidth=1.5)
     ax.axhline(100 * area, color="0.5", linestyle=":", label="area")
-    ax.set(xlabel="week after the mainshock\n(numbers: events)", ylabel="share of |SHAP| [%]", ylim=(0, None))
+    ax.set(xlabel="week after the mainshock\n(numbers: events)", ylabel="share of |SHAP| [%]")
     ax.set_title(part, fontsize=10)
     return ax
 
