@@ -223,7 +223,7 @@ def drift(e):
         low, high = np.percentile([spearmanr(days[d], scores[d])[0] for d in draws], (2.5, 97.5))
         value = spearmanr(days[mine], scores[mine])[0]
         rows.append({"control": f"drift of {name}s (correlation)", "measured": value, "low": low, "high": high,
-                     "chance": 0.0, "n_events": len(mine), "if_path": "not above 0 in both classes",
+                     "chance": 0.0, "n_events": len(mine), "if_path": "not above 0 in both",
                      "if_station": "above 0 in both, if it drifts"})  # fmt: skip
     return pd.DataFrame(rows)
 

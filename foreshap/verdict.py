@@ -16,7 +16,7 @@ SEPARATES = 0.55  # ROC AUC whose 95 % interval must lie above this: less could 
 RESIDUE = 0.65  # the same for the signal where the noise separates: a change of the site leaves some of itself
 NOISE, CATALOGUE = "noise before P, matched", "catalogue alone"
 SIGNAL = ("signal above a common floor, matched", "signal minus own noise, matched")
-VERSION = 3  # of what the controls compute: kept results of another are computed anew
+VERSION = 4  # of what the controls compute: kept results of another are computed anew
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _digest(table):
 def _judged(details, skipped):
     """Controls with their verdict; a row without a measurement is skipped for its reason."""
     for name, lacking in [(n, t[t["reason"].notna()]) for n, t in details.items() if "reason" in t]:
-        skipped = skipped | {f"{name}: {row.control}": row.reason for row in lacking.itertuples()}
+        skipped = skipped | {f"{name[:2]}{row.control}": row.reason for row in lacking.itertuples()}
     details = {name: t[t["measured"].notna()] for name, t in details.items()}
     listed = {name: _listed(table) for name, table in details.items()}
     columns = ["group", "control", "measured", "low", "high", "chance", "n_events", "if_path", "if_station"]

@@ -110,7 +110,7 @@ def test_controls_of_published_spectrograms_without_dates(nrca, tmp_path):
     measured = {row["control"]: row["measured"] for row in found["rows"]}
     assert found["verdict"] == "station/background" and found["simulated"] == "no"
     assert measured["noise before P"] > 0.95 > measured["minus own noise"] > 0.8
-    no_split = {f"5 splits: split: {kind}" for kind in ("clusters", "time blocks", "weeks")}
+    no_split = {f"5 split: {kind}" for kind in ("clusters", "time blocks", "weeks")}
     assert set(found["skipped"]) == no_split | {
         "1 noise without events",
         "4 matched",

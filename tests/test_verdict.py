@@ -132,11 +132,11 @@ def test_bad_data_are_skipped_with_a_reason(sequences, tmp_path):
     assert verdict.CATALOGUE in controls.table["control"].to_numpy()  # S-P and the hour are known
     splits = controls.details["5 splits"].set_index("control")
     assert "split: clusters" not in splits.index and splits.loc["split: weeks", "measured"] > 0.8
-    assert "no hypocentre" in controls.skipped["5 splits: split: clusters"]
+    assert "no hypocentre" in controls.skipped["5 split: clusters"]
     odd = s.table.assign(source_latitude=42.8, source_longitude=13.1, source_depth_km=5.0, receiver_name=np.nan)
     odd.loc[0, "source_magnitude"] = np.inf
     controls = foreshap.run_controls(replace(s, table=odd), 1, notches=[(0, 50), (10.1, 10.2)])
-    assert controls.verdict == "path/source" and "fewer than 5 groups" in controls.skipped["5 splits: split: clusters"]
+    assert controls.verdict == "path/source" and "fewer than 5 groups" in controls.skipped["5 split: clusters"]
     assert len(controls.details["7 bands"]) == 6
     few = replace(noise, labels=noise.labels[:4], table=noise.table[:4], values=noise.values[:4])
     assert "too few" in foreshap.run_controls(s, 1, noise=few).skipped["1 noise without events"]

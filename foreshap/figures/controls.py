@@ -270,7 +270,7 @@ def _controls_table(ax, table, top, bottom):
     """Rows from top to bottom: control, two predictions, measured as text and as a dot, number of events."""
     headings = len(table["group"].unique())
     step = min(0.018, (top - bottom) / (len(table) + headings + 1))
-    size = float(np.clip(540 * step, 5.5, 7.5))
+    size = float(np.clip(540 * step, 5.5, 6.4))
     write = lambda x, y, text, **options: ax.text(x, y, text, fontsize=size, va="center", **options)
     for x, name in zip(COLUMNS, ("control", "fault or path predicts", "station or catalogue predicts", "measured")):
         write(x, top, name, weight="bold")
