@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 
 from .demo import MAINSHOCK, simulate_sequence
-from .files import ForeshapError, folder_replaced_whole
+from .files import ForeshapError, folder_replaced_whole, remove_left
 from .periods import classes, periods
 from .sources import (
     FdsnQuery,
@@ -208,6 +208,7 @@ def tensor_files(name, data="data"):
 
 def _built(folder, recipe, build, paths=()):
     """The folder, built aside and renamed when whole, unless it was built by the same recipe from the same files."""
+    remove_left(folder)
     mark, kept = folder / RECIPE_FILE, {}
     with suppress(OSError, ValueError):
         kept = json.loads(mark.read_text())
@@ -221,8 +222,8 @@ def _built(folder, recipe, build, paths=()):
     with folder_replaced_whole(folder) as aside:
         build(aside)
         (aside / RECIPE_FILE).write_text(text)
-    for beside, variant in product(BESIDE, VARIANTS):  # made of the folder before
-        (folder.parent / beside / f"{variant}.h5").unlink(missing_ok=True)
+        for beside, variant in product(BESIDE, VARIANTS):  # made of the folder before
+            (folder.parent / beside / f"{variant}.h5").unlink(missing_ok=True)
     return folder
 
 

@@ -138,16 +138,26 @@ def check_room(path, size):
         )
 
 
+def remove_left(path):
+    """Remove what processes that were killed while they wrote a file or folder have left beside it.
+
+    path: str or Path, the final name; a folder that one of them had moved aside is put back
+    """
+    path = Path(path)
+    with _writing(path):
+        for left in path.parent.glob(f".{path.name}.*.partial"):
+            owner = re.fullmatch(r"\.(\d+)\.partial", left.name.removeprefix(f".{path.name}"))
+            if owner and (int(owner[1]) == os.getpid() or not _runs(int(owner[1]))):  # numbers come again
+                if (left / "old").exists() and not path.exists():
+                    os.replace(left / "old", path)
+                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
+
 def _partial(path):
-    """Name beside a path to write to; what processes that were killed have left there is removed."""
+    """Name beside a path to write to, in a folder without what was left by processes that were killed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{path.name}.*.partial"):
-        owner = re.fullmatch(r"\.(\d+)\.partial", left.name.removeprefix(f".{path.name}"))
-        if owner and (int(owner[1]) == os.getpid() or not _runs(int(owner[1]))):  # numbers come again
-            if (left / "old").exists() and not path.exists():
-                os.replace(left / "old", path)
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+    remove_left(path)
     return path.with_name(f".{path.name}.{os.getpid()}.partial")
 
 

@@ -367,6 +367,20 @@ def test_a_process_of_the_same_number_removes_what_was_left(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
 
 
+def test_what_a_killed_run_left_beside_a_dataset_that_is_up_to_date_is_removed(tmp_path):
+    (tmp_path / "datasets.toml").write_text('[demo]\nsource = "simulated"\nseed = 1\nn_events = 60\n')
+    written = (waveform_folder("demo", tmp_path) / "DEMO_pre.hdf5").stat().st_mtime_ns
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = tmp_path / "demo" / f".waveforms.{ended.pid}.partial"
+    for moved_aside in (False, True):  # killed while it built, or between its two renames
+        (left / "new").mkdir(parents=True)
+        if moved_aside:
+            (tmp_path / "demo/waveforms").rename(left / "old")
+        assert (waveform_folder("demo", tmp_path) / "DEMO_pre.hdf5").stat().st_mtime_ns == written
+        assert [path.name for path in (tmp_path / "demo").iterdir()] == ["waveforms"]
+
+
 def test_a_dataset_killed_while_built_is_built_by_the_next_call(tmp_path):
     (tmp_path / "datasets.toml").write_text('[demo]\nsource = "simulated"\nseed = 1\nn_events = 60\n')
     code = (
