@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from .features import known_mean
+from .features import known_mean, quiet_before_p, window_spectra
 from .files import ForeshapError, kept, sha256
-from .splits import random_split
+from .splits import SHARES, random_split
 from .tiles import WINDOWS, frame_windows
 from .training import TrainingConfig, train
-from .waveforms import known_s_p
+from .waveforms import known_s_p, known_times
 
 PARTS = (*WINDOWS, "everything", "minus own noise", "minus own coda")
 NOISE = "noise without events"
@@ -87,23 +87,25 @@ def _cut(variant, first, stop):
 
 
 def train_parts(spectrograms, split, config=TrainingConfig(), folder=None, known=None, noise=None):
-    """Train the network anew on each part of the input.
+    """Train the network anew on each part of the input, without events with another event's coda before P.
 
     spectrograms: Spectrograms
     split: Split, the same for all parts
     config: TrainingConfig
     folder: str or Path, where each result is kept as JSON and not computed twice; nowhere when left out
-    known: dict, part -> Checkpoint of the same split, which needn't be trained again
+    known: dict, part -> Checkpoint, its network trained on all events of that split; not trained again
     noise: Spectrograms of windows without an event: one network more, trained and tested on them
 
     returns: DataFrame, a row a part: value, low, high (ROC AUC on the test events, bootstrap 95 %), accuracy,
         accuracy_low, accuracy_high, n_events; in its attrs["skipped"] a dict, part that can't be had -> reason
     """
+    split = _undisturbed(spectrograms, split)
     sides = np.concatenate([split.train, split.validation, split.test])
     tensors = [sha256(s.path) for s in (spectrograms, noise) if s is not None]
     key = json.loads(json.dumps([tensors, digest(sides.tobytes()).hexdigest(), asdict(config)]))
     known = {
-        part: _row(c.card["metrics"], c.card["intervals_95"], len(split.test)) for part, c in (known or {}).items()
+        part: _row(c.card["metrics"], c.card["intervals_95"], len(c.card["test_events"]))
+        for part, c in (known or {}).items()
     }
     found, skipped = {}, {}
     for part in tqdm([*PARTS, *([NOISE] if noise else [])], desc="networks on parts", unit="part"):
@@ -117,6 +119,14 @@ def train_parts(spectrograms, split, config=TrainingConfig(), folder=None, known
     table = pd.concat(found).droplevel(1) if found else empty
     table.attrs["skipped"] = skipped
     return table
+
+
+def _undisturbed(spectrograms, split):
+    """The split without events whose noise before P holds another event's coda."""
+    spectra = window_spectra(spectrograms)
+    known = np.isfinite(spectra[:, 0]).all(axis=(1, 2))
+    fit = quiet_before_p(spectra, known_times(spectrograms.table)) | ~known
+    return replace(split, **{side: (rows := getattr(split, side))[fit[rows]] for side in SHARES})
 
 
 def _job(spectrograms, split, noise, part):

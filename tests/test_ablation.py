@@ -67,3 +67,12 @@ def test_networks_are_trained_once(demo, tmp_path):
     )
     assert times == {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
     np.testing.assert_array_equal(first.to_numpy(float), again.to_numpy(float))
+
+
+def test_a_network_on_a_part_never_sees_an_event_with_anothers_coda_before_p(demo):
+    s = foreshap.load_spectrograms(demo.folder / "P64.h5")
+    split, values = foreshap.random_split(s.table, 0), s.values[:]
+    disturbed = np.concatenate([split.train[:2], split.test[:1]])
+    values[disturbed, ..., :14] += 4
+    found = foreshap.train_parts(replace(s, values=values), split, foreshap.TrainingConfig(max_epochs=1))
+    assert (found["n_events"] == len(split.test) - 1).all()
