@@ -30,7 +30,7 @@ from .map_shares import band_shares, narrow_bands, share_by_week, share_table, w
 from .means import batch_mean, group_means, profiles
 from .model import SpectrogramCNN, load_checkpoint
 from .periods import NORCIA, Periods, periods
-from .separability import days_from_mainshock, effective_events, gaps, held_out_scores
+from .separability import effective_events, gaps, held_out_scores
 from .shap_file import chosen_test_rows, explain_events, load_shap
 from .sources import (
     FdsnQuery,
@@ -52,4 +52,4 @@ from .tiles import physical_tiles, tile_names, tile_sums
 from .training import TrainingConfig, save_checkpoint, train, trained
 from .variants import VARIANTS, Variant
 from .verdict import VERDICTS, Controls, page_rows, run_controls, write_verdict
-from .waveforms import REASONS, event_times, known_times, load_trace, offered_traces
+from .waveforms import REASONS, event_times, known_stations, known_times, load_trace, offered_traces

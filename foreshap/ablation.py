@@ -14,7 +14,7 @@ from .files import ForeshapError, kept, sha256
 from .splits import SHARES, random_split
 from .tiles import WINDOWS, frame_windows
 from .training import TrainingConfig, train
-from .waveforms import known_s_p, known_times
+from .waveforms import known_s_p
 
 PARTS = (*WINDOWS, "everything", "minus own noise", "minus own coda")
 NOISE = "noise without events"
@@ -125,7 +125,7 @@ def _undisturbed(spectrograms, split):
     """The split without events whose noise before P holds another event's coda."""
     spectra = window_spectra(spectrograms)
     known = np.isfinite(spectra[:, 0]).all(axis=(1, 2))
-    fit = quiet_before_p(spectra, known_times(spectrograms.table)) | ~known
+    fit = quiet_before_p(spectra, spectrograms.table) | ~known
     return replace(split, **{side: (rows := getattr(split, side))[fit[rows]] for side in SHARES})
 
 

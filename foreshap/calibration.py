@@ -41,7 +41,8 @@ def accuracy_by(values, correct, bins=5):
     values, correct = (a[np.isfinite(values)] for a in (values, correct))
     if len(values) < 10:
         raise ForeshapError(f"{len(values)} known values are too few to bin: ten are needed.")
-    place = pd.qcut(values, bins, labels=False, duplicates="drop")
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)))[1:-1]  # one bin of values that are all the same
+    place = np.searchsorted(edges, values)
     rows = [(np.median(values[place == k]), *_share(correct[place == k])) for k in np.unique(place)]
     return pd.DataFrame(rows, columns=["centre", "value", "low", "high", "n_events"])
 

@@ -2,8 +2,8 @@
 
 Each control takes an Evidence and returns a table, a row a measurement: control, measured (ROC AUC of held-out events
 by logistic regression, unless it says otherwise), low and high (bootstrap 95 %), chance, n_events, and in words what a
-change on the fault or path and what one at the station or in the catalogue would give. Plain, because there are
-hundreds of fits.
+change on the fault or path and what one at the station or in the catalogue would give; reason, why there is none.
+Plain, because there are hundreds of fits.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from .demo import simulate_sequence
 from .files import ForeshapError
 from .separability import (
     check_enough,
-    days_from_mainshock,
+    days_from_gap,
     effective_events,
     folds,
     held_out_scores,
@@ -33,6 +33,7 @@ from .waveforms import CLASSES, known_stations, known_times
 
 BANDS = ((0, 10), (10, 25), (25, 45))  # [Hz]
 SHUFFLES = 20
+COLUMNS = ("control", "measured", "low", "high", "chance", "n_events", "if_path", "if_station", "reason")
 CHANCE, ABOVE, EITHER = "chance", "above chance", "says nothing"
 
 
@@ -77,7 +78,7 @@ def gather(spectrograms, seed=0, noise=None):
     raises: ForeshapError where a class has too few events, or noise before P is missing
     """
     labels, spectra = spectrograms.labels.astype(int), features.window_spectra(spectrograms)
-    quiet = features.quiet_before_p(spectra, known_times(spectrograms.table))
+    quiet = features.quiet_before_p(spectra, spectrograms.table)
     try:
         check_enough(np.bincount(labels[quiet], minlength=2))
     except ForeshapError as error:
@@ -104,7 +105,7 @@ def where(e):
     rows = [_row(e, "noise before P", noise_before_p(e), CHANCE, ABOVE)]
     for name, place in zip(features.window_names(e.table)[1:], ([1], [2], [3, 4, 5])):
         rows.append(_row(e, name, e.spectra[:, place], ABOVE, ABOVE))
-    return pd.DataFrame([*rows, _row(e, "everything", e.spectra, ABOVE, ABOVE)])
+    return _table([*rows, _row(e, "everything", e.spectra, ABOVE, ABOVE)])
 
 
 def without_events(e):
@@ -123,7 +124,7 @@ def without_events(e):
 def relative(e):
     """2. Relative to the event's own noise, and to its own coda: what acts on all windows alike cancels."""
     coda = features.known_mean(e.spectra[:, 3:], 1)[:, None]
-    return pd.DataFrame([
+    return _table([
         _row(e, "minus own noise", above_own_noise(e), ABOVE, "chance, if the noise is the same"),
         _row(e, "minus own coda", e.spectra[:, 1:3] - coda, "above chance, or lower", CHANCE),
     ])  # fmt: skip
@@ -135,7 +136,7 @@ def baselines(e):
     if e.catalogue.shape[1]:
         rows.append(_row(e, "catalogue alone", _squares(e.catalogue), CHANCE, "above chance (catalogue)", penalty=1.0))
         rows.append(_row(e, "catalogue, SNR, days since larger event", _squares(_more(e)), EITHER, EITHER, penalty=1.0))
-    return pd.DataFrame(rows)
+    return _table(rows)
 
 
 def matched(e):
@@ -152,7 +153,7 @@ def matched(e):
         _row(e, "everything, matched", e.spectra, ABOVE, "chance if the catalogue is all", e.weights),
     ]  # fmt: skip
     rows += _matched_on_noise(e)
-    return pd.DataFrame([row for row in rows if row]).assign(effective=effective_events(e.weights, e.labels).min())
+    return _table([row for row in rows if row]).assign(effective=effective_events(e.weights, e.labels).min())
 
 
 def _matched_on_noise(e):
@@ -165,10 +166,7 @@ def _matched_on_noise(e):
 
 
 def splits(e):
-    """5. The same model on other splits: the gap between random and blocked ones is the leak.
-
-    A split that can't be made stands in column reason.
-    """
+    """5. The same model on other splits: the gap between random and blocked ones is the leak."""
     rows = []
     further = ["co-located groups"] if "co_located_group" in e.table else []
     for kind in ("random", "clusters", "time blocks", "weeks", *further):
@@ -177,11 +175,11 @@ def splits(e):
             rows.append(_row(e, said[0], e.spectra, *said[1:], parts=folds(e.table, kind, e.seed)))
         except ForeshapError as error:  # no times, or no hypocentres
             rows.append({"control": said[0], "reason": str(error)})
-    return pd.DataFrame(rows).reindex(columns=[*rows[0], "reason"])
+    return _table(rows)
 
 
 def placebo(e, n_inside=8):
-    """6. Other dates as the mainshock: the true one must stand out. Columns day and kind beside the others."""
+    """6. Other dates as the mainshock: the true one must stand out. Columns what, time and kind beside the others."""
     rows = []
     dates = placebo_dates(e.table, e.seed, n_inside)
     for date in tqdm(dates.itertuples(index=False), total=len(dates), desc="placebo dates", unit="date"):
@@ -191,9 +189,9 @@ def placebo(e, n_inside=8):
         parts = folds(sample, "time blocks", e.seed)
         for what, inputs in (("signal", above_own_noise(e)), ("noise", noise_before_p(e))):
             found = roc_auc(held_out_scores(inputs[chosen], labels, parts), labels, seed=e.seed)
-            rows.append(found | {"what": what, "day": date.day, "kind": date.kind})
+            rows.append(found | {"what": what, "time": str(date.time), "kind": date.kind})
     table = pd.DataFrame(rows)
-    predicted = np.where(table["kind"] == "mainshock", [ABOVE], [CHANCE])
+    predicted = np.where((table["kind"] == "mainshock") & (table["what"] == "signal"), [ABOVE], [CHANCE])
     name = "placebo, " + table["what"] + ": " + table["kind"]
     return table.assign(control=name, if_path=predicted, if_station="any date, if it drifts")
 
@@ -215,7 +213,7 @@ def stands_out(table, least, what="signal"):
 
 def drift(e):
     """6. Inside a class: does the signal drift? Rank correlation (Spearman) of held-out score and time."""
-    days, scores = days_from_mainshock(e.table), signal_scores(e)
+    days, scores = days_from_gap(e.table), signal_scores(e)
     rows = []
     for k, name in enumerate(CLASSES):
         mine = np.flatnonzero(e.labels == k)
@@ -245,7 +243,7 @@ def bands(e, notches=()):
         rows.append(_row(e, f"{name}, noise before P", e.spectra[:, 0][..., inside], CHANCE, ABOVE))
         if (low, high) not in BANDS:
             rows.append(_row(e, f"without {name}", e.spectra[..., ~inside], "as with it", "lower"))
-    return pd.DataFrame(rows)
+    return _table(rows)
 
 
 def nulls(e):
@@ -258,7 +256,7 @@ def nulls(e):
 
 
 def effects_off(spectrograms, seed):
-    """8. The same simulated sequence with every effect off: all windows, like "everything" of control 1.
+    """8. Another simulated sequence as long, with every effect off: all windows, like "everything" of control 1.
 
     spectrograms: Spectrograms of a simulated sequence
     seed: int
@@ -283,7 +281,7 @@ def stations(e):
     parts = [(np.flatnonzero(names != name), np.flatnonzero(names == name)) for name in np.unique(names)]
     for rows, _ in parts:
         check_enough(np.bincount(e.labels[rows], minlength=2))
-    return pd.DataFrame([
+    return _table([
         _row(e, "other stations, signal", above_own_noise(e), "above chance, with geometry", CHANCE, parts=parts),
         _row(e, "other stations, noise before P", noise_before_p(e), CHANCE, CHANCE, parts=parts),
     ])  # fmt: skip
@@ -331,7 +329,15 @@ def _squares(catalogue):
 
 
 def _row(e, control, inputs, if_path, if_station, weights=None, parts=None, **options):
-    """One measurement as a dict."""
-    scores = held_out_scores(inputs, e.labels, parts or e.parts, weights, **options)
-    found = roc_auc(scores, e.labels, weights, e.seed)
+    """One measurement as a dict, or why there is none."""
+    try:
+        scores = held_out_scores(inputs, e.labels, parts or e.parts, weights, **options)
+        found = roc_auc(scores, e.labels, weights, e.seed)
+    except ForeshapError as error:
+        return {"control": control, "reason": str(error)}
     return {"control": control} | found | {"if_path": if_path, "if_station": if_station}
+
+
+def _table(rows):
+    """Measurements as a DataFrame, whichever of them there are."""
+    return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -98,20 +98,22 @@ def above_own_noise(spectra):
     return np.maximum(spectra[:, 1:] - spectra[:, :1], ABOVE_NOISE)
 
 
-def quiet_before_p(spectra, times):
-    """Events whose noise window holds no other event's coda: their level stays near the rolling median.
+def quiet_before_p(spectra, table):
+    """Events whose noise window holds no other event's coda: their level stays near their station's rolling median.
 
     spectra: array (N, parts, 3, F), of window_spectra()
-    times: Series of datetimes (N,) [UTC], or NaT: then the median is that of all
+    table: DataFrame of a tensor file; without times the median is that of all events of the station
 
     returns: bool array (N,): noise level at most 4 deviations (1.4826 times the median of the absolute ones) above
         the median of 51 events, and known
     """
-    level = pd.Series(spectra[:, 0].mean(axis=(1, 2))[np.argsort(times.to_numpy(), kind="stable")])
-    near = level.rolling(51, center=True, min_periods=1).median() if times.notna().all() else level.median()
-    above = level - near
+    level, times = pd.Series(spectra[:, 0].mean(axis=(1, 2))), known_times(table).reset_index(drop=True)
     quiet = np.empty(len(level), bool)
-    quiet[np.argsort(times.to_numpy(), kind="stable")] = above <= 4 * 1.4826 * above.abs().median()
+    for rows in level.groupby(known_stations(table).to_numpy()).groups.values():
+        ordered = level[times[rows].sort_values(kind="stable").index]
+        near = ordered.rolling(51, center=True, min_periods=1).median() if times.notna().all() else ordered.median()
+        above = ordered - near
+        quiet[ordered.index] = above <= 4 * 1.4826 * above.abs().median()
     return quiet
 
 
@@ -155,14 +157,14 @@ def hours(table):
 
 
 def days_since_larger(table):
-    """Days since the last event of the table that was larger, float Series [days]; the median where there is none.
+    """Days since the last event of the table that was larger, float Series [days]; the median where none is known.
 
     The k-th row looks back over all earlier ones; the mainshock itself is rarely in a table.
     """
     times, magnitude = known_times(table), table["source_magnitude"].to_numpy(float)
     order, found, larger = np.argsort(times.to_numpy()), np.full(len(table), np.nan), []
     days = (times - times.min()).dt.total_seconds().to_numpy() / 86400
-    for row in order:  # a stack of the larger ones before: each event is put on it and taken off once
+    for row in order[np.isfinite(magnitude[order])]:  # a stack of larger ones before: each is put on and taken off once
         while larger and magnitude[larger[-1]] <= magnitude[row]:
             larger.pop()
         found[row] = days[row] - days[larger[-1]] if larger else np.nan

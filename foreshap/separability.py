@@ -72,6 +72,7 @@ def held_out_scores(features, labels, parts, weights=None, penalty=PENALTY):
     penalty: float, inverse strength of the quadratic penalty on standardised columns
 
     returns: float array (N,), NaN for an event that no fold held out
+    raises: ForeshapError where no event has a value
     """
     x = _columns(features)
     scores = np.full(len(x), np.nan)
@@ -85,6 +86,8 @@ def _columns(features):
     """Features as float64 columns (N, columns) without NaN; a column without any value is left out."""
     x = np.asarray(features, dtype=np.float64).reshape(len(features), -1)
     x = x[:, np.isfinite(x).any(axis=0)]
+    if x.shape[1] == 0:
+        raise ForeshapError("no event has a frame there")
     return np.where(np.isfinite(x), x, np.nanmean(x, axis=0))
 
 
@@ -182,20 +185,22 @@ def placebo_dates(table, seed, n_inside=8):
     seed: int, of the draw of events
     n_inside: int, dates in each class
 
-    returns: DataFrame, a row a date: day (after the mainshock), kind, before, after (int arrays of rows); dates with
-        fewer than LEAST events on a side are left out
+    returns: DataFrame, a row a date: time [UTC; of the mainshock the middle of the gap], kind, before, after (int
+        arrays of rows); dates with fewer than LEAST events on a side are left out
     raises: ForeshapError where times are missing, the classes overlap in time, the mainshock has too few events, or
         fewer than INSIDE dates inside the classes remain
     """
-    labels, days = table["label"].to_numpy(), days_from_mainshock(table)
+    labels, days = table["label"].to_numpy(), days_from_gap(table)
     rng, most = np.random.default_rng(seed), max(LEAST, np.bincount(labels).min() // 4)
     steps = np.linspace(0, 1, n_inside + 2)[1:-1]
     inside = [(f"inside {name}s", day, labels == k) for k, name in enumerate(CLASSES)
               for day in np.quantile(days[labels == k], steps)]  # fmt: skip
     dates = inside + [("across", day, labels >= 0) for day in _around(days)] + [("mainshock", 0.0, labels >= 0)]
     longest = max(_room(days[which], day) for _, day, which in inside)
-    found = [(day, kind, *_sides(np.flatnonzero(which), days, day, longest, most, rng)) for kind, day, which in dates]
-    found = pd.DataFrame(found, columns=["day", "kind", "before", "after"])
+    middle = known_times(table).iloc[0] - pd.Timedelta(days=days[0])
+    found = [(middle + pd.Timedelta(days=day), kind, *_sides(np.flatnonzero(which), days, day, longest, most, rng))
+             for kind, day, which in dates]  # fmt: skip
+    found = pd.DataFrame(found, columns=["time", "kind", "before", "after"])
     found = found[found["before"].str.len() >= LEAST].reset_index(drop=True)
     if "mainshock" not in found["kind"].to_numpy():
         raise ForeshapError(f"fewer than {LEAST} events lie within {longest:.1f} days before or after the mainshock")
@@ -204,8 +209,8 @@ def placebo_dates(table, seed, n_inside=8):
     return found
 
 
-def days_from_mainshock(table):
-    """Days of each event after the gap between the last foreshock and the first aftershock, float (N,).
+def days_from_gap(table):
+    """Days of each event after the middle of the gap between the last foreshock and the first aftershock, float (N,).
 
     raises: ForeshapError where times are missing or the classes overlap in time
     """
@@ -219,20 +224,18 @@ def days_from_mainshock(table):
     return days - (last + first) / 2
 
 
-def gaps(table, longest=10):
+def gaps(times, longest=10):
     """Spans without events that are far longer than the waits around them, and than two days: perhaps without data.
 
-    table: DataFrame of a tensor file, with label
+    times: Series of datetimes [UTC], of the events
     longest: float, times the median wait of the 20 events around
 
-    returns: list of (start, end) [days after the mainshock]
-    raises: ForeshapError as days_from_mainshock() does
+    returns: list of (start, end), datetimes
     """
-    days = np.sort(days_from_mainshock(table))
-    waits = pd.Series(np.diff(days))
+    times = times.sort_values(ignore_index=True)
+    waits = times.diff().dt.total_seconds()[1:] / 86400
     usual = waits.rolling(21, center=True, min_periods=5).median()
-    found = np.flatnonzero((waits > longest * usual) & (waits > 2))
-    return [(days[k], days[k + 1]) for k in found]
+    return [(times[k - 1], times[k]) for k in waits.index[(waits > longest * usual) & (waits > 2)]]
 
 
 def _around(days):

@@ -1,5 +1,6 @@
 """All plain controls of one dataset, and the verdict that follows from them by stated rules."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ SEPARATES = 0.55  # ROC AUC whose 95 % interval must lie above this: less could 
 RESIDUE = 0.65  # the same for the signal where the noise separates: a change of the site leaves some of itself
 NOISE, CATALOGUE = "noise before P, matched", "catalogue alone"
 SIGNAL = ("signal above a common floor, matched", "signal minus own noise, matched")
-VERSION = 4  # of what the controls compute: kept results of another are computed anew
+VERSION = 5  # of what the controls compute: kept results of another are computed anew
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,7 @@ def run_controls(spectrograms, seed=0, folder=None, notches=(), noise=None):
         evidence = gather(spectrograms, seed, noise)
     except ForeshapError as error:
         return _judged({}, dict.fromkeys(CONTROLS, str(error)))
-    tensors = [[sha256(s.path), _digest(s.table)] for s in (spectrograms, noise) if s is not None]
-    key = [VERSION, tensors, seed, [list(map(float, n)) for n in notches]]
+    key = [VERSION, _digest(evidence), seed, [list(map(float, n)) for n in notches]]
     details, skipped = {}, {}
     for name, control in tqdm(CONTROLS.items(), desc="controls", unit="control"):
         options = {"notches": notches} if name == "7 bands" else {}
@@ -66,9 +66,13 @@ def run_controls(spectrograms, seed=0, folder=None, notches=(), noise=None):
     return _judged(details, skipped)
 
 
-def _digest(table):
-    """Number that another table would not have, as str."""
-    return str(pd.util.hash_pandas_object(table.astype(str)).sum())
+def _digest(evidence):
+    """Hash that other events, or windows without any, would not have."""
+    found = hashlib.sha256(f"{evidence.variant} {evidence.calibrated}".encode())
+    found.update(evidence.spectra.tobytes())
+    for table, labels in [(evidence.table, evidence.labels)] + [(n.table, n.labels) for n in (evidence.noise,) if n]:
+        found.update(table.assign(label=labels).to_csv().encode())
+    return found.hexdigest() + (sha256(evidence.noise.path) if evidence.noise else "")
 
 
 def _judged(details, skipped):
@@ -124,7 +128,7 @@ def judge(table, details, skipped):
 
 def _singled_out(details):
     """Whether the mainshock is the date at which the signal changes: yes, no (why), or not measured."""
-    if not {"6 placebo", "6 drift"} <= set(details):
+    if not {"6 placebo", "6 drift"} <= set(details) or details["6 drift"].empty:
         return "not measured"
     if not stands_out(details["6 placebo"], SEPARATES):
         return "no"
@@ -191,4 +195,4 @@ def write_verdict(controls, path, **about):
         "rows": rows,
     }
     with written_whole(Path(path)) as partial:
-        partial.write_text(json.dumps(content, indent=2, default=float) + "\n")
+        partial.write_text(json.dumps(content, indent=2, default=float, allow_nan=False) + "\n")

@@ -38,6 +38,11 @@ def test_accuracy_falls_where_it_falls():
         foreshap.accuracy_by(values[:9], values[:9] < 1)
 
 
+def test_values_that_are_all_the_same_are_one_bin():
+    table = foreshap.accuracy_by(np.full(20, 2.5), np.arange(20) < 15)
+    assert table[["centre", "value", "n_events"]].to_numpy().tolist() == [[2.5, 0.75, 20]]
+
+
 def test_shares_of_windows_and_bands():
     variant, s_p = foreshap.VARIANTS["P64"], np.array([1.0, 2.5])
     maps = -np.ones((2, *variant.shape))

@@ -50,12 +50,15 @@ def test_a_gain_cancels_relative_to_noise_and_noise_stays_below_the_floor():
 
 def test_an_event_in_another_ones_coda_is_found(demo):
     s = foreshap.load_spectrograms(demo.folder / "P64.h5")
-    spectra, times = features.window_spectra(s), known_times(s.table)
+    spectra = features.window_spectra(s)
     before = spectra.copy()
     spectra[13, 0] += 3
-    quiet = features.quiet_before_p(spectra, times)
+    quiet = features.quiet_before_p(spectra, s.table)
     assert not quiet[13] and quiet.mean() > 0.95
-    assert features.quiet_before_p(before, times)[13]
+    assert features.quiet_before_p(before, s.table)[13]
+    louder = before + 3 * (np.arange(len(before)) % 8 == 0)[:, None, None, None]  # a second station, no coda
+    two = s.table.assign(receiver_name=np.where(np.arange(len(before)) % 8, "A", "B"))
+    assert features.quiet_before_p(louder, two).mean() > 0.95
 
 
 def test_catalogue_against_obspy(demo):
@@ -84,9 +87,10 @@ def test_an_unknown_column_is_no_covariate(demo):
 def test_days_since_larger_against_brute_force(demo):
     table = foreshap.load_spectrograms(demo.folder / "P64.h5").table.sample(frac=1, random_state=1, ignore_index=True)
     days = known_times(table).astype("int64").to_numpy() / 86400e9
-    days, magnitude = (days - days.min()), table["source_magnitude"].to_numpy()
+    days, magnitude = (days - days.min()), table["source_magnitude"].to_numpy(copy=True)
     scale = known_times(table).diff().abs().max().total_seconds() / 86400 / np.abs(np.diff(days)).max()
-    for row, found in enumerate(features.days_since_larger(table)):
+    magnitude[::20] = np.nan
+    for row, found in enumerate(features.days_since_larger(table.assign(source_magnitude=magnitude))):
         earlier = (days < days[row]) & (magnitude > magnitude[row])
         if earlier.any():
             assert found == pytest.approx(scale * (days[row] - days[earlier].max()), abs=1e-6)

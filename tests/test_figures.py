@@ -152,12 +152,15 @@ def test_weighted_histograms_keep_each_classs_number(ax):
 def test_placebo_dates_services_and_gaps_are_marked():
     _, axes = plt.subplots(2, sharex=True)
     kinds = ["inside foreshocks", "inside aftershocks", "across", "mainshock"]
-    table = rows(4, day=[-5.0, 5.0, 1.0, 0.0], kind=kinds)
-    main = pd.Timestamp("2016-10-30T06:40:17Z")
+    main, day = pd.Timestamp("2016-10-30T06:40:17Z"), pd.Timedelta(days=1)
+    table = rows(4, time=[str(main + k * day) for k in (-5.0, 5.0, 1.0, 0.5)], kind=kinds)
     times = pd.Series(main + pd.to_timedelta(np.arange(-10, 10) + 0.5, unit="D"))
     services = pd.DataFrame({"time": [main + pd.Timedelta(days=3)], "what": ["new digitiser"]})
-    figures.placebo(axes, table, times, (np.arange(20) > 9).astype(int), main, [(-8, -6)], services)
+    figures.placebo(
+        axes, table, times, (np.arange(20) > 9).astype(int), main, [(main - 8 * day, main - 6 * day)], services
+    )
     assert [c.get_label() for c in axes[0].containers] == kinds
+    assert [float(c.lines[0].get_xdata()[0]) for c in axes[0].containers] == [-5, 5, 1, 0]
     assert any(np.allclose(line.get_xdata(), 3) for line in axes[1].lines)
     assert all("new digitiser" in [t.get_text() for t in ax.texts] for ax in axes)
     assert any(patch.get_x() == -8 and patch.get_width() == 2 for patch in axes[0].patches)

@@ -51,6 +51,11 @@ def test_what_cannot_be_held_out_is_refused(table):
         folds(table.assign(trace_start_time=table["trace_start_time"].iloc[0]), "time blocks", 0)
 
 
+def test_what_no_event_has_is_refused(table):
+    with pytest.raises(foreshap.ForeshapError, match="no event has a frame there"):
+        held_out_scores(np.full((len(table), 3), np.nan), table["label"].to_numpy(), folds(table, "random", 0))
+
+
 def test_a_fold_never_saw_its_events(table):
     rng = np.random.default_rng(0)
     labels = table["label"].to_numpy()
@@ -67,7 +72,7 @@ def test_a_fold_never_saw_its_events(table):
 
 def test_time_blocks_hold_out_neighbours_a_random_split_does_not(table):
     """Features that change slowly with time and have nothing to do with the class."""
-    days = separability.days_from_mainshock(table)
+    days = separability.days_from_gap(table)
     labels = (np.floor(days) % 2).astype(int)  # each day a class: only a neighbour could tell
     slow = np.stack([np.sin(days * k / 3) for k in range(1, 40)], axis=1)
     scores = {kind: roc_auc(held_out_scores(slow, labels, folds(table, kind, 0), penalty=10.0), labels)["measured"]
@@ -96,12 +101,13 @@ def test_overlap_weights_balance_every_mean(table):
 
 
 def test_placebo_dates_have_equal_sides(table):
-    days, labels = separability.days_from_mainshock(table), table["label"].to_numpy()
+    days, labels = separability.days_from_gap(table), table["label"].to_numpy()
+    middle = (foreshap.known_times(table) - pd.to_timedelta(days, unit="D")).iloc[5]
     dates, longest = placebo_dates(table, 0), {True: 0.0, False: 0.0}
     assert {"mainshock", "across", "inside foreshocks", "inside aftershocks"} == set(dates["kind"])
-    for date in dates.itertuples():
+    for date in dates.assign(day=(dates["time"] - middle) / pd.Timedelta(days=1)).itertuples():
         assert len(date.before) == len(date.after) >= separability.LEAST
-        assert days[date.before].max() <= date.day <= days[date.after].min()
+        assert days[date.before].max() <= date.day + 1e-9 and date.day - 1e-9 <= days[date.after].min()
         inside, span = date.kind.startswith("inside"), np.abs(days[np.r_[date.before, date.after]] - date.day).max()
         longest[inside] = max(span, longest[inside])
         if inside:

@@ -125,6 +125,13 @@ def test_a_placebo_that_separates_nothing_does_not_count():
     assert not stands_out(details["6 placebo"].assign(low=[0.49, 0.4]), 0.55)  # the mainshock itself is at chance
 
 
+def test_a_window_that_no_event_has_takes_no_other_away(sequences):
+    s, _ = sequences("undecided")
+    far = foreshap.run_controls(replace(s, table=s.table.assign(p_s_diff_sec=25.0)), seed=1)
+    assert far.skipped["1 S"] == far.skipped["1 coda"] == "no event has a frame there"
+    assert far.table.set_index("control").loc["noise before P", "n_events"] > 590
+
+
 def test_bad_data_are_skipped_with_a_reason(sequences, tmp_path):
     s, noise = sequences("path/source")
     bare = replace(s, table=s.table[["trace_name", "label", "p_s_diff_sec", "trace_start_time"]])
@@ -157,6 +164,12 @@ def test_nothing_is_computed_twice_and_programs_can_read_it(sequences, tmp_path)
     assert other.verdict == "catalogue"  # kept for another file: computed anew
     bare = replace(sequences("catalogue")[0], table=sequences("catalogue")[0].table.drop(columns="trace_start_time"))
     assert "6 placebo" in foreshap.run_controls(bare, 1, tmp_path / "kept").skipped  # and for another table
+    s, _ = sequences("undecided")
+    louder = replace(s, values=s.values[:] + 2 * (s.labels == 1)[:, None, None, None])  # other values, other classes
+    assert foreshap.run_controls(louder, 1, tmp_path / "kept").verdict != "undecided"
+    turned = replace(s, labels=1 - s.labels)
+    kept, anew = (foreshap.run_controls(turned, 1, folder).table for folder in (tmp_path / "kept", None))
+    pd.testing.assert_frame_equal(kept, anew, check_dtype=False)
     foreshap.write_verdict(second, tmp_path / "verdict.json", dataset="simulated")
     content = json.loads((tmp_path / "verdict.json").read_text())
     assert content["verdict"] == "undecided" and content["dataset"] == "simulated"

@@ -82,18 +82,20 @@ def placebo(axes, table, times, labels, mainshock, gaps=(), services=None):
     """ROC AUC of telling events before from after a dividing date, over the event rate.
 
     axes: 2 Axes that share time
-    table: DataFrame, a row a date: day (after the mainshock), kind, value, low, high, n_events
+    table: DataFrame, a row a date: time [UTC], kind, value, low, high, n_events
     times: Series of datetimes [UTC], of the events
     labels: array (N,), 0 or 1
     mainshock: Timestamp [UTC]
-    gaps: sequence of (start, end) [days after the mainshock]
+    gaps: sequence of (start, end), datetimes [UTC]
     services: DataFrame with columns time, what; None draws none
     """
+    after = lambda times: (pd.to_datetime(times, utc=True) - mainshock) / pd.Timedelta(days=1)
+    days = after(table["time"]).where(table["kind"] != "mainshock", 0)  # its side ends and begins where events do
     for kind, (colour, marker, size) in KINDS.items():
         rows = table[table["kind"] == kind]
         bounds = np.abs(rows[["low", "high"]].to_numpy(float).T - rows["value"].to_numpy(float))
         axes[0].errorbar(
-            rows["day"], rows["value"], bounds, fmt=marker, color=colour, markersize=size, capsize=3, label=kind
+            days[rows.index], rows["value"], bounds, fmt=marker, color=colour, markersize=size, capsize=3, label=kind
         )
     axes[0].axhline(0.5, color="0.5", linestyle=":")
     counts = table["n_events"].min(), table["n_events"].max()
@@ -106,13 +108,10 @@ def placebo(axes, table, times, labels, mainshock, gaps=(), services=None):
         event_rate(axes[1], times, labels, mainshock)
     for ax in axes:
         for start, end in gaps:
-            ax.axvspan(start, end, color="0.85", zorder=0)
+            ax.axvspan(after(start), after(end), color="0.85", zorder=0)
         for time, what in () if services is None else services[["time", "what"]].itertuples(index=False):
-            day = (pd.Timestamp(time, tz="UTC") if pd.Timestamp(time).tz is None else time) - mainshock
-            ax.axvline(day / pd.Timedelta(days=1), color="0.3", linestyle="--", linewidth=1)
-            ax.annotate(
-                what, (day / pd.Timedelta(days=1), 0.02), xycoords=("data", "axes fraction"), rotation=90, fontsize=8
-            )
+            ax.axvline(after(time), color="0.3", linestyle="--", linewidth=1)
+            ax.annotate(what, (after(time), 0.02), xycoords=("data", "axes fraction"), rotation=90, fontsize=8)
     return axes
 
 
@@ -272,7 +271,9 @@ def _controls_table(ax, table, top, bottom):
     step = min(0.018, (top - bottom) / (len(table) + headings + 1))
     size = float(np.clip(540 * step, 5.5, 6.4))
     write = lambda x, y, text, **options: ax.text(x, y, text, fontsize=size, va="center", **options)
-    for x, name in zip(COLUMNS, ("control", "fault or path predicts", "station or catalogue predicts", "measured")):
+    for x, name in zip(
+        COLUMNS, ("control", "fault or path predicts", "station or catalogue predicts", "ROC AUC, or as named")
+    ):
         write(x, top, name, weight="bold")
     for x, name in zip((*(AXIS[0] + AXIS[1] * np.array([0, 0.5, 1])), 0.97), ("0", "0.5", "1", "events")):
         write(x, top, name, weight="bold", ha="center" if name != "events" else "right")
@@ -286,13 +287,14 @@ def _controls_table(ax, table, top, bottom):
 
 
 def _control_row(ax, write, y, row):
-    """One control: texts, and its dot on an axis from 0 to 1."""
+    """One control: texts, and its dot on an axis from 0 to 1; what lies below points there."""
     place = lambda value: AXIS[0] + AXIS[1] * np.clip(value, 0, 1)
-    measured = f"{row.measured:.2f} ({row.low:.2f} to {row.high:.2f})" if np.isfinite(row.measured) else "not measured"
+    interval = f" ({row.low:.2f} to {row.high:.2f})" if np.isfinite(row.low) else ""  # one event has none
+    measured = f"{row.measured:.2f}{interval}" if np.isfinite(row.measured) else "not measured"
     for x, text in zip(COLUMNS, (row.control, row.if_path, row.if_station, measured)):
         write(x, y, text)
     ax.plot(place(np.array([0, 1])), [y, y], color="0.85", linewidth=0.8)
     ax.plot(place(np.array([row.chance] * 2)), [y - 0.004, y + 0.004], color="0.5", linewidth=0.8)
     ax.plot(place(np.array([row.low, row.high])), [y, y], color=INK, linewidth=2)
-    ax.plot(place(row.measured), y, "o", color=INK, markersize=3)
+    ax.plot(place(row.measured), y, "<" if row.measured < 0 else "o", color=INK, markersize=3)
     return write(0.97, y, f"{row.n_events:.0f}", ha="right")
