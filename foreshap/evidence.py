@@ -18,6 +18,7 @@ from . import features
 from .demo import simulate_sequence
 from .files import ForeshapError
 from .separability import (
+    RESAMPLES,
     check_enough,
     days_from_gap,
     effective_events,
@@ -33,6 +34,7 @@ from .waveforms import CLASSES, known_stations, known_times
 
 BANDS = ((0, 10), (10, 25), (25, 45))  # [Hz]
 SHUFFLES = 20
+HEARD, LEAST_BINS = 0.8, 20  # share of events in which a bin stands above the noise; bins that make a shape
 COLUMNS = ("control", "measured", "low", "high", "chance", "n_events", "if_path", "if_station", "reason")
 CHANCE, ABOVE, EITHER = "chance", "above chance", "says nothing"
 
@@ -128,6 +130,45 @@ def relative(e):
         _row(e, "minus own noise", above_own_noise(e), ABOVE, "chance, if the noise is the same"),
         _row(e, "minus own coda", e.spectra[:, 1:3] - coda, "above chance, or lower", CHANCE),
     ])  # fmt: skip
+
+
+def shape(e):
+    """2. Over the bins that most events fill: how much the change's shape varies, over its mean; a gain has no shape.
+
+    Measured is the standard deviation of the classes' difference over windows, components and frequencies, without
+    what the scatter of events gives, over its mean (log10 power, matched classes).
+    """
+    if not e.calibrated:
+        raise ForeshapError("each event is scaled by itself: levels can't be compared")
+    if isinstance(e.weights, str):
+        raise ForeshapError(e.weights)
+    x, heard = e.spectra[:, 1:], above_own_noise(e) > features.ABOVE_NOISE
+    x = x[..., features.usable_rows(e.variant)][:, heard.mean(axis=0) > HEARD].astype(float)
+    if x.shape[1] < LEAST_BINS:
+        raise ForeshapError(f"{x.shape[1]} bins stand above the noise in {HEARD:.0%} of the events: too few")
+    x = np.where(np.isfinite(x), x, np.nanmean(x, axis=0))
+    counts = np.random.default_rng(e.seed).multinomial(len(x), np.full(len(x), 1 / len(x)), RESAMPLES)
+    weights = np.vstack([np.ones(len(x)), counts]) * e.weights
+    mean = lambda k: (of := weights * (e.labels == k)) @ x / of.sum(axis=1, keepdims=True)
+    change = mean(1) - mean(0)
+    level = change.mean(axis=1, keepdims=True)
+    scatter = (change - level)[1:].var(axis=0).mean() * np.r_[1, np.full(RESAMPLES, 2)]  # drawn twice in a resample
+    found = np.sqrt(np.maximum(((change - level) ** 2).mean(axis=1) - scatter, 0)) / np.abs(level[:, 0])
+    low, high = np.percentile(found[1:], (2.5, 97.5))
+    return _table(
+        [
+            {
+                "control": "shape over level of the change",
+                "measured": found[0],
+                "low": low,
+                "high": high,
+                "chance": 0.0,
+                "n_events": len(x),
+                "if_path": "well above 0",
+                "if_station": "0, if it is a gain",
+            }
+        ]
+    )
 
 
 def baselines(e):
@@ -289,7 +330,7 @@ def stations(e):
 
 CONTROLS = {
     "1 windows": where, "1 noise without events": without_events,
-    "2 relative": relative, "3 baselines": baselines, "4 matched": matched, "5 splits": splits,
+    "2 relative": relative, "2 shape": shape, "3 baselines": baselines, "4 matched": matched, "5 splits": splits,
     "6 placebo": placebo, "6 drift": drift, "7 bands": bands, "8 nulls": nulls,
     "9 stations": stations,
 }  # fmt: skip

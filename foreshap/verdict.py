@@ -16,6 +16,8 @@ VERDICTS = ("path/source", "station/background", "catalogue", "mixed", "undecide
 SEPARATES = 0.55  # ROC AUC whose 95 % interval must lie above this: less could not carry a network's map
 RESIDUE = 0.65  # the same for the signal where the noise separates: a change of the site leaves some of itself
 NOISE, CATALOGUE = "noise before P, matched", "catalogue alone"
+FLAT = 0.15  # shape over level of the signal's change: what lies below could be a gain, or other magnitudes' scale
+SHAPE = "shape over level of the change"
 SIGNAL = ("signal above a common floor, matched", "signal minus own noise, matched")
 VERSION = 5  # of what the controls compute: kept results of another are computed anew
 
@@ -105,8 +107,9 @@ def judge(table, details, skipped):
     Catalogue: magnitude, S-P, location or hour alone tell them apart.
     Path or source: with matched catalogues the signal tells them apart both above a floor that no noise reaches (which
     a change of the noise can't do) and relative to the event's own noise (which a change of the recording can't do;
-    but signal and noise differ within a frequency row, so where the noise separates more is asked), the mainshock
-    stands out among placebo dates, and the signal does not drift the same way through both classes.
+    but signal and noise differ within a frequency row, so where the noise separates more is asked), its change is not
+    alike in all windows and frequencies (which a gain under a constant noise would be, or magnitudes of another scale),
+    the mainshock stands out among placebo dates, and the signal does not drift the same way through both classes.
     One of the three: that is the verdict; several: mixed; none: undecided.
 
     table, details, skipped: as in Controls
@@ -118,8 +121,8 @@ def judge(table, details, skipped):
     noise = NOISE if NOISE in rows.index or separates(CATALOGUE) else "noise before P"
     station = separates(noise)
     least = RESIDUE if station else SEPARATES
-    singled_out = _singled_out(details)
-    signal = all(separates(name, least) for name in SIGNAL) and singled_out == "yes"
+    singled_out, shaped = _singled_out(details), bool(rows["measured"].get(SHAPE, np.nan) > FLAT)
+    signal = all(separates(name, least) for name in SIGNAL) and shaped and singled_out == "yes"
     found = {"station/background": station, "catalogue": separates(CATALOGUE), "path/source": signal}
     causes = [cause for cause, yes in found.items() if yes]
     verdict = causes[0] if len(causes) == 1 else "mixed" if causes else "undecided"
@@ -140,17 +143,21 @@ def _reasons(rows, found, noise, singled_out, skipped):
     number = lambda name: (
         "{measured:.2f} ({low:.2f} to {high:.2f})".format(**rows.loc[name]) if name in rows.index else "not measured"
     )
-    lacking = [name for name in (noise, CATALOGUE, *SIGNAL) if name not in rows.index]
+    lacking = [name for name in (noise, CATALOGUE, *SIGNAL, SHAPE) if name not in rows.index]
     lacking += [name for name in skipped if name.startswith("6 ")]
-    needed = {"station/background": {noise}, "catalogue": {CATALOGUE}, "path/source": {*SIGNAL, "6 placebo", "6 drift"}}
+    needed = {
+        "station/background": {noise},
+        "catalogue": {CATALOGUE},
+        "path/source": {*SIGNAL, SHAPE, "6 placebo", "6 drift"},
+    }
     says = lambda cause: "can't be said" if needed[cause] & {*lacking} else "yes" if found[cause] else "no"
     lines = [
         f"Station or background: {says('station/background')}. ROC AUC of {noise}: {number(noise)}.",
         f"Catalogue: {says('catalogue')}. ROC AUC of {CATALOGUE}: {number(CATALOGUE)}.",
         f"Path or source: {says('path/source')}. ROC AUC of {SIGNAL[0]}: {number(SIGNAL[0])}; of {SIGNAL[1]}: "
-        f"{number(SIGNAL[1])}; the mainshock stands out among placebo dates: {singled_out}.",
+        f"{number(SIGNAL[1])}; {SHAPE} {number(SHAPE)}; the mainshock stands out among placebo dates: {singled_out}.",
         f"A cause counts where the whole 95 % interval lies above {SEPARATES}; the signal beside a changed noise, "
-        f"{RESIDUE}.",
+        f"{RESIDUE}. Shape over level counts above {FLAT}.",
     ]  # fmt: skip
     return lines + ([f"The verdict lacks: {', '.join(lacking)}."] if lacking else [])
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import foreshap
-from foreshap import verdict
+from foreshap import evidence, verdict
 from foreshap.evidence import stands_out
 
 CAUSES = {
@@ -18,13 +18,14 @@ CAUSES = {
     "mixed": {"path": 0.01, "noise_level": 0.2},
     "undecided": {},
 }
+GAIN = {"gain": 0.2, "noise_level": -0.2}  # of a sensor before a recorder's constant noise
 
 
 @pytest.fixture(scope="module")
 def sequences(tmp_path_factory):
     """600 simulated events a cause, P64."""
     folder = tmp_path_factory.mktemp("causes")
-    for name, effects in CAUSES.items():
+    for name, effects in (CAUSES | {"gain": GAIN}).items():
         place = folder / name.replace("/", " ")
         waveforms = foreshap.simulate_sequence(place / "waveforms", 600, 7, effects)
         foreshap.preprocess(waveforms, place, [foreshap.VARIANTS["P64"]])
@@ -48,11 +49,11 @@ def test_simulated_causes_are_found(sequences, cause):
     )
 
 
-def table(noise, catalogue, floor, relative, inside=0.5, drift=(-0.1, 0.1)):
-    names = (verdict.NOISE, verdict.CATALOGUE, *verdict.SIGNAL)
+def table(noise, catalogue, floor, relative, inside=0.5, drift=(-0.1, 0.1), shape=0.5):
+    names = (verdict.NOISE, verdict.CATALOGUE, *verdict.SIGNAL, verdict.SHAPE)
     rows = [
         {"control": n, "measured": v + 0.02, "low": v, "high": v + 0.04}
-        for n, v in zip(names, (noise, catalogue, floor, relative))
+        for n, v in zip(names, (noise, catalogue, floor, relative, shape))
     ]
     placebo = pd.DataFrame({
         "what": "signal", "kind": ["mainshock", "inside foreshocks"], "measured": [floor, inside], "low": [floor, inside]
@@ -74,6 +75,7 @@ def table(noise, catalogue, floor, relative, inside=0.5, drift=(-0.1, 0.1)):
         ((0.54, 0.54, 0.54, 0.9), "undecided"),
         ((0.5, 0.5, 0.7, 0.7, 0.8), "undecided"),  # another date does as well
         ((0.5, 0.5, 0.9, 0.9, 0.5, (0.1, 0.1)), "undecided"),  # it drifts through both classes
+        ((0.5, 0.5, 0.9, 0.9, 0.5, (-0.1, 0.1), 0.1), "undecided"),  # as much everywhere: a gain
     ],
 )
 def test_the_rules(numbers, expected):
@@ -97,7 +99,7 @@ def test_noise_of_catalogues_that_cannot_be_matched_says_nothing():
     assert (
         found == "catalogue" and "Station or background: can't be said" in reasons[0] and verdict.NOISE in reasons[-1]
     )
-    rows["low"] = [0.9, 0.5, 0.5, 0.5]  # catalogues that do not differ, or none
+    rows["low"] = [0.9, 0.5, 0.5, 0.5, 0.5]  # catalogues that do not differ, or none
     assert verdict.judge(rows, details, {})[0] == "station/background"
 
 
@@ -116,6 +118,19 @@ def test_a_steady_drift_is_no_change_at_the_mainshock(sequences):
     signal = controls.table.set_index("control").loc[list(verdict.SIGNAL)]
     assert controls.verdict == "undecided" and (signal["low"] > 0.55).all()
     assert (controls.details["6 drift"]["low"] > 0).all()
+
+
+def test_a_gain_under_a_constant_noise_is_no_change_of_the_path(sequences):
+    controls = foreshap.run_controls(sequences("gain")[0], seed=1)
+    rows = controls.table.set_index("control")
+    assert controls.verdict == "undecided" and (rows.loc[list(verdict.SIGNAL), "low"] > 0.55).all()
+    assert rows.loc[verdict.SHAPE, "measured"] < 0.1
+    gathered = foreshap.gather(sequences("path/source")[0], 1)
+    assert evidence.shape(gathered)["measured"][0] > 0.3
+    with pytest.raises(foreshap.ForeshapError, match="levels can't be compared"):
+        evidence.shape(replace(gathered, calibrated=False))
+    with pytest.raises(foreshap.ForeshapError, match="0 bins stand above the noise"):
+        evidence.shape(replace(gathered, spectra=gathered.spectra * 0))
 
 
 def test_a_placebo_that_separates_nothing_does_not_count():
