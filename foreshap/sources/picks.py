@@ -10,6 +10,7 @@ import obspy
 import pandas as pd
 
 from ..files import ForeshapError
+from ..periods import iso_times
 from .layout import trace_name
 from .markup import open_xml
 
@@ -64,11 +65,8 @@ def read_picks(path, pickless=False):
 
 
 def utc_times(texts):
-    """Times (Series) of datetime64[ns, UTC] from texts; NaT for none, for a date alone, or not of 1900 to 2200."""
-    texts = texts.where(texts.astype(str).str.contains(r"\d[T ]\d"))
-    times = pd.to_datetime(texts, utc=True, format="ISO8601", errors="coerce")
-    sane = times.between(pd.Timestamp("1900", tz="UTC"), pd.Timestamp("2200", tz="UTC"))
-    return times.where(sane).astype("datetime64[ns, UTC]")
+    """Times (Series) of datetime64[ns, UTC] as iso_times() reads them; NaT for a date alone, too."""
+    return iso_times(texts.where(texts.astype(str).str.contains(r"\d[T ]\d")))
 
 
 def named(pairs):
