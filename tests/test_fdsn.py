@@ -309,6 +309,21 @@ def test_services_that_give_arrivals_for_one_event_or_never(reference, tmp_path,
         assert (tmp_path / "s/picks.xml").read_bytes() == reference[0]["picks.xml"]
 
 
+USGS = "quakeml:earthquake.usgs.gov/fdsnws/event/1/query?eventid={}&format=quakeml"
+
+
+@pytest.mark.parametrize(
+    "arrivals, name, asked", [("range", USGS, 0), ("single", USGS, 8), ("range", "smi:local/{}/1", 0)]
+)
+def test_events_are_told_apart_by_their_whole_id(tmp_path, arrivals, name, asked):
+    archive = synthetic(arrivals)
+    for key, event in zip(TIMES, archive.catalog):
+        event.resource_id = obspy.core.event.ResourceIdentifier(name.format(key))
+    with serving(archive) as url:
+        manifest = fetched(tmp_path / "s", replace(QUERY, provider=url))
+    assert (manifest["n_events"], manifest["n_picked"], len(archive.asked)) == (8, 7, REQUESTS + asked)
+
+
 def test_the_catalogue_may_come_from_another_provider(quiet, reference, tmp_path):
     archive, query = quiet
     with serving(synthetic()) as url:

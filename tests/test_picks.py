@@ -146,6 +146,21 @@ def test_a_blank_network_is_that_of_the_recordings(tmp_path):
         from_continuous(tmp_path / "in", tmp_path / "a.hyp", tmp_path / "out", MAINSHOCK)
 
 
+def test_ids_that_end_alike_are_not_one_event(tmp_path):
+    usgs = "quakeml:earthquake.usgs.gov/fdsnws/event/1/query?eventid={}&format=quakeml"
+    for public, ids in (
+        (usgs, "ab"),
+        ("smi:ISC/evid={}", "ab"),
+        ("smi:local/{}/1", ["smi:local/a/1", "smi:local/b/1"]),
+    ):
+        for one, name in zip(EVENTS, "ab"):
+            named = quakeml.Event(resource_id=public.format(name), picks=one.picks[:2])
+            quakeml.Catalog([named]).write(str(tmp_path / f"{name}.xml"), format="QUAKEML")
+        assert list(read_picks(tmp_path)["event_id"]) == list(ids)
+    records(tmp_path / "in", "TST")
+    assert from_continuous(tmp_path / "in", tmp_path, tmp_path / "out", MAINSHOCK).written == 2
+
+
 def test_an_event_that_no_recorded_station_picked_is_offered_at_each(tmp_path):
     elsewhere = event("d", 500, ("P", 505, "ELSE"), ("S", 509, "ELSE"))
     quakeml.Catalog([EVENTS[1], event("c", 300), elsewhere]).write(str(tmp_path / "a.xml"), format="QUAKEML")

@@ -288,13 +288,13 @@ def _catalogue(store, query, latitude, longitude):
     where = {"latitude": latitude, "longitude": longitude, "maxradius": degrees, "minmagnitude": query.min_magnitude}
     slices = [_slice(start, end, where, url, check) for start, end in _cut(_asked_for(query.periods), SLICE)]
     names = _all(slices, store, "catalogue")
-    ids = {event_id(event): event.find("{*}pick") is not None for event in _events(store.folder, names)}
+    ids = {event.get("publicID"): event.find("{*}pick") is not None for event in _events(store.folder, names)}
     if not ids:
         raise ForeshapError(
             f"{public(url)} has no event within {query.radius_km} km from {query.start} to {query.end}."
         )
     if not any(ids.values()):  # many services give arrivals only to those who ask for one event
-        single = [_single(name, url, check) for name in ids]
+        single = [_single(name, url, check) for name in dict.fromkeys(map(event_id, ids))]
         found = _all(single[:PROBED], store, "first events")
         if any(event.find("{*}pick") is not None for event in _events(store.folder, found)):
             names = _all(single, store, "events") + names
@@ -349,7 +349,7 @@ def _checked_events(path, network, station, window):
 
     def ours(event):
         event = of_station(event, network, station)
-        seen.append((event_id(event), window(event)))
+        seen.append((event_id(event.get("publicID")), window(event)))
         return event
 
     try:
@@ -385,11 +385,11 @@ def _events(folder, names, to=lambda event: event):
 
 
 def _once(events):
-    """Yield events in their order, each id once: events at the edge of two slices are in both."""
+    """Yield events in their order, each publicID once: events at the edge of two slices are in both."""
     seen = set()
     for event in events:
-        if event_id(event) not in seen:
-            seen.add(event_id(event))
+        if event.get("publicID") not in seen:
+            seen.add(event.get("publicID"))
             yield event
 
 

@@ -13,6 +13,7 @@ from ..files import ForeshapError
 from ..periods import iso_times
 from .layout import trace_name
 from .markup import open_xml
+from .quakeml import event_id
 
 PICK_COLUMNS = ("event_id", "network", "station", "p_time", "s_time")
 ORIGIN_COLUMNS = (
@@ -33,7 +34,8 @@ def read_picks(path, pickless=False):
     """Pairs of a P and an S pick of one event at one station.
 
     P, Pg, Pn, Pb count as P, S, Sg, Sn, Sb as S, the earliest of each that was not rejected by an analyst. QuakeML
-    events keep the last part of their id, those of NonLinLoc and Nordic are named after their origin time.
+    events keep the eventid or last part of their id, or all of it where several would share that; those of NonLinLoc
+    and Nordic are named after their origin time.
 
     path: str or Path, QuakeML (.xml, .quakeml, .qml), NonLinLoc (.hyp), Nordic (.nor, .nordic, .out, .sfile or
         .S201403), a .csv with event_id, network, station, p_time, s_time [UTC], or a folder of such files
@@ -48,7 +50,10 @@ def read_picks(path, pickless=False):
     files = sorted(file for file in Path(path).rglob("*") if _format(file)) if Path(path).is_dir() else [Path(path)]
     if not files:
         raise ForeshapError(f"{path} holds no file of picks: give {KNOWN}.")
-    pairs = pd.concat([_read(file) for file in files], ignore_index=True)
+    tables = [_read(file) for file in files]
+    public = np.repeat([_format(file) == "QUAKEML" for file in files], [len(table) for table in tables])
+    pairs = pd.concat(tables, ignore_index=True)
+    pairs = pairs.assign(event_id=pairs["event_id"].where(~public, _short(pairs["event_id"][public])))
     pairs = pairs.fillna({"network": "", "station": ""})
     if not (pairs["station"] != "").any() and not pickless:
         raise ForeshapError(f"{path} holds no P or S pick: give picks with the phase hints P and S.")
@@ -73,6 +78,12 @@ def named(pairs):
     """The pairs with their trace names, DataFrame: a network that was blank may be known by now."""
     parts = zip(pairs["station"], pairs["network"], pairs["event_id"])
     return pairs.assign(trace_name=[trace_name(*each) for each in parts])
+
+
+def _short(ids):
+    """The ids that the services know events by, of publicIDs (Series); whole where several events would share one."""
+    short = ids.map(event_id)
+    return short.where(ids.groupby(short).transform("nunique") == 1, ids)
 
 
 def _format(path):
@@ -110,7 +121,7 @@ def _read(path):
 def _pairs(event, kind):
     """One tuple (PICK_COLUMNS, ORIGIN_COLUMNS) a station of an event; an empty station where it has no pick."""
     origin = _origin(event)
-    name = re.split("[/=]", str(event.resource_id))[-1]
+    name = str(event.resource_id)
     if kind in NAMELESS and origin[0]:
         name = pd.Timestamp(origin[0]).strftime("%Y%m%dT%H%M%S.%f")[:-4]
     found = {}

@@ -37,9 +37,10 @@ def preferred_origin(event):
     return origins.get(preferred, next(iter(origins.values()), None))
 
 
-def event_id(event):
-    """The id that a service knows an event by, str."""
-    return re.split("[/=]", event.get("publicID"))[-1]
+def event_id(public_id):
+    """The id that a service knows an event by, str: what its publicID names eventid or evid, or else the last part."""
+    found = re.search("(?i)[?&/]ev(?:ent)?id=([^&]+)", public_id)
+    return found[1] if found else re.split("[/=]", public_id)[-1]
 
 
 def utc_of(text):
