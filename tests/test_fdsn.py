@@ -324,6 +324,17 @@ def test_events_are_told_apart_by_their_whole_id(tmp_path, arrivals, name, asked
     assert (manifest["n_events"], manifest["n_picked"], len(archive.asked)) == (8, 7, REQUESTS + asked)
 
 
+@pytest.mark.parametrize("code", [None, ""])
+def test_picks_that_name_no_network_are_kept(tmp_path, code):
+    archive = synthetic()
+    for pick in (pick for event in archive.catalog for pick in event.picks if pick.waveform_id.network_code == "IV"):
+        pick.waveform_id.network_code = code
+    with serving(archive) as url:
+        assert fetched(tmp_path / "s", replace(QUERY, provider=url))["n_picked"] == 7
+    report = from_continuous(tmp_path / "s/waveforms", tmp_path / "s/picks.xml", tmp_path / "out", QUERY.periods)
+    assert report.written == 7
+
+
 def test_the_catalogue_may_come_from_another_provider(quiet, reference, tmp_path):
     archive, query = quiet
     with serving(synthetic()) as url:

@@ -115,22 +115,36 @@ def _read(path):
         raise ForeshapError(f"{path} can't be read as picks ({error}): give {KNOWN}.") from error
     if missing := set(PICK_COLUMNS) - set(pairs):
         raise ForeshapError(f"{path} lacks the columns {', '.join(sorted(missing))}: they are needed.")
+    if (blank := pairs["event_id"].fillna("").str.strip() == "").any():
+        raise ForeshapError(f"{path} has no event_id in row {blank.argmax() + 1}: give each event one of its own.")
     return pairs
 
 
 def _pairs(event, kind):
-    """One tuple (PICK_COLUMNS, ORIGIN_COLUMNS) a station of an event; an empty station where it has no pick."""
+    """One tuple (PICK_COLUMNS, ORIGIN_COLUMNS) a station of an event; an empty station where it has no pick.
+
+    A pick that names no network is of the one that the event's other picks at that station name.
+    """
     origin = _origin(event)
     name = str(event.resource_id)
     if kind in NAMELESS and origin[0]:
         name = pd.Timestamp(origin[0]).strftime("%Y%m%dT%H%M%S.%f")[:-4]
-    found = {}
-    for pick, phase in sorted(_phases(event), key=lambda one: one[0].time):
-        place = pick.waveform_id or obspy.core.event.WaveformStreamID()
-        station = (place.network_code or "").strip(), (place.station_code or "").strip()
-        found.setdefault(station, {}).setdefault(phase, str(pick.time))
-    for station, times in (found or {("", ""): {}}).items():
-        yield name, *station, times.get("P"), times.get("S"), *origin
+    picks = [(*_codes(pick), phase, pick.time) for pick, phase in _phases(event)]
+    found, networks = {}, {}
+    for network, station, *_ in picks:
+        networks.setdefault(station, set()).add(network)
+    for network, station, phase, time in sorted(picks, key=lambda one: one[-1]):
+        known = networks[station] - {""}
+        network = network or "".join(known if len(known) == 1 else ())
+        found.setdefault((network, station), {}).setdefault(phase, str(time))
+    for codes, times in (found or {("", ""): {}}).items():
+        yield name, *codes, times.get("P"), times.get("S"), *origin
+
+
+def _codes(pick):
+    """Network and station of a pick, "" where missing."""
+    place = pick.waveform_id or obspy.core.event.WaveformStreamID()
+    return (place.network_code or "").strip(), (place.station_code or "").strip()
 
 
 def _phases(event):

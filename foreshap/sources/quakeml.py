@@ -9,11 +9,14 @@ BED, QUAKEML = "http://quakeml.org/xmlns/bed/1.2", "http://quakeml.org/xmlns/qua
 
 
 def of_station(event, network, station):
-    """An event without what belongs to other stations; of the picks of this one those that located it, if any did."""
+    """An event without what belongs to other stations; of the picks of this one those that located it, if any did.
+
+    Some catalogues leave the network out: picks without one are kept.
+    """
     here = [
         pick.get("publicID") for pick in event.iterfind("{*}pick")
         if (code := pick.find("{*}waveformID")) is not None
-        and (code.get("networkCode"), code.get("stationCode")) == (network, station)
+        and code.get("stationCode") == station and (code.get("networkCode") or "").strip() in (network, "")
     ]  # fmt: skip
     origin = preferred_origin(event)
     used = {pick.text.strip() for pick in event.iterfind("{*}origin/{*}arrival/{*}pickID") if pick.text}
