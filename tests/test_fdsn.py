@@ -368,9 +368,12 @@ def test_folders_and_queries_that_do_not_fit(quiet, tmp_path):
         fetched(tmp_path / "own", query)
     assert [path.name for path in (tmp_path / "own").iterdir()] == ["thesis.txt"]
     archive.asked = []
-    for wrong in ({"provider": "INVG"}, {"start": None}, {"station": "../x"}, {"radius_km": -1}, {"mainshock": "x"}):
+    for name, wrong in (
+        ("provider", "INVG"), ("provider", None), ("start", None), ("station", "../x"), ("radius_km", -1),
+        ("radius_km", "25"), ("mainshock", "x"),
+    ):  # fmt: skip
         with pytest.raises(ForeshapError):
-            fetched(tmp_path / "wrong", replace(query, **wrong))
+            fetched(tmp_path / "wrong", replace(query, **{name: wrong}))
     assert not archive.asked and not (tmp_path / "wrong").exists()
 
 

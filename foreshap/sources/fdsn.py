@@ -196,8 +196,8 @@ def _plain(query):
     codes = f"{query.network} {query.station} {query.channels}"
     if not re.fullmatch("[A-Za-z0-9]{1,8} [A-Za-z0-9]{1,8} [A-Za-z0-9?*]{1,3}", codes):
         raise ForeshapError(f"{codes} are no codes of one network, one station and its channels: check the query.")
-    if not query.radius_km > 0:
-        raise ForeshapError(f"The radius of {query.radius_km} km is not positive: check the query.")
+    if not (isinstance(query.radius_km, int | float) and query.radius_km > 0):
+        raise ForeshapError(f"The radius of {query.radius_km!r} km is no positive number: check the query.")
     for name in ("dataselect", "event"):
         _service(query, name)
     hidden = {name: public(value) for name in ("provider", "catalogue") if (value := getattr(query, name))}
@@ -206,7 +206,7 @@ def _plain(query):
 
 def _service(query, name):
     """URL of one of a provider's services."""
-    provider = query.catalogue or query.provider if name == "event" else query.provider
+    provider = str(query.catalogue or query.provider if name == "event" else query.provider)
     url = URL_MAPPINGS.get(provider.upper(), provider).rstrip("/")
     if not re.fullmatch(r"https?://[^\s?#]+", url):
         raise ForeshapError(f"{provider} is no URL and none of the providers {', '.join(sorted(URL_MAPPINGS))}.")
