@@ -200,6 +200,8 @@ class Handler(BaseHTTPRequestHandler):
         length = len(content) if length is ... else length
         if length is not None and status != 204:
             self.send_header("Content-Length", str(length))
+        if status in (301, 302, 307, 308):
+            self.send_header("Location", self.path)
         if retry_after:
             self.send_header("Retry-After", retry_after)
         self.send_header("Connection", "close")

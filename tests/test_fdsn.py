@@ -165,11 +165,12 @@ def test_a_second_run_asks_nothing_and_a_damaged_file_is_asked_again(quiet, refe
 
 
 MISBEHAVIOURS = ("slow", "truncated", "cut", "reset", "html", "bomb", "pickle", "429", "429 0.01", "500", "503")
+REDIRECTIONS = ("301", "302", "307", "308")  # to the same place
 PERSISTING = [*product(("station", "event", "dataselect"), ("cut", "html", "bomb", "pickle"))]
 PERSISTING += zip(("station", "event", "dataselect") * 3, ("slow", "truncated", "429", "reset", "503", "slow", "500"))
 
 
-@pytest.mark.parametrize("kind", MISBEHAVIOURS[1:])
+@pytest.mark.parametrize("kind", [*MISBEHAVIOURS[1:], *REDIRECTIONS])
 def test_what_passes_leaves_the_same_store(quiet, reference, tmp_path, kind):
     archive, query = quiet
     archive.payload = tmp_path / "run"
