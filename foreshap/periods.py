@@ -33,7 +33,7 @@ class Periods:
 
 
 def periods(mainshock, start=None, end=None, left_out=None):
-    """Periods from times given as text or datetime.
+    """Periods from times given as ISO 8601 text, date, datetime or ObsPy's UTCDateTime; a date is its midnight.
 
     mainshock: str or datetime [UTC], or Periods, which are returned as they are
     start, end: str or datetime [UTC], or None
@@ -59,14 +59,20 @@ def periods(mainshock, start=None, end=None, left_out=None):
 
 
 def utc(time):
-    """A time given as text or datetime, as pandas.Timestamp [UTC]; None as None; ForeshapError for anything else."""
-    try:
-        found = None if time is None else pd.to_datetime(time, utc=True)
-        if isinstance(time, int | float) or not isinstance(found, pd.Timestamp | None):  # NaT is none
-            raise ValueError(found)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise ForeshapError(f"{time} is no time: give it like 2016-10-30T06:40:17.") from error
+    """A time as periods() takes it, as pandas.Timestamp [UTC]; None as None; ForeshapError for anything else."""
+    if time is None:
+        return None
+    if pd.isna(found := iso_times(pd.Series([str(time)]))[0]):
+        raise ForeshapError(f"'{time}' is no time: give it like 2016-10-30T06:40:17.")
     return found
+
+
+def iso_times(texts):
+    """Times (Series) of datetime64[ns, UTC] from ISO 8601 texts; NaT for less than a date, or not of 1900 to 2200."""
+    texts = texts.where(texts.astype(str).str.match(r"\s*\d{4}(\d{4}|\D\d\d?\D\d)"))
+    times = pd.to_datetime(texts, utc=True, format="ISO8601", errors="coerce")
+    sane = times.between(pd.Timestamp("1900", tz="UTC"), pd.Timestamp("2200", tz="UTC"))
+    return times.where(sane).astype("datetime64[ns, UTC]")
 
 
 def classes(times, spans):

@@ -15,6 +15,7 @@ import pandas as pd
 from .files import ForeshapError, finish_moves, said, written_whole
 from .hdf5 import open_dataset
 from .hdf5 import open_hdf5 as open_waveforms
+from .periods import iso_times
 
 CLASSES = ("foreshock", "aftershock")  # label 0 and 1
 PERIODS = ("pre", "post")  # the files of label 0 and 1
@@ -164,12 +165,11 @@ def _comma_separated(path):
 def event_times(table):
     """Time of each event's P arrival at the station.
 
-    table: DataFrame with trace_start_time, text with or without fractions of a second [UTC]
+    table: DataFrame with trace_start_time, text with or without fractions of a second, or a date [UTC]
 
-    returns: Series of datetime64[ns, UTC]; NaT where the text is no time
+    returns: Series of datetime64[ns, UTC]; NaT where the text is no time of 1900 to 2200
     """
-    starts = pd.to_datetime(table["trace_start_time"], utc=True, format="ISO8601", errors="coerce")
-    return starts + pd.Timedelta(seconds=SECONDS_BEFORE_P)
+    return iso_times(table["trace_start_time"]) + pd.Timedelta(seconds=SECONDS_BEFORE_P)
 
 
 def known_times(table):

@@ -139,7 +139,7 @@ class Archive:
     @staticmethod
     def wanted(event, asked):
         if "eventid" in asked:
-            return str(event.resource_id).endswith(f"={asked['eventid']}")
+            return str(event.resource_id).split("&")[0].endswith(f"={asked['eventid']}")
         origin, here = event.origins[0], (float(asked["latitude"]), float(asked["longitude"]))
         near = gps2dist_azimuth(origin.latitude, origin.longitude, *here)[0] <= float(asked["maxradius"]) * 111195
         in_time = obspy.UTCDateTime(asked["starttime"]) <= origin.time <= obspy.UTCDateTime(asked["endtime"])
@@ -200,6 +200,8 @@ class Handler(BaseHTTPRequestHandler):
         length = len(content) if length is ... else length
         if length is not None and status != 204:
             self.send_header("Content-Length", str(length))
+        if status in (301, 302, 307, 308):
+            self.send_header("Location", self.path)
         if retry_after:
             self.send_header("Retry-After", retry_after)
         self.send_header("Connection", "close")

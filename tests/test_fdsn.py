@@ -165,11 +165,12 @@ def test_a_second_run_asks_nothing_and_a_damaged_file_is_asked_again(quiet, refe
 
 
 MISBEHAVIOURS = ("slow", "truncated", "cut", "reset", "html", "bomb", "pickle", "429", "429 0.01", "500", "503")
+REDIRECTIONS = ("301", "302", "307", "308")  # to the same place
 PERSISTING = [*product(("station", "event", "dataselect"), ("cut", "html", "bomb", "pickle"))]
 PERSISTING += zip(("station", "event", "dataselect") * 3, ("slow", "truncated", "429", "reset", "503", "slow", "500"))
 
 
-@pytest.mark.parametrize("kind", MISBEHAVIOURS[1:])
+@pytest.mark.parametrize("kind", [*MISBEHAVIOURS[1:], *REDIRECTIONS])
 def test_what_passes_leaves_the_same_store(quiet, reference, tmp_path, kind):
     archive, query = quiet
     archive.payload = tmp_path / "run"
@@ -309,6 +310,32 @@ def test_services_that_give_arrivals_for_one_event_or_never(reference, tmp_path,
         assert (tmp_path / "s/picks.xml").read_bytes() == reference[0]["picks.xml"]
 
 
+USGS = "quakeml:earthquake.usgs.gov/fdsnws/event/1/query?eventid={}&format=quakeml"
+
+
+@pytest.mark.parametrize(
+    "arrivals, name, asked", [("range", USGS, 0), ("single", USGS, 8), ("range", "smi:local/{}/1", 0)]
+)
+def test_events_are_told_apart_by_their_whole_id(tmp_path, arrivals, name, asked):
+    archive = synthetic(arrivals)
+    for key, event in zip(TIMES, archive.catalog):
+        event.resource_id = obspy.core.event.ResourceIdentifier(name.format(key))
+    with serving(archive) as url:
+        manifest = fetched(tmp_path / "s", replace(QUERY, provider=url))
+    assert (manifest["n_events"], manifest["n_picked"], len(archive.asked)) == (8, 7, REQUESTS + asked)
+
+
+@pytest.mark.parametrize("code", [None, ""])
+def test_picks_that_name_no_network_are_kept(tmp_path, code):
+    archive = synthetic()
+    for pick in (pick for event in archive.catalog for pick in event.picks if pick.waveform_id.network_code == "IV"):
+        pick.waveform_id.network_code = code
+    with serving(archive) as url:
+        assert fetched(tmp_path / "s", replace(QUERY, provider=url))["n_picked"] == 7
+    report = from_continuous(tmp_path / "s/waveforms", tmp_path / "s/picks.xml", tmp_path / "out", QUERY.periods)
+    assert report.written == 7
+
+
 def test_the_catalogue_may_come_from_another_provider(quiet, reference, tmp_path):
     archive, query = quiet
     with serving(synthetic()) as url:
@@ -342,9 +369,12 @@ def test_folders_and_queries_that_do_not_fit(quiet, tmp_path):
         fetched(tmp_path / "own", query)
     assert [path.name for path in (tmp_path / "own").iterdir()] == ["thesis.txt"]
     archive.asked = []
-    for wrong in ({"provider": "INVG"}, {"start": None}, {"station": "../x"}, {"radius_km": -1}, {"mainshock": "x"}):
+    for name, wrong in (
+        ("provider", "INVG"), ("provider", None), ("start", None), ("station", "../x"), ("radius_km", -1),
+        ("radius_km", "25"), ("mainshock", "x"),
+    ):  # fmt: skip
         with pytest.raises(ForeshapError):
-            fetched(tmp_path / "wrong", replace(query, **wrong))
+            fetched(tmp_path / "wrong", replace(query, **{name: wrong}))
     assert not archive.asked and not (tmp_path / "wrong").exists()
 
 

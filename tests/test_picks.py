@@ -146,6 +146,31 @@ def test_a_blank_network_is_that_of_the_recordings(tmp_path):
         from_continuous(tmp_path / "in", tmp_path / "a.hyp", tmp_path / "out", MAINSHOCK)
 
 
+def test_picks_that_name_the_network_and_others_that_do_not_are_pairs(tmp_path):
+    picks = ("P", 105, "TST"), ("S", 109, "TST"), ("P", 106, "TWO"), ("P", 107, "TWO"), ("S", 110, "TWO")
+    one = event("a", 100, *picks)
+    for pick, network in zip(one.picks, ("NA", None, "NA", "XX", " ")):
+        pick.waveform_id.network_code = network
+    quakeml.Catalog([one]).write(str(tmp_path / "a.xml"), format="QUAKEML")
+    found = read_picks(tmp_path / "a.xml")[["station", "network", "s_time"]].dropna()
+    assert found[["station", "network"]].to_numpy().tolist() == [["TST", "NA"], ["TWO", ""]]  # TWO's S may be of both
+
+
+def test_ids_that_end_alike_are_not_one_event(tmp_path):
+    usgs = "quakeml:earthquake.usgs.gov/fdsnws/event/1/query?eventid={}&format=quakeml"
+    for public, ids in (
+        (usgs, "ab"),
+        ("smi:ISC/evid={}", "ab"),
+        ("smi:local/{}/1", ["smi:local/a/1", "smi:local/b/1"]),
+    ):
+        for one, name in zip(EVENTS, "ab"):
+            named = quakeml.Event(resource_id=public.format(name), picks=one.picks[:2])
+            quakeml.Catalog([named]).write(str(tmp_path / f"{name}.xml"), format="QUAKEML")
+        assert list(read_picks(tmp_path)["event_id"]) == list(ids)
+    records(tmp_path / "in", "TST")
+    assert from_continuous(tmp_path / "in", tmp_path, tmp_path / "out", MAINSHOCK).written == 2
+
+
 def test_an_event_that_no_recorded_station_picked_is_offered_at_each(tmp_path):
     elsewhere = event("d", 500, ("P", 505, "ELSE"), ("S", 509, "ELSE"))
     quakeml.Catalog([EVENTS[1], event("c", 300), elsewhere]).write(str(tmp_path / "a.xml"), format="QUAKEML")
@@ -177,6 +202,14 @@ def test_a_date_is_no_time_of_a_pick_and_shifted_columns_are_refused(tmp_path):
     assert found["s_time"].isna().all() and found["p_time"].isna().to_dict() == {"a": True, "b": False}
     (tmp_path / "a.csv").write_text("\n".join([lines[0], lines[1] + ","]))
     with pytest.raises(ForeshapError, match="more fields than its first line"):
+        read_picks(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("blank", [None, " "])
+def test_a_row_without_an_event_is_refused(tmp_path, blank):
+    pairs = read_picks(hyp(tmp_path / "a.hyp", EVENTS))
+    as_csv(tmp_path / "a.csv", pairs.assign(event_id=["a", blank, "b"]))
+    with pytest.raises(ForeshapError, match=r"a\.csv has no event_id in row 2"):
         read_picks(tmp_path / "a.csv")
 
 

@@ -1,5 +1,6 @@
 """Known answers for the import of continuous recordings and for the declared datasets."""
 
+import datetime
 import shutil
 from pathlib import Path
 
@@ -284,10 +285,28 @@ def test_a_declaration_that_is_not_understood_is_refused(tmp_path, declared, wor
         waveform_folder("mine", tmp_path)
 
 
+NO_TIMES = "now", "2016", "2016-10", "06:40:17", "05/06/2016 10:00", "3016-09-01T00:00:00", ""
+
+
 @pytest.mark.parametrize("times", [(None,), (5,), (["2020-01-01"],), ("2020-01-01", None, None, ("2019-12-31", None))])
 def test_periods_are_made_of_times_alone(times):
     with pytest.raises(ForeshapError, match="time"):
         periods(*times)
+
+
+def test_what_is_no_time_is_none_in_a_table_and_refused_as_a_mainshock():
+    assert event_times(pd.DataFrame({"trace_start_time": NO_TIMES})).isna().all()
+    for text in NO_TIMES:
+        with pytest.raises(ForeshapError, match=f"'{text}' is no time"):
+            periods(text)
+
+
+def test_a_time_may_be_of_any_type():
+    text = "2016-10-30T06:40:17"
+    for time in (text, obspy.UTCDateTime(text), np.datetime64(text), pd.Timestamp(text), "2016-10-30T08:40:17+02:00"):
+        assert periods(time).mainshock == pd.Timestamp(text, tz="UTC")
+    for day in ("2016-10-30", datetime.date(2016, 10, 30)):
+        assert periods(day).mainshock == pd.Timestamp("2016-10-30", tz="UTC")
 
 
 def test_a_folder_in_the_layout_agrees_with_the_mainshock(tmp_path, demo):

@@ -98,7 +98,7 @@ def _download(path, sent, timeout):
     """Write an answer of status 200 to a file, as it comes."""
     # Not through obspy.clients.fdsn.Client: it holds the answer in memory and drops the header Retry-After.
     last = time.monotonic() + LONGEST_ANSWER
-    with requests.request(**sent, stream=True, timeout=timeout) as response:
+    with requests.request(**sent, stream=True, timeout=timeout, hooks={"response": _moved}) as response:
         if response.status_code != 200:
             words = " ".join(next(response.iter_content(300), b"").decode(errors="replace").split())
             why = f"status {response.status_code} {words}".rstrip()
@@ -110,6 +110,11 @@ def _download(path, sent, timeout):
                     raise BadAnswer(f"more than {LARGEST_ANSWER} bytes", TOO_LARGE)
                 if time.monotonic() > last:
                     raise BadAnswer(f"not whole after {LONGEST_ANSWER:.0f} s")
+
+
+def _moved(response, **_):
+    """A service that moved is asked the same there: after 301 and 302 requests would send GET without the body."""
+    response.status_code = {301: 308, 302: 307}.get(response.status_code, response.status_code)
 
 
 def checked_xml(path, root):

@@ -196,8 +196,8 @@ def _plain(query):
     codes = f"{query.network} {query.station} {query.channels}"
     if not re.fullmatch("[A-Za-z0-9]{1,8} [A-Za-z0-9]{1,8} [A-Za-z0-9?*]{1,3}", codes):
         raise ForeshapError(f"{codes} are no codes of one network, one station and its channels: check the query.")
-    if not query.radius_km > 0:
-        raise ForeshapError(f"The radius of {query.radius_km} km is not positive: check the query.")
+    if not (isinstance(query.radius_km, int | float) and query.radius_km > 0):
+        raise ForeshapError(f"The radius of {query.radius_km!r} km is no positive number: check the query.")
     for name in ("dataselect", "event"):
         _service(query, name)
     hidden = {name: public(value) for name in ("provider", "catalogue") if (value := getattr(query, name))}
@@ -206,7 +206,7 @@ def _plain(query):
 
 def _service(query, name):
     """URL of one of a provider's services."""
-    provider = query.catalogue or query.provider if name == "event" else query.provider
+    provider = str(query.catalogue or query.provider if name == "event" else query.provider)
     url = URL_MAPPINGS.get(provider.upper(), provider).rstrip("/")
     if not re.fullmatch(r"https?://[^\s?#]+", url):
         raise ForeshapError(f"{provider} is no URL and none of the providers {', '.join(sorted(URL_MAPPINGS))}.")
@@ -288,13 +288,13 @@ def _catalogue(store, query, latitude, longitude):
     where = {"latitude": latitude, "longitude": longitude, "maxradius": degrees, "minmagnitude": query.min_magnitude}
     slices = [_slice(start, end, where, url, check) for start, end in _cut(_asked_for(query.periods), SLICE)]
     names = _all(slices, store, "catalogue")
-    ids = {event_id(event): event.find("{*}pick") is not None for event in _events(store.folder, names)}
+    ids = {event.get("publicID"): event.find("{*}pick") is not None for event in _events(store.folder, names)}
     if not ids:
         raise ForeshapError(
             f"{public(url)} has no event within {query.radius_km} km from {query.start} to {query.end}."
         )
     if not any(ids.values()):  # many services give arrivals only to those who ask for one event
-        single = [_single(name, url, check) for name in ids]
+        single = [_single(name, url, check) for name in dict.fromkeys(map(event_id, ids))]
         found = _all(single[:PROBED], store, "first events")
         if any(event.find("{*}pick") is not None for event in _events(store.folder, found)):
             names = _all(single, store, "events") + names
@@ -349,7 +349,7 @@ def _checked_events(path, network, station, window):
 
     def ours(event):
         event = of_station(event, network, station)
-        seen.append((event_id(event), window(event)))
+        seen.append((event_id(event.get("publicID")), window(event)))
         return event
 
     try:
@@ -385,11 +385,11 @@ def _events(folder, names, to=lambda event: event):
 
 
 def _once(events):
-    """Yield events in their order, each id once: events at the edge of two slices are in both."""
+    """Yield events in their order, each publicID once: events at the edge of two slices are in both."""
     seen = set()
     for event in events:
-        if event_id(event) not in seen:
-            seen.add(event_id(event))
+        if event.get("publicID") not in seen:
+            seen.add(event.get("publicID"))
             yield event
 
 

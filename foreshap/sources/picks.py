@@ -10,8 +10,10 @@ import obspy
 import pandas as pd
 
 from ..files import ForeshapError
+from ..periods import iso_times
 from .layout import trace_name
 from .markup import open_xml
+from .quakeml import event_id
 
 PICK_COLUMNS = ("event_id", "network", "station", "p_time", "s_time")
 ORIGIN_COLUMNS = (
@@ -32,7 +34,8 @@ def read_picks(path, pickless=False):
     """Pairs of a P and an S pick of one event at one station.
 
     P, Pg, Pn, Pb count as P, S, Sg, Sn, Sb as S, the earliest of each that was not rejected by an analyst. QuakeML
-    events keep the last part of their id, those of NonLinLoc and Nordic are named after their origin time.
+    events keep the eventid or last part of their id, or all of it where several would share that; those of NonLinLoc
+    and Nordic are named after their origin time.
 
     path: str or Path, QuakeML (.xml, .quakeml, .qml), NonLinLoc (.hyp), Nordic (.nor, .nordic, .out, .sfile or
         .S201403), a .csv with event_id, network, station, p_time, s_time [UTC], or a folder of such files
@@ -47,7 +50,10 @@ def read_picks(path, pickless=False):
     files = sorted(file for file in Path(path).rglob("*") if _format(file)) if Path(path).is_dir() else [Path(path)]
     if not files:
         raise ForeshapError(f"{path} holds no file of picks: give {KNOWN}.")
-    pairs = pd.concat([_read(file) for file in files], ignore_index=True)
+    tables = [_read(file) for file in files]
+    public = np.repeat([_format(file) == "QUAKEML" for file in files], [len(table) for table in tables])
+    pairs = pd.concat(tables, ignore_index=True)
+    pairs = pairs.assign(event_id=pairs["event_id"].where(~public, _short(pairs["event_id"][public])))
     pairs = pairs.fillna({"network": "", "station": ""})
     if not (pairs["station"] != "").any() and not pickless:
         raise ForeshapError(f"{path} holds no P or S pick: give picks with the phase hints P and S.")
@@ -64,17 +70,20 @@ def read_picks(path, pickless=False):
 
 
 def utc_times(texts):
-    """Times (Series) of datetime64[ns, UTC] from texts; NaT for none, for a date alone, or not of 1900 to 2200."""
-    texts = texts.where(texts.astype(str).str.contains(r"\d[T ]\d"))
-    times = pd.to_datetime(texts, utc=True, format="ISO8601", errors="coerce")
-    sane = times.between(pd.Timestamp("1900", tz="UTC"), pd.Timestamp("2200", tz="UTC"))
-    return times.where(sane).astype("datetime64[ns, UTC]")
+    """Times (Series) of datetime64[ns, UTC] as iso_times() reads them; NaT for a date alone, too."""
+    return iso_times(texts.where(texts.astype(str).str.contains(r"\d[T ]\d")))
 
 
 def named(pairs):
     """The pairs with their trace names, DataFrame: a network that was blank may be known by now."""
     parts = zip(pairs["station"], pairs["network"], pairs["event_id"])
     return pairs.assign(trace_name=[trace_name(*each) for each in parts])
+
+
+def _short(ids):
+    """The ids that the services know events by, of publicIDs (Series); whole where several events would share one."""
+    short = ids.map(event_id)
+    return short.where(ids.groupby(short).transform("nunique") == 1, ids)
 
 
 def _format(path):
@@ -106,22 +115,36 @@ def _read(path):
         raise ForeshapError(f"{path} can't be read as picks ({error}): give {KNOWN}.") from error
     if missing := set(PICK_COLUMNS) - set(pairs):
         raise ForeshapError(f"{path} lacks the columns {', '.join(sorted(missing))}: they are needed.")
+    if (blank := pairs["event_id"].fillna("").str.strip() == "").any():
+        raise ForeshapError(f"{path} has no event_id in row {blank.argmax() + 1}: give each event one of its own.")
     return pairs
 
 
 def _pairs(event, kind):
-    """One tuple (PICK_COLUMNS, ORIGIN_COLUMNS) a station of an event; an empty station where it has no pick."""
+    """One tuple (PICK_COLUMNS, ORIGIN_COLUMNS) a station of an event; an empty station where it has no pick.
+
+    A pick that names no network is of the one that the event's other picks at that station name.
+    """
     origin = _origin(event)
-    name = re.split("[/=]", str(event.resource_id))[-1]
+    name = str(event.resource_id)
     if kind in NAMELESS and origin[0]:
         name = pd.Timestamp(origin[0]).strftime("%Y%m%dT%H%M%S.%f")[:-4]
-    found = {}
-    for pick, phase in sorted(_phases(event), key=lambda one: one[0].time):
-        place = pick.waveform_id or obspy.core.event.WaveformStreamID()
-        station = (place.network_code or "").strip(), (place.station_code or "").strip()
-        found.setdefault(station, {}).setdefault(phase, str(pick.time))
-    for station, times in (found or {("", ""): {}}).items():
-        yield name, *station, times.get("P"), times.get("S"), *origin
+    picks = [(*_codes(pick), phase, pick.time) for pick, phase in _phases(event)]
+    found, networks = {}, {}
+    for network, station, *_ in picks:
+        networks.setdefault(station, set()).add(network)
+    for network, station, phase, time in sorted(picks, key=lambda one: one[-1]):
+        known = networks[station] - {""}
+        network = network or "".join(known if len(known) == 1 else ())
+        found.setdefault((network, station), {}).setdefault(phase, str(time))
+    for codes, times in (found or {("", ""): {}}).items():
+        yield name, *codes, times.get("P"), times.get("S"), *origin
+
+
+def _codes(pick):
+    """Network and station of a pick, "" where missing."""
+    place = pick.waveform_id or obspy.core.event.WaveformStreamID()
+    return (place.network_code or "").strip(), (place.station_code or "").strip()
 
 
 def _phases(event):

@@ -9,11 +9,14 @@ BED, QUAKEML = "http://quakeml.org/xmlns/bed/1.2", "http://quakeml.org/xmlns/qua
 
 
 def of_station(event, network, station):
-    """An event without what belongs to other stations; of the picks of this one those that located it, if any did."""
+    """An event without what belongs to other stations; of the picks of this one those that located it, if any did.
+
+    Some catalogues leave the network out: picks without one are kept.
+    """
     here = [
         pick.get("publicID") for pick in event.iterfind("{*}pick")
         if (code := pick.find("{*}waveformID")) is not None
-        and (code.get("networkCode"), code.get("stationCode")) == (network, station)
+        and code.get("stationCode") == station and (code.get("networkCode") or "").strip() in (network, "")
     ]  # fmt: skip
     origin = preferred_origin(event)
     used = {pick.text.strip() for pick in event.iterfind("{*}origin/{*}arrival/{*}pickID") if pick.text}
@@ -37,9 +40,10 @@ def preferred_origin(event):
     return origins.get(preferred, next(iter(origins.values()), None))
 
 
-def event_id(event):
-    """The id that a service knows an event by, str."""
-    return re.split("[/=]", event.get("publicID"))[-1]
+def event_id(public_id):
+    """The id that a service knows an event by, str: what its publicID names eventid or evid, or else the last part."""
+    found = re.search("(?i)[?&/]ev(?:ent)?id=([^&]+)", public_id)
+    return found[1] if found else re.split("[/=]", public_id)[-1]
 
 
 def utc_of(text):
