@@ -103,20 +103,26 @@ def read_table(folder, station, period):
 
     returns: DataFrame with the columns of COLUMNS that the file has, numbers as float64 (NaN where
         missing or no number), times as text, and the file's further columns
-    raises: ForeshapError where the file or a column that the package needs is missing
+    raises: ForeshapError where the file or a column that the package needs is missing, or a row is of another station
     """
+    path = table_file(folder, station, period)
+    table = read_table_file(path)
+    receivers = table.get("receiver_name", pd.Series(dtype=str)).dropna().str.strip()
+    if len(others := receivers[receivers != station]):
+        raise ForeshapError(
+            f"{path} is in {len(others)} of {len(table)} rows a table of station {others.iloc[0]}, not of {station}: "
+            f"put that of {station} there, or name both files after {others.iloc[0]}."
+        )
+    return table
+
+
+def table_file(folder, station, period):
+    """Path of the table of one station and period ("pre" or "post"); ForeshapError where there is none."""
     names = [f"{station}_{period}_attribute{s}.csv" for s in ("s", "")]
     path = next((p for name in names if (p := Path(folder) / name).exists()), None)
     if path is None:
         raise ForeshapError(f"{folder} lacks {names[0]}, the table of {station}_{period}.hdf5.")
-    table = read_table_file(path)
-    receivers = table.get("receiver_name", pd.Series(dtype=str)).dropna().unique()
-    if len(receivers) and station not in receivers:
-        raise ForeshapError(
-            f"{path} is a table of station {receivers[0]}, not of {station}: put that of {station} there, or name both "
-            f"files after {receivers[0]}."
-        )
-    return table
+    return path
 
 
 def read_table_file(path):
