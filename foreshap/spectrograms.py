@@ -70,7 +70,9 @@ def _frame_transform(variant):
     """
     taper = signal.get_window(("tukey", 0.25), variant.nperseg)
     sides = np.full((variant.shape[1], 1), 2.0)  # one-sided: what lies between 0 Hz and Nyquist counts twice
-    sides[[0, -1]] = 1.0
+    sides[0] = 1.0
+    if variant.nperseg % 2 == 0:  # else no row is at Nyquist
+        sides[-1] = 1.0
     fourier = fft.rfft(np.eye(variant.nperseg)).T * taper
     fourier *= np.sqrt(sides / (variant.sampling_rate * (taper**2).sum()))
     detrended = fourier - fourier.mean(axis=1, keepdims=True)

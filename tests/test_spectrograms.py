@@ -15,6 +15,7 @@ import scipy.signal
 import xarray
 
 import foreshap
+from foreshap import Variant
 from foreshap.demo import DEFAULT_EFFECTS
 from foreshap.waveforms import COLUMNS, write_waveforms
 
@@ -47,6 +48,11 @@ def test_equals_scipy_on_real_windows(name, iquique):
     stream = obspy.read(str(iquique / "waveforms" / "CX.PB01.2014-03-01T02.mseed")).sort(["channel"])
     samples = np.stack([trace.data[: 20 * variant.samples] for trace in stream])
     windows = samples.reshape(3, 20, variant.samples).swapaxes(0, 1)
+    np.testing.assert_allclose(foreshap.log_spectrogram(windows, variant), reference(windows, variant), atol=1e-5)
+
+
+def test_an_odd_number_of_samples_has_no_row_at_nyquist():
+    variant, windows = Variant("P65", "P", 5.0, 20.0, 65, 32), np.random.default_rng(0).normal(0, 1e3, (3, 2500))
     np.testing.assert_allclose(foreshap.log_spectrogram(windows, variant), reference(windows, variant), atol=1e-5)
 
 
