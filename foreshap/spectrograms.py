@@ -122,9 +122,17 @@ def _write(folder, source, offered, variants, reasons):
         hashes = {name: job.result() for name, job in hashes.items()}
         for variant, file in zip(variants, files):
             written = reasons[variant.name] == ""
+            if not written.any():
+                raise ForeshapError(_none_usable(source, variant, reasons[variant.name]))
             events = offered[written].assign(clipped=flags[variant.name][written].astype(np.int8))
             _finish(file, events, source, hashes)
             file.flush()  # a full disk is an error here, not in closing
+
+
+def _none_usable(source, variant, reason):
+    """The sentence about a folder none of whose traces can be written, from the reason of each."""
+    most = ", ".join(f"{n} times '{why}'" for why, n in pd.Series(reason, dtype=str).value_counts().items())
+    return f"No trace of {source} can be used for {variant.name} ({most or 'none is there'}): see foreshap.REASONS."
 
 
 def _unit(source, offered):
@@ -192,13 +200,25 @@ def _cut_and_transform(variant, s_p, traces):
             with np.errstate(over="ignore"):  # a number too large becomes infinite
                 window[:] = samples[:, start : start + variant.samples]
             low, high = edges[:, i] = window.min(axis=1), window.max(axis=1)
-            usual = (np.maximum(-low, high) < LARGEST).all()  # NaN is not
-            reason = "samples not finite" if not usual else "component flat" if (low == high).any() else ""
+            reason = _unfit(window, low, high, variant)
         reasons.append(reason)
     good = [i for i, reason in enumerate(reasons) if not reason]
     windows, at_edge = windows[good] if len(good) < len(traces) else windows, np.zeros(len(traces), bool)
     at_edge[good] = clipped(windows, [traces[i][0][:, :NOISE] for i in good], edges[:, good])
     return log_spectrogram(windows, variant), reasons, at_edge
+
+
+def _unfit(window, low, high, variant):
+    """Why a window (3, samples) can't serve, "" where it can; low, high: its components' smallest and largest values.
+
+    A mean density below the floor is a standard deviation of 7e-5 at 100 Hz: one step of 1 count in a window is more.
+    """
+    if not (np.maximum(-low, high) < LARGEST).all():  # NaN is not
+        return "samples not finite"
+    if (low == high).any():
+        return "component flat"
+    floored = (high - low < 1).all() and (window.var(axis=1) < FLOOR * variant.sampling_rate / 2).all()
+    return "below the logarithm's floor: use counts or nm/s" if floored else ""
 
 
 @contextmanager
@@ -269,8 +289,6 @@ def _append(dataset, values):
 
 def _finish(file, events, source, hashes):
     """Complete a tensor file with its events' columns and where it comes from (hashes: file name -> sha256)."""
-    if len(events) == 0:
-        raise ForeshapError(f"No trace of {source} can be used: call foreshap.offered_traces on it to see why.")
     write_columns(file, events.drop(columns=["reason", "period"]).astype({"label": np.int8}))
     attach_axes(file["spectrogram"])
     file.attrs.update(_attributes(waveform_file(source, *events[["station", "period"]].iloc[0])))

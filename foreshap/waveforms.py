@@ -50,6 +50,7 @@ REASONS = {  # why a trace is not used: what it means
     "samples not finite": "NaN, infinite or beyond 1e15 in the variant's window: no seismometer gives them",
     "window longer than the trace": "the variant's window begins before or ends after the trace",
     "component flat": "a component is constant in the variant's window, or was before it was changed",
+    "below the logarithm's floor: use counts or nm/s": "the mean power of every component, as of noise in m/s",
     "no waveform of this station": "a pick of a station without any recording",
     "no waveform at this time": "nothing was recorded at the time of the window",
     "gap inside the window": "samples are missing inside the window",

@@ -15,7 +15,7 @@ import scipy.signal
 import xarray
 
 import foreshap
-from foreshap import Variant
+from foreshap import VARIANTS, Variant
 from foreshap.demo import DEFAULT_EFFECTS
 from foreshap.waveforms import COLUMNS, write_waveforms
 
@@ -108,6 +108,25 @@ def test_waveforms_that_name_no_unit_are_counts(tmp_path):
     foreshap.preprocess(folder, tmp_path)
     found = foreshap.load_spectrograms(tmp_path / "P64.h5")
     assert found.attributes["unit"] == "counts" and found.values.attrs["units"] == "log10(counts^2 Hz^-1)"
+
+
+def test_windows_below_the_floor_are_rejected_and_quiet_or_padded_ones_are_not(tmp_path):
+    rng = np.random.default_rng(0)
+    traces = {scale: noise(rng) * float(scale) for scale in ("1e-8", "1e-6", "1e-3", "1")}
+    traces |= {name: 0 * noise(rng) for name in ("steps", "padded", "one live component", "counts")}
+    traces["steps"][:, 1000] = 1  # a digitiser that is coarser than the noise
+    traces["padded"] = np.where(np.arange(2600) > 2400, traces["1e-3"], 0)
+    traces["one live component"] = np.concatenate([traces["1e-8"][:2], traces["steps"][2:]])
+    traces["counts"] = noise(rng)
+    reports = foreshap.preprocess(layout(tmp_path, traces), tmp_path, [VARIANTS["P64"], VARIANTS["P32"]])
+    reason = "below the logarithm's floor: use counts or nm/s"
+    for report in reports.values():
+        assert report.rejected.to_numpy().tolist() == [["1e-8", reason], ["1e-6", reason]]
+    folder = layout(tmp_path / "all", dict.fromkeys("AB", traces["1e-8"]))
+    with pytest.raises(
+        foreshap.ForeshapError, match="No trace of .*for P64 .2 times 'below the logarithm's floor: use"
+    ):
+        foreshap.preprocess(folder, tmp_path)
 
 
 def test_each_unusable_trace_is_named_with_its_reason(tmp_path):
