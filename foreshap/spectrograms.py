@@ -292,10 +292,16 @@ def _finish(file, events, source, hashes):
     write_columns(file, events.drop(columns=["reason", "period"]).astype({"label": np.int8}))
     attach_axes(file["spectrogram"])
     file.attrs.update(_attributes(waveform_file(source, *events[["station", "period"]].iloc[0])))
-    for name, usual in (("dataset", Path(source).name), ("unit", "counts")):
+    for name, usual in (("dataset", _dataset(source)), ("unit", "counts")):
         file.attrs[name] = file.attrs.get(name, usual)
     file.attrs["source_sha256"] = json.dumps(hashes)
     file.attrs["history"] = f"foreshap.preprocess: {len(events)} events"
+
+
+def _dataset(source):
+    """Name of the dataset that a folder holds: <name> of <name>/waveforms and the folders in it, else the folder's."""
+    folder = Path(source).resolve()
+    return next((at.parent.name for at in (folder, folder.parent) if at.name == "waveforms"), folder.name)
 
 
 def _attributes(path):

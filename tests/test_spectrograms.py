@@ -129,6 +129,24 @@ def test_windows_below_the_floor_are_rejected_and_quiet_or_padded_ones_are_not(t
         foreshap.preprocess(folder, tmp_path)
 
 
+def stating(folder, **attributes):
+    """A folder of two pulses at P whose files state these attributes."""
+    rate = attributes.get("sampling_rate", 100)
+    traces = {name: noise(np.random.default_rng(i)) for i, name in enumerate("AB")}
+    for samples in traces.values():
+        samples[:, round(5 * rate) : round(5.3 * rate)] *= 10**5
+    for path in layout(folder, traces).glob("*.hdf5"):
+        with h5py.File(path, "r+") as file:
+            file.attrs.update(attributes)
+    return folder
+
+
+def test_tensors_carry_the_name_of_their_dataset(tmp_path):
+    for folder, name in (("mine/waveforms", "mine"), ("mine/waveforms/noise", "mine"), ("alone", "alone")):
+        foreshap.preprocess(stating(tmp_path / folder), tmp_path, [VARIANTS["P64"]])
+        assert foreshap.load_spectrograms(tmp_path / "P64.h5").attributes["dataset"] == name
+
+
 def test_each_unusable_trace_is_named_with_its_reason(tmp_path):
     rng = np.random.default_rng(2)
     traces = {f"T{i:02d}": noise(rng) for i in range(16)}
