@@ -245,7 +245,7 @@ def offered_traces(folder):
 
     returns: DataFrame, one row a trace name: the tables' columns, station, period, label, and reason
         (of REASONS), "" where the row is good
-    raises: ForeshapError as stations() and read_table() do
+    raises: ForeshapError as stations() and read_table() do, or where a file states other components than E, N, Z
     """
     parts = [_offered(folder, s, label, period) for s in stations(folder) for label, period in enumerate(PERIODS)]
     offered = pd.concat(parts, ignore_index=True)
@@ -275,6 +275,9 @@ def _offered(folder, station, label, period):
     table = read_table(folder, station, period)
     path = waveform_file(folder, station, period)
     names = trace_names(path)
+    order = attributes_of(path).get("component_order", "ENZ")
+    if re.findall("[A-Z]", str(np.ravel(order).tolist())) != list(COMPONENTS):  # one text or several, or bytes
+        raise ForeshapError(f"{path} states the components {order}, not ENZ: reorder its traces and state ENZ.")
     nameless = table["trace_name"].isna()
     row = [f"row {i + 1} of {path.stem}_attributes.csv" for i in np.flatnonzero(nameless)]
     table.loc[nameless, "trace_name"] = row
@@ -317,6 +320,21 @@ def trace_names(path):
     return pd.Index(
         [n.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for n in names], dtype=str
     )
+
+
+def attributes_of(path):
+    """What an HDF5 file states of itself, in its attributes.
+
+    path: str or Path
+
+    returns: dict
+    raises: ForeshapError where the file is missing or damaged
+    """
+    with open_waveforms(path) as file:
+        try:
+            return dict(file.attrs)
+        except Exception as error:  # h5py raises a dozen kinds for damaged files
+            raise ForeshapError(f"{path} has damaged attributes ({said(error)}): make or download it again.") from error
 
 
 def read_trace(file, name, most=MOST_SAMPLES):

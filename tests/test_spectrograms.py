@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -141,6 +142,40 @@ def stating(folder, **attributes):
     return folder
 
 
+def test_variants_are_of_the_rate_that_the_files_state(tmp_path):
+    for rate in (50.0, 200.0):
+        folder, variant = stating(tmp_path / f"{rate}", sampling_rate=rate), Variant("X", "P", 5.0, 7.0, 64, 32, rate)
+        foreshap.preprocess(folder, folder, [variant])
+        found = foreshap.load_spectrograms(folder / "X.h5").values[:].mean(axis=(0, 1, 2))
+        assert -0.1 < variant.times[found.argmax()] < 0.6
+        with pytest.raises(foreshap.ForeshapError, match=f"TST_pre.hdf5 is sampled at {rate} Hz, P64 needs 100 Hz"):
+            foreshap.preprocess(folder, tmp_path)
+        with pytest.raises(foreshap.ForeshapError, match=f"at 100.0 Hz, X needs {rate:g} Hz"):
+            foreshap.preprocess(
+                layout(tmp_path / "usual", {"A": noise(np.random.default_rng(0)), "B": None}), tmp_path, [variant]
+            )
+    folder = stating(tmp_path / "as text", component_order=[b"E", b"N", b"Z"])
+    assert foreshap.preprocess(folder, tmp_path)["P64"].written == 2
+    for order in ("ZNE", "NEZ", "", b"\xff", h5py.Empty("f4")):
+        with pytest.raises(foreshap.ForeshapError, match="TST_pre.hdf5 states the components .*, not ENZ"):
+            foreshap.preprocess(stating(tmp_path / "order", component_order=order), tmp_path)
+
+
+def test_variants_that_can_t_be_or_are_none_get_a_sentence(tmp_path):
+    folder, p64 = stating(tmp_path), VARIANTS["P64"]
+    assert list(foreshap.preprocess(folder, tmp_path, p64)) == list(foreshap.preprocess(folder, tmp_path, iter([p64])))
+    for variants, words in (
+        (["P64"], "'P64' is no Variant"),
+        (5, "5 is no Variant"),
+        ([p64, p64], "P64, P64 have one"),
+    ):
+        with pytest.raises(foreshap.ForeshapError, match=words):
+            foreshap.preprocess(folder, tmp_path, variants)
+    for wrong in ({"noverlap": 64}, {"noverlap": -1}, {"phase": "X"}, {"nperseg": 2501}):
+        with pytest.raises(foreshap.ForeshapError, match="name='P64'.* can't be: give phase"):
+            replace(p64, **wrong)
+
+
 def test_tensors_carry_the_name_of_their_dataset(tmp_path):
     for folder, name in (("mine/waveforms", "mine"), ("mine/waveforms/noise", "mine"), ("alone", "alone")):
         foreshap.preprocess(stating(tmp_path / folder), tmp_path, [VARIANTS["P64"]])
@@ -250,11 +285,12 @@ def test_damaged_tensor_files_give_one_sentence(demo, tmp_path, damage):
     assert "\n" not in str(error.value)
 
 
-def test_a_column_can_t_take_the_place_of_the_tensors(tmp_path):
+@pytest.mark.parametrize("name", ["spectrogram", "time", "channel", "a/b", "."])
+def test_a_column_can_t_take_the_place_of_the_tensors(tmp_path, name):
     folder = layout(tmp_path, {"A": noise(np.random.default_rng(0)), "B": noise(np.random.default_rng(1))})
-    table = tmp_path / "TST_pre_attributes.csv"
-    table.write_text(table.read_text().replace("source_magnitude", "spectrogram"))
-    with pytest.raises(foreshap.ForeshapError, match="a column spectrogram"):
+    table = tmp_path / "TST_post_attributes.csv"
+    pd.read_csv(table).assign(**{name: 1}).to_csv(table, index=False)
+    with pytest.raises(foreshap.ForeshapError, match=f"TST_post_attributes.csv has a column {name}, "):
         foreshap.preprocess(folder, tmp_path)
     assert not list(tmp_path.glob("*.h5"))
 
