@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .files import ForeshapError
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -14,6 +16,8 @@ class Variant:
     seconds_before, seconds_after: float, the window around the arrival [s]
     nperseg, noverlap: int, samples of a frame and of the overlap of two frames
     sampling_rate: float [Hz]
+
+    raises: ForeshapError where no spectrogram can be made so
     """
 
     name: str
@@ -23,6 +27,12 @@ class Variant:
     nperseg: int
     noverlap: int
     sampling_rate: float = 100.0
+
+    def __post_init__(self):
+        if self.phase not in ("P", "S") or not 0 <= self.noverlap < self.nperseg <= self.samples:
+            raise ForeshapError(
+                f"{self} can't be: give phase 'P' or 'S', noverlap below nperseg, and nperseg within the window."
+            )
 
     @property
     def hop(self):

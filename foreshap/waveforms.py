@@ -51,6 +51,7 @@ REASONS = {  # why a trace is not used: what it means
     "samples not finite": "NaN, infinite or beyond 1e15 in the variant's window: no seismometer gives them",
     "window longer than the trace": "the variant's window begins before or ends after the trace",
     "component flat": "a component is constant in the variant's window, or was before it was changed",
+    "below the logarithm's floor: use counts or nm/s": "the mean power of every component, as of noise in m/s",
     "no waveform of this station": "a pick of a station without any recording",
     "no waveform at this time": "nothing was recorded at the time of the window",
     "gap inside the window": "samples are missing inside the window",
@@ -104,20 +105,26 @@ def read_table(folder, station, period):
 
     returns: DataFrame with the columns of COLUMNS that the file has, numbers as float64 (NaN where
         missing or no number), times as text, and the file's further columns
-    raises: ForeshapError where the file or a column that the package needs is missing
+    raises: ForeshapError where the file or a column that the package needs is missing, or a row is of another station
     """
+    path = table_file(folder, station, period)
+    table = read_table_file(path)
+    receivers = table.get("receiver_name", pd.Series(dtype=str)).dropna().str.strip()
+    if len(others := receivers[receivers != station]):
+        raise ForeshapError(
+            f"{path} is in {len(others)} of {len(table)} rows a table of station {others.iloc[0]}, not of {station}: "
+            f"put that of {station} there, or name both files after {others.iloc[0]}."
+        )
+    return table
+
+
+def table_file(folder, station, period):
+    """Path of the table of one station and period ("pre" or "post"); ForeshapError where there is none."""
     names = [f"{station}_{period}_attribute{s}.csv" for s in ("s", "")]
     path = next((p for name in names if (p := Path(folder) / name).exists()), None)
     if path is None:
         raise ForeshapError(f"{folder} lacks {names[0]}, the table of {station}_{period}.hdf5.")
-    table = read_table_file(path)
-    receivers = table.get("receiver_name", pd.Series(dtype=str)).dropna().unique()
-    if len(receivers) and station not in receivers:
-        raise ForeshapError(
-            f"{path} is a table of station {receivers[0]}, not of {station}: put that of {station} there, or name both "
-            f"files after {receivers[0]}."
-        )
-    return table
+    return path
 
 
 def read_table_file(path):
@@ -238,7 +245,7 @@ def offered_traces(folder):
 
     returns: DataFrame, one row a trace name: the tables' columns, station, period, label, and reason
         (of REASONS), "" where the row is good
-    raises: ForeshapError as stations() and read_table() do
+    raises: ForeshapError as stations() and read_table() do, or where a file states other components than E, N, Z
     """
     parts = [_offered(folder, s, label, period) for s in stations(folder) for label, period in enumerate(PERIODS)]
     offered = pd.concat(parts, ignore_index=True)
@@ -268,6 +275,9 @@ def _offered(folder, station, label, period):
     table = read_table(folder, station, period)
     path = waveform_file(folder, station, period)
     names = trace_names(path)
+    order = attributes_of(path).get("component_order", "ENZ")
+    if re.findall("[A-Z]", str(np.ravel(order).tolist())) != list(COMPONENTS):  # one text or several, or bytes
+        raise ForeshapError(f"{path} states the components {order}, not ENZ: reorder its traces and state ENZ.")
     nameless = table["trace_name"].isna()
     row = [f"row {i + 1} of {path.stem}_attributes.csv" for i in np.flatnonzero(nameless)]
     table.loc[nameless, "trace_name"] = row
@@ -310,6 +320,21 @@ def trace_names(path):
     return pd.Index(
         [n.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for n in names], dtype=str
     )
+
+
+def attributes_of(path):
+    """What an HDF5 file states of itself, in its attributes.
+
+    path: str or Path
+
+    returns: dict
+    raises: ForeshapError where the file is missing or damaged
+    """
+    with open_waveforms(path) as file:
+        try:
+            return dict(file.attrs)
+        except Exception as error:  # h5py raises a dozen kinds for damaged files
+            raise ForeshapError(f"{path} has damaged attributes ({said(error)}): make or download it again.") from error
 
 
 def read_trace(file, name, most=MOST_SAMPLES):

@@ -56,6 +56,10 @@ def reasons(folder, output):
         (lambda text: text.encode().replace(b"A,", b"\xff\xfe,"), "UTF-8"),
         (lambda text: text.replace("A,", "OTHER,").replace("B,", "MORE,"), "no trace in common .*A, OTHER"),
         (lambda text: text.replace("00:00,,", "00:00,NA,NRCA", 1).replace("NRCA,", "NRCA", 1), "NRCA, not of TST"),
+        (
+            lambda text: text.replace("00:00,,", "00:00,IV,TST", 1).replace("00:00,,", "00:00,IV,NRCA"),
+            "in 1 of 2 .*NRCA, not",
+        ),
         (lambda text: "", "comma-separated"),
         (lambda text: '"' + text, "TST_pre_attributes.csv"),
     ],

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -15,6 +16,7 @@ import scipy.signal
 import xarray
 
 import foreshap
+from foreshap import VARIANTS, Variant
 from foreshap.demo import DEFAULT_EFFECTS
 from foreshap.waveforms import COLUMNS, write_waveforms
 
@@ -47,6 +49,11 @@ def test_equals_scipy_on_real_windows(name, iquique):
     stream = obspy.read(str(iquique / "waveforms" / "CX.PB01.2014-03-01T02.mseed")).sort(["channel"])
     samples = np.stack([trace.data[: 20 * variant.samples] for trace in stream])
     windows = samples.reshape(3, 20, variant.samples).swapaxes(0, 1)
+    np.testing.assert_allclose(foreshap.log_spectrogram(windows, variant), reference(windows, variant), atol=1e-5)
+
+
+def test_an_odd_number_of_samples_has_no_row_at_nyquist():
+    variant, windows = Variant("P65", "P", 5.0, 20.0, 65, 32), np.random.default_rng(0).normal(0, 1e3, (3, 2500))
     np.testing.assert_allclose(foreshap.log_spectrogram(windows, variant), reference(windows, variant), atol=1e-5)
 
 
@@ -102,6 +109,77 @@ def test_waveforms_that_name_no_unit_are_counts(tmp_path):
     foreshap.preprocess(folder, tmp_path)
     found = foreshap.load_spectrograms(tmp_path / "P64.h5")
     assert found.attributes["unit"] == "counts" and found.values.attrs["units"] == "log10(counts^2 Hz^-1)"
+
+
+def test_windows_below_the_floor_are_rejected_and_quiet_or_padded_ones_are_not(tmp_path):
+    rng = np.random.default_rng(0)
+    traces = {scale: noise(rng) * float(scale) for scale in ("1e-8", "1e-6", "1e-3", "1")}
+    traces |= {name: 0 * noise(rng) for name in ("steps", "padded", "one live component", "counts")}
+    traces["steps"][:, 1000] = 1  # a digitiser that is coarser than the noise
+    traces["padded"] = np.where(np.arange(2600) > 2400, traces["1e-3"], 0)
+    traces["one live component"] = np.concatenate([traces["1e-8"][:2], traces["steps"][2:]])
+    traces["counts"] = noise(rng)
+    reports = foreshap.preprocess(layout(tmp_path, traces), tmp_path, [VARIANTS["P64"], VARIANTS["P32"]])
+    reason = "below the logarithm's floor: use counts or nm/s"
+    for report in reports.values():
+        assert report.rejected.to_numpy().tolist() == [["1e-8", reason], ["1e-6", reason]]
+    folder = layout(tmp_path / "all", dict.fromkeys("AB", traces["1e-8"]))
+    with pytest.raises(
+        foreshap.ForeshapError, match="No trace of .*for P64 .2 times 'below the logarithm's floor: use"
+    ):
+        foreshap.preprocess(folder, tmp_path)
+
+
+def stating(folder, **attributes):
+    """A folder of two pulses at P whose files state these attributes."""
+    rate = attributes.get("sampling_rate", 100)
+    traces = {name: noise(np.random.default_rng(i)) for i, name in enumerate("AB")}
+    for samples in traces.values():
+        samples[:, round(5 * rate) : round(5.3 * rate)] *= 10**5
+    for path in layout(folder, traces).glob("*.hdf5"):
+        with h5py.File(path, "r+") as file:
+            file.attrs.update(attributes)
+    return folder
+
+
+def test_variants_are_of_the_rate_that_the_files_state(tmp_path):
+    for rate in (50.0, 200.0):
+        folder, variant = stating(tmp_path / f"{rate}", sampling_rate=rate), Variant("X", "P", 5.0, 7.0, 64, 32, rate)
+        foreshap.preprocess(folder, folder, [variant])
+        found = foreshap.load_spectrograms(folder / "X.h5").values[:].mean(axis=(0, 1, 2))
+        assert -0.1 < variant.times[found.argmax()] < 0.6
+        with pytest.raises(foreshap.ForeshapError, match=f"TST_pre.hdf5 is sampled at {rate} Hz, P64 needs 100 Hz"):
+            foreshap.preprocess(folder, tmp_path)
+        with pytest.raises(foreshap.ForeshapError, match=f"at 100.0 Hz, X needs {rate:g} Hz"):
+            foreshap.preprocess(
+                layout(tmp_path / "usual", {"A": noise(np.random.default_rng(0)), "B": None}), tmp_path, [variant]
+            )
+    folder = stating(tmp_path / "as text", component_order=[b"E", b"N", b"Z"])
+    assert foreshap.preprocess(folder, tmp_path)["P64"].written == 2
+    for order in ("ZNE", "NEZ", "", b"\xff", h5py.Empty("f4")):
+        with pytest.raises(foreshap.ForeshapError, match="TST_pre.hdf5 states the components .*, not ENZ"):
+            foreshap.preprocess(stating(tmp_path / "order", component_order=order), tmp_path)
+
+
+def test_variants_that_can_t_be_or_are_none_get_a_sentence(tmp_path):
+    folder, p64 = stating(tmp_path), VARIANTS["P64"]
+    assert list(foreshap.preprocess(folder, tmp_path, p64)) == list(foreshap.preprocess(folder, tmp_path, iter([p64])))
+    for variants, words in (
+        (["P64"], "'P64' is no Variant"),
+        (5, "5 is no Variant"),
+        ([p64, p64], "P64, P64 have one"),
+    ):
+        with pytest.raises(foreshap.ForeshapError, match=words):
+            foreshap.preprocess(folder, tmp_path, variants)
+    for wrong in ({"noverlap": 64}, {"noverlap": -1}, {"phase": "X"}, {"nperseg": 2501}):
+        with pytest.raises(foreshap.ForeshapError, match="name='P64'.* can't be: give phase"):
+            replace(p64, **wrong)
+
+
+def test_tensors_carry_the_name_of_their_dataset(tmp_path):
+    for folder, name in (("mine/waveforms", "mine"), ("mine/waveforms/noise", "mine"), ("alone", "alone")):
+        foreshap.preprocess(stating(tmp_path / folder), tmp_path, [VARIANTS["P64"]])
+        assert foreshap.load_spectrograms(tmp_path / "P64.h5").attributes["dataset"] == name
 
 
 def test_each_unusable_trace_is_named_with_its_reason(tmp_path):
@@ -207,11 +285,12 @@ def test_damaged_tensor_files_give_one_sentence(demo, tmp_path, damage):
     assert "\n" not in str(error.value)
 
 
-def test_a_column_can_t_take_the_place_of_the_tensors(tmp_path):
+@pytest.mark.parametrize("name", ["spectrogram", "time", "channel", "a/b", "."])
+def test_a_column_can_t_take_the_place_of_the_tensors(tmp_path, name):
     folder = layout(tmp_path, {"A": noise(np.random.default_rng(0)), "B": noise(np.random.default_rng(1))})
-    table = tmp_path / "TST_pre_attributes.csv"
-    table.write_text(table.read_text().replace("source_magnitude", "spectrogram"))
-    with pytest.raises(foreshap.ForeshapError, match="a column spectrogram"):
+    table = tmp_path / "TST_post_attributes.csv"
+    pd.read_csv(table).assign(**{name: 1}).to_csv(table, index=False)
+    with pytest.raises(foreshap.ForeshapError, match=f"TST_post_attributes.csv has a column {name}, "):
         foreshap.preprocess(folder, tmp_path)
     assert not list(tmp_path.glob("*.h5"))
 
