@@ -119,7 +119,7 @@ def _judged(offers, spans):
             if seen[name] > 1:
                 reason = reason or "duplicate name"
                 offer = offer._replace(row=offer.row | {"trace_name": f"{name} ({seen[name]})"})
-            yield offer, -1 if unfit or unknown and offer.label is None else label, reason
+            yield offer, -1 if unfit or label is None else label, reason
 
 
 def _unusable(offer):
