@@ -253,6 +253,16 @@ def test_each_trace_that_cannot_be_used_has_its_reason(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 
+def test_the_usable_one_of_several_rows_is_written_and_each_other_has_a_reason(tmp_path):
+    rows = [row(f"t{n}", source_id="e", p=p) for n, p in enumerate((np.nan, 400, 2000, 2000, np.nan))]
+    write(tmp_path / "in", rows, {f"t{n}": noise(n) for n in range(5)})
+    report = from_seisbench(tmp_path / "in", tmp_path / "out", MAINSHOCK)
+    said = ["P missing", "window runs beyond the recording", "duplicate name", "P missing"]
+    assert reasons(report) == {f"NRCA.IV.e_EV ({n})": reason for n, reason in enumerate(said, 2)}
+    np.testing.assert_array_equal(traces(tmp_path / "out")[0]["e"], noise(2)[:, 1500:4100])
+    assert offered_traces(tmp_path / "out")["trace_name"].nunique() == len(rows) == report.written + len(said)
+
+
 def test_a_file_cannot_point_to_other_files_nor_fill_the_memory(tmp_path):
     secret = tmp_path / "secret"
     secret.write_bytes(bytes(72_000))

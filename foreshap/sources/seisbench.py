@@ -246,8 +246,7 @@ def _judged(table, plan, spans, instrument):
     }  # fmt: skip
     reason = np.select(list(reasons.values()), list(reasons), default=classes(p_time, spans)[1].astype(str))
     plan = plan.assign(s_p=rows["p_s_diff_sec"], start=start, p_time=p_time, reason=reason)
-    first = pd.DataFrame({"station": rows["receiver_name"], "other": reason == "another instrument"})
-    order = first.sort_values(["station", "other"], kind="stable").index
+    order = rows["receiver_name"].sort_values(kind="stable").index
     return rows.loc[order], plan.loc[order]
 
 
