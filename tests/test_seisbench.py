@@ -13,7 +13,7 @@ import foreshap
 from foreshap.clipping import flagged
 from foreshap.files import ForeshapError
 from foreshap.periods import periods
-from foreshap.sources import from_seisbench, to_seisbench
+from foreshap.sources import from_continuous, from_seisbench, to_seisbench
 from foreshap.waveforms import COLUMNS, PERIODS, REASONS, event_times, offered_traces, read_table
 
 MAINSHOCK = "2016-10-30T06:40:17"
@@ -326,9 +326,21 @@ def test_stations_are_selected_and_one_instrument_serves_each(tmp_path):
         from_seisbench(tmp_path, tmp_path / "all", MAINSHOCK)
     report = from_seisbench(tmp_path, tmp_path / "all", MAINSHOCK, ["IV.NRCA", "MMO1"])
     assert report.written == 2 + 3 and len(read_table(tmp_path / "all", "MMO1", "pre")) == 3
-    with pytest.raises(ForeshapError, match="no trace of .*NONE"):
-        from_seisbench(tmp_path, tmp_path / "none", MAINSHOCK, ["NONE"])
+    with pytest.raises(ForeshapError, match="no trace of IV.MMO2, NONE: check"):
+        from_seisbench(tmp_path, tmp_path / "none", MAINSHOCK, ["IV.NRCA", "MMO1", "NONE", "IV.MMO2"])
     assert not (tmp_path / "none").exists()
+
+
+WRONG = {"seconds_after_p": ("20", -10, np.nan), "seconds_after_s": (None, np.inf), "instrument": (None, 5)}
+
+
+@pytest.mark.parametrize("option, value", [(option, value) for option in WRONG for value in WRONG[option]])
+def test_an_option_of_another_kind_is_refused_by_its_name(tmp_path, option, value):
+    write(tmp_path / "in", [row("a")], {"a": noise(1)})
+    for importer, source in (from_seisbench, [tmp_path / "in"]), (from_continuous, [tmp_path / "in", tmp_path / "p"]):
+        with pytest.raises(ForeshapError, match=f"{option} = .* is no"):
+            importer(*source, tmp_path / "out", MAINSHOCK, **{option: value})
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("listed", [True, False])

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from ..files import ForeshapError
 from ..periods import periods
 from ..waveforms import LONGEST_S_P, SAMPLING_RATE, SECONDS_BEFORE_P
-from .instruments import check_networks, one_instrument, shared_networks
+from .instruments import check_choice, check_networks, one_instrument, shared_networks
 from .layout import Offer, write_layout
 from .noise import NOISE_S_P, QUIET_AFTER, QUIET_BEFORE, noise_pairs
 from .picks import PICK_COLUMNS, PLACE, named, read_picks, utc_times
@@ -57,9 +57,10 @@ def from_continuous(
         and marked in p_predicted, s_predicted
 
     returns: Imported, of the events alone
-    raises: ForeshapError where no recording or no pick can be read, no instrument is like the one wanted, or two
-        networks have a station of the same code
+    raises: ForeshapError where no recording or no pick can be read, no instrument is like the one wanted, two
+        networks have a station of the same code, or a length is no number from 0 on
     """
+    check_choice(instrument, seconds_after_p=seconds_after_p, seconds_after_s=seconds_after_s)
     spans, index = periods(mainshock), index_recordings(waveforms)
     known = None if inventory is None else read_inventory(inventory)
     catalogue, index = shared_networks(read_picks(picks, pickless=True), index)

@@ -32,7 +32,7 @@ from ..waveforms import (
     write_trace,
 )
 from .continuous import MARGIN
-from .instruments import check_networks
+from .instruments import check_choice, check_networks
 from .layout import Imported, Offer, trace_name, write_layout
 from .resampling import FILTER, resampled
 
@@ -74,7 +74,7 @@ def from_seisbench(
     folder: str or Path, with metadata.csv and waveforms.hdf5, or with chunks of them
     output: str or Path, folder in the waveform layout; import_rejected.csv is written there too
     mainshock: str or datetime [UTC], or Periods
-    stations: sequence of str, "NRCA" or with the network "IV.NRCA"; None: all
+    stations: str or sequence of str, "NRCA" or with the network "IV.NRCA"; None: all
     seconds_after_p, seconds_after_s: float, how far each trace reaches, if its recording does [s]; the
         former is the least
     instrument: str, which location and channel to use, with wildcards ("00.HH", "*.HH"); one is chosen a
@@ -88,6 +88,7 @@ def from_seisbench(
     raises: ForeshapError where a file is missing, damaged or lacks what is needed, or no trace is selected
     """
     spans, folder = periods(mainshock), Path(folder)
+    check_choice(instrument, seconds_after_p=seconds_after_p, seconds_after_s=seconds_after_s)
     finish_moves(folder)
     with ExitStack() as stack:
         paths = {chunk: folder / f"waveforms{chunk}.hdf5" for chunk in _chunks(folder)}
@@ -103,11 +104,15 @@ def from_seisbench(
 
 def _selected(folder, files, stations):
     """The metadata of the stations in all chunks, and how each trace is read."""
+    stations = [stations] if isinstance(stations, str) else stations
     tables = {chunk: _read_metadata(folder / f"metadata{chunk}.csv", stations) for chunk in files}
     plans = [_plan(tables[chunk], file).assign(chunk=chunk) for chunk, file in files.items()]
     table, plan = pd.concat(tables.values(), ignore_index=True).fillna(""), pd.concat(plans, ignore_index=True)
-    if table.empty:
-        raise ForeshapError(f"{folder} holds no trace of {stations or 'any station'}: check the station codes.")
+    absent = sorted(set(stations or ()).difference(*_codes(table)))
+    if absent or table.empty:
+        raise ForeshapError(
+            f"{folder} holds no trace of {', '.join(absent) or 'any station'}: check the station codes."
+        )
     if len(units := sorted(plan["unit"].unique())) > 1:
         raise ForeshapError(f"{folder} has chunks in {' and '.join(units)}: import them one at a time.")
     return table, plan
@@ -138,7 +143,6 @@ def _chunks(folder):
 
 def _read_metadata(path, stations):
     """The rows of the stations and the columns that are used, all text, "" where it is missing."""
-    stations = [stations] if isinstance(stations, str) else stations
     try:
         with pd.read_csv(
             path, dtype=str, keep_default_na=False, na_values=["nan", "NaN"], encoding="utf-8-sig",
@@ -177,8 +181,14 @@ def _of_stations(table, stations):
     """The rows of the stations."""
     if stations is None:
         return table
+    alone, with_network = _codes(table)
+    return table[alone.isin(stations) | with_network.isin(stations)]
+
+
+def _codes(table):
+    """Each row's station, alone and with its network: two Series of str."""
     network = table.get("station_network_code", pd.Series("", table.index)).fillna("")
-    return table[table["station_code"].isin(stations) | (network + "." + table["station_code"]).isin(stations)]
+    return table["station_code"], network + "." + table["station_code"]
 
 
 def _plan(table, file):
