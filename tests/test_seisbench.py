@@ -105,16 +105,40 @@ def test_a_set_that_seisbench_wrote_comes_in(tmp_path, library, buckets):
     assert (report.written, len(report.rejected)) == (6, 0)
     found, table = traces(tmp_path / "out")
     for n, (name, one) in enumerate(samples.items()):  # 5 s before P to 20 s after it and 1 s
-        np.testing.assert_array_equal(found[name], one[:, 1500 + n : 1500 + n + 2600])
+        np.testing.assert_array_equal(found[name], 1e9 * one[:, 1500 + n : 1500 + n + 2600])
         assert found[name].dtype == np.float32
         p_time = START + pd.Timedelta(minutes=10 * n, seconds=20 + n / 100)
         assert abs(event_times(table)[name] - p_time) < pd.Timedelta(microseconds=1)
         assert table["p_s_diff_sec"][name] == pytest.approx(3 - n / 100) and table["source_magnitude"][name] == n
     assert set(table["split"]) == {"train"} and list(table) == [c for c in COLUMNS if c != "source_id"] + ["split"]
     with h5py.File(tmp_path / "out/NRCA_pre.hdf5") as file:
-        assert file.attrs["unit"] == "mps" and file.attrs["component_order"] == "ENZ"
+        assert file.attrs["unit"] == "nm/s" and file.attrs["component_order"] == "ENZ"
     there = library.WaveformDataset(tmp_path / "in", component_order="ENZ")
-    np.testing.assert_array_equal(there.get_waveforms(4)[:, 1504:4104], found["e4"])
+    np.testing.assert_array_equal(1e9 * there.get_waveforms(4)[:, 1504:4104], found["e4"])
+
+
+@pytest.mark.parametrize(
+    "unit, factor", [("m/s", 1e9), ("km/s", 1e12), ("M*S**-1", 1e9), ("cm/s", 1e7), ("µm/s", 1e3), ("nm/s", 1)]
+)
+def test_velocities_become_nanometres_a_second(tmp_path, unit, factor):
+    velocity = np.random.default_rng(0).normal(0, 1000, (3, 6000)) / factor
+    write(tmp_path / "in", [row("a")], {"a": velocity}, unit=unit)
+    from_seisbench(tmp_path / "in", tmp_path / "out", MAINSHOCK)
+    np.testing.assert_allclose(traces(tmp_path / "out")[0]["a"], factor * velocity[:, 1500:4100], rtol=1e-12)
+    with h5py.File(tmp_path / "out/NRCA_pre.hdf5") as file:
+        assert file.attrs["unit"] == "nm/s"
+
+
+@pytest.mark.parametrize("unit", ["m/s^2", "m/s**2", "mps2", "counts", "m", "whatever"])
+def test_other_units_stay_and_are_not_mixed(tmp_path, unit):
+    write(tmp_path / "in", [row("a")], {"a": noise(1)}, "_1", unit=unit)
+    from_seisbench(tmp_path / "in", tmp_path / "out", MAINSHOCK)
+    np.testing.assert_array_equal(traces(tmp_path / "out")[0]["a"], noise(1)[:, 1500:4100])
+    with h5py.File(tmp_path / "out/NRCA_pre.hdf5") as file:
+        assert file.attrs["unit"] == unit
+    write(tmp_path / "in", [row("b")], {"b": noise(1)}, "_2", unit="m/s")
+    with pytest.raises(ForeshapError, match="has chunks in .*nm/s.*: import them one at a time"):
+        from_seisbench(tmp_path / "in", tmp_path / "out", MAINSHOCK)
 
 
 def test_the_mainshock_and_the_periods_decide(tmp_path):

@@ -63,6 +63,8 @@ COMPONENT_OF = {"1": "N", "2": "E"}  # Z12: two horizontal components that are n
 ROWS, BATCH = 20_000, 1000  # of metadata in memory before the selection, and as dicts
 YEARS = (1880, 2200)  # of seismograms; further years are typing errors
 RATES = (1.0, 1000.0)  # Hz that can be resampled to 100 Hz
+VELOCITY = r"([kcmuµμn]?)m(?:/s|/sec|ps|[ *]?s(?:\^|\*\*)?-1)"  # units, in lower case
+NANOMETRES = {"k": 1e12, "": 1e9, "c": 1e7, "m": 1e6, "u": 1e3, "µ": 1e3, "μ": 1e3, "n": 1.0}  # in km, m, cm...
 LONGEST, LONGEST_RECORDING = 3600.0, 1e8  # s of one trace, s from its recording's start, whatever its picks say
 
 
@@ -81,8 +83,9 @@ def from_seisbench(
         station: seismometers first, then the one with most traces
 
     The earliest P and the earliest S count. Components 1 and 2 are taken for N and E. Other rates are
-    resampled to 100 Hz, and `clipped` is 1 where the samples before were clipped. Columns outside
-    SeisBench's categories trace, source, station and path, such as split, are kept.
+    resampled to 100 Hz, and `clipped` is 1 where the samples before were clipped. Velocities (m/s, km/s...)
+    become nm/s; other units stay as they are. Columns outside SeisBench's categories trace, source, station
+    and path, such as split, are kept.
 
     returns: Imported
     raises: ForeshapError where a file is missing, damaged or lacks what is needed, or no trace is selected
@@ -192,7 +195,8 @@ def _codes(table):
 
 
 def _plan(table, file):
-    """How each trace is read: stored (its name there), dimensions, order, rate [Hz], unit, arrivals p, s [samples]."""
+    """How each trace is read: stored (its name there), dimensions, order, rate [Hz], unit and factor to it, arrivals
+    p, s [samples]."""
     known, empty = _data_format(file), pd.Series("", table.index)
     order = table.get("trace_component_order", empty)
     number = lambda name: pd.to_numeric(table.get(name, empty), errors="coerce").astype(float)
@@ -205,14 +209,16 @@ def _plan(table, file):
         phase: pd.concat(columns, axis=1).replace([np.inf, -np.inf], np.nan) for phase, columns in arrivals.items()
     }
     return pd.DataFrame({
-        "stored": table["trace_name"], "dimensions": known["dimension_order"], "unit": known["unit"],
+        "stored": table["trace_name"], "dimensions": known["dimension_order"],
+        "unit": known["unit"], "factor": known["factor"],
         "order": order.where(order != "", known.get("component_order", "")),
         "rate": rate.fillna(known.get("sampling_rate", np.nan)).round(3),
     } | {phase: columns.min(axis=1) for phase, columns in finite.items()})  # fmt: skip
 
 
 def _data_format(file):
-    """What a file says of its traces: dict of component_order, sampling_rate where given, dimension_order, unit."""
+    """What a file says of its traces: dict of component_order, sampling_rate where given, dimension_order, the unit
+    that they become, and the factor to it."""
     try:
         group = file.get("data_format", {})
         known = {name: _plain(group[name][()]) for name in group}
@@ -223,6 +229,8 @@ def _data_format(file):
         ) from error
     known = {"dimension_order": "CW", "unit": "counts"} | known  # CW is SeisBench's default
     known["dimension_order"] = known["dimension_order"].replace("N", "")  # one trace at a time
+    velocity = re.fullmatch(VELOCITY, known["unit"].strip().lower())
+    known |= {"unit": "nm/s", "factor": NANOMETRES[velocity[1]]} if velocity else {"factor": 1.0}
     if known["dimension_order"] not in ("CW", "WC"):
         raise ForeshapError(
             f"{file.filename} has the dimension order {known['dimension_order']}: only components (C) and samples (W) "
@@ -319,7 +327,15 @@ def _window(how, block, seconds_after_p, seconds_after_s):
     marks = [as_recorded(one[begun:ended], rate) for one in recorded] if rate != SAMPLING_RATE else []
     if "flat" in marks:
         raise ForeshapError("component flat")
-    return samples, start + begin / SAMPLING_RATE, "clipped" in marks
+    return _scaled(samples, how["factor"]), start + begin / SAMPLING_RATE, "clipped" in marks
+
+
+def _scaled(samples, factor):
+    """Samples in the unit of the plan, as floats where that isn't the one recorded."""
+    if factor == 1:
+        return samples
+    with np.errstate(over="ignore"):  # infinite is no sample either
+        return samples.astype(np.result_type(samples, np.float32)) * factor
 
 
 def _slice(how, block, first, last):
