@@ -173,6 +173,17 @@ def test_the_instrument_is_said_and_numbered_channels_are_taken_as_north_and_eas
     assert list(foreshap.load_spectrograms(tmp_path / "P64.h5").table["receiver_location_code"]) == ["00"]
 
 
+def test_an_event_that_another_instrument_recorded_has_that_reason(tmp_path):
+    for location, start in ("00", 0), ("10", 300):
+        parts = [trace(f"HH{c}", counts(n, 200), start, location=location) for n, c in enumerate("ENZ")]
+        write(tmp_path / f"in/{location}.mseed", *parts)
+    report, traces, *_ = imported(tmp_path, ("a", 100, 102), ("b", 150, 152), ("other", 400, 402), ("none", 250, 252))
+    assert sorted(traces) == ["TST.NA.a_EV", "TST.NA.b_EV"]
+    assert dict(zip(report.rejected["trace_name"], report.rejected["reason"])) == {
+        "TST.NA.other_EV": "another instrument", "TST.NA.none_EV": "no waveform at this time"
+    }  # fmt: skip
+
+
 def test_a_broken_record_is_a_gap_or_named(tmp_path):
     parts = [trace(code, np.cumsum(counts(s) % 100).astype(np.int32)) for s, code in enumerate(("HHE", "HHN", "HHZ"))]
     pairs = ("a", 50, 52), ("b", 300, 302), ("c", 550, 552)

@@ -69,7 +69,8 @@ def from_continuous(
     offered = pairs.loc[pairs["p_time"].notna(), ["network", "station"]].itertuples(index=False, name=None)
     check_networks((code for code in offered if code in chosen), "give the picks or the recordings of one network")
     read = lru_cache(maxsize=6)(read_stretches)
-    stations = {code: Station(recordings, read, known) for code, recordings in chosen.items()}
+    others = lambda code, used: index[(index[["network", "station"]] == list(code)).all(axis=1)].drop(used.index)
+    stations = {code: Station(used, others(code, used), read, known) for code, used in chosen.items()}
     lengths, about = (seconds_after_p, seconds_after_s), _attributes(known, chosen)
     events = catalogue if predict is None else pairs
     quiet = named(noise_pairs(events, chosen, spans, _length(NOISE_S_P, lengths) / SAMPLING_RATE))

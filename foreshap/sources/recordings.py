@@ -127,13 +127,15 @@ class Station:
     """The recordings of one instrument of one station.
 
     recordings: DataFrame of index_recordings(), rows of one instrument
+    others: DataFrame of the same, rows of the station's other instruments
     read: read_stretches(), or a cache of it that several stations share
     inventory: obspy.Inventory for ground velocity in nm/s along true directions, or None for counts
     """
 
-    def __init__(self, recordings, read, inventory=None):
+    def __init__(self, recordings, others, read, inventory=None):
         self.read, self.inventory, self.network = read, inventory, recordings["network"].iloc[0]
         self.starts, self.ends = recordings["start"].to_numpy(), recordings["end"].to_numpy()
+        self.others = others["start"].to_numpy(), others["end"].to_numpy()
         self.paths = recordings["path"].tolist()
         self.components = dict(zip(recordings["seed_id"], recordings["component"]))
         self.location, self.kind = recordings["instrument"].iloc[0].split(".")
@@ -180,8 +182,13 @@ class Station:
                 if len(part.samples) and stretch.seed_id in self.components:
                     pieces[self.components[stretch.seed_id]].append(part)
         if missing := [name for name in COMPONENTS if not pieces[name]]:
-            raise Unusable("no waveform at this time" if len(missing) == len(COMPONENTS) else "component missing")
+            raise Unusable("component missing" if len(missing) < len(COMPONENTS) else self._why_none(start, end))
         return pieces
+
+    def _why_none(self, start, end):
+        """Why the instrument has nothing from start to end [ns]."""
+        starts, ends = self.others
+        return "another instrument" if ((starts < end) & (ends > start)).any() else "no waveform at this time"
 
     def _at_100_hz(self, series, start, end):
         """A Series in the unit wanted at 100 Hz, shorter by the filter's edges where it had another rate."""
