@@ -112,6 +112,28 @@ def test_sac_without_a_network_serves_the_picks_and_the_response(tmp_path):
     assert report.written == 1
 
 
+@pytest.mark.parametrize("code, unit", [(6, "nm"), (7, "nm/s"), (8, "nm/s^2"), (5, "counts"), (50, "counts")])
+def test_sac_says_its_unit(tmp_path, code, unit):
+    parts = [trace(f"HH{c}", counts(n).astype("f4")) for n, c in enumerate("ENZ")]
+    for part in parts:
+        part.stats.sac = {"idep": code}
+        write(tmp_path / f"in/{part.stats.channel}.sac", part, form="SAC")
+    _, traces, _, attributes = imported(tmp_path)
+    np.testing.assert_array_equal(traces["TST.NA.a_EV"], np.stack([part.data[9500:12100] for part in parts]))
+    assert attributes["unit"] == unit
+
+
+def test_recordings_in_several_units_are_not_mixed(tmp_path):
+    parts = [trace(f"HH{c}", counts(n).astype("f4")) for n, c in enumerate("ENZ")]
+    parts[2].stats.sac = {"idep": 7}
+    for part in parts:
+        write(tmp_path / f"in/{part.stats.channel}.sac", part, form="SAC")
+    with pytest.raises(ForeshapError, match=r"several units \(counts in .*HHE.sac, nm/s in .*HHZ.sac\)"):
+        imported(tmp_path)
+    inventory = stationxml(tmp_path / "s.xml", "flat", 100)  # says what they are
+    assert imported(tmp_path, inventory=inventory)[3]["unit"] == "nm/s"
+
+
 def test_real_data_as_sds_and_sac_give_the_same_samples(tmp_path, iquique):
     stream = obspy.Stream()
     for channel in "ENZ":

@@ -34,8 +34,9 @@ def from_continuous(
     must agree. With StationXML the response is removed: ground velocity in nm/s between 0.2 Hz and 0.8 of the
     Nyquist frequency (cosine flanks from 0.1 Hz and to 0.95), water level 60 dB, from 30 s more on each side than
     the window, at least 10 s, that are tapered; then components are turned to true east, north and up. Without,
-    counts, and channels 1 and 2 are taken as north and east. A damaged record is a gap or has its own reason. What is
-    resampled or becomes ground velocity is judged by the counts before: `clipped` is 1 where they were clipped.
+    counts, or nm, nm/s, nm/s^2 where SAC's idep says so, and channels 1 and 2 are taken as north and east. A damaged
+    record is a gap or has its own reason. What is resampled or becomes ground velocity is judged by the counts
+    before: `clipped` is 1 where they were clipped.
 
     The noise windows hold no pick of the station and no origin time of the catalogue from 120 s before to 5 s after
     them; at most as many as a station has events of that class; their S-P time of 1 s has no meaning. Where there
@@ -123,9 +124,13 @@ def _attributes(inventory, chosen):
         low, flat, high, top = CORNERS
         band = f"{low:g}, {flat:g} Hz, {high:g}, {top:g} of the Nyquist frequency, water level {WATER_LEVEL:g} dB"
         return {"unit": "nm/s", "response": f"removed, corners {band}", "orientation": "true east, north, up"}
-    codes = {seed_id[-1] for recordings in chosen.values() for seed_id in recordings["seed_id"]}
+    used = pd.concat(chosen.values())
+    codes, units = {seed_id[-1] for seed_id in used["seed_id"]}, used.drop_duplicates("unit")
+    if len(units) > 1:
+        said = ", ".join(f"{unit} in {path}" for unit, path in zip(units["unit"], units["path"]))
+        raise ForeshapError(f"The recordings have several units ({said}): correct SAC's idep, or import each alone.")
     numbered = "channel 1 taken as north, 2 as east: no azimuths were given"
-    return {"unit": "counts", "orientation": numbered if codes & {"1", "2"} else "by the channel codes"}
+    return {"unit": units["unit"].iloc[0], "orientation": numbered if codes & {"1", "2"} else "by the channel codes"}
 
 
 def _offers(pairs, stations, lengths):

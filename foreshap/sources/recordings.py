@@ -19,10 +19,11 @@ from ..waveforms import COMPONENTS, SAMPLING_RATE
 from .resampling import FILTER, is_100_hz, resampled
 from .responses import PADDING, TAPER, Unusable, ground_velocity, to_east_north_up
 
-INDEX_COLUMNS = ("network", "station", "instrument", "component", "seed_id", "start", "end", "rate", "path")
+INDEX_COLUMNS = ("network", "station", "instrument", "component", "seed_id", "start", "end", "rate", "unit", "path")
 DIRECTIONS = dict(zip("EN12Z", "ENNEZ"))  # 1 and 2 are taken as N and E where no azimuth is known
 RATES = 1.0, 10_000.0  # Hz, lowest and highest that is read
 DRIFT = 2e-5  # part by which the rates of pieces that are joined may differ: 0.2 samples in 100 s
+UNITS = {6: "nm", 7: "nm/s", 8: "nm/s^2"}  # what SAC's idep means
 DAMAGED = "samples can't be read: the file is damaged here"
 
 
@@ -53,7 +54,7 @@ def index_recordings(path):
 
     returns: DataFrame, one row a gapless stretch: network, station, instrument ("<location>.<band and instrument
         code>"), component (E, N or Z; channels 1 and 2 count as N and E), seed_id, start, end [ns since 1970, UTC],
-        rate [Hz], path
+        rate [Hz], unit ("counts", or what a SAC header says: nm, nm/s or nm/s^2), path
     raises: ForeshapError where a file's headers are damaged, or no recording has components E, N, Z, 1 or 2
     """
     files = sorted(file for file in Path(path).rglob("*") if file.is_file()) if Path(path).is_dir() else [Path(path)]
@@ -63,7 +64,8 @@ def index_recordings(path):
             usable = re.fullmatch("[A-Z][HLGNP][ENZ12]", stats.channel) and RATES[0] <= stats.sampling_rate <= RATES[1]
             if usable and stats.npts:
                 where = f"{stats.location}.{stats.channel[:2]}", DIRECTIONS[stats.channel[2]], _seed_id(stats)
-                rows.append((stats.network, stats.station, *where, *_span(stats), stats.sampling_rate, file))
+                unit = UNITS.get(stats.get("sac", {}).get("idep"), "counts")
+                rows.append((stats.network, stats.station, *where, *_span(stats), stats.sampling_rate, unit, file))
     if not rows:
         raise ForeshapError(f"{path} holds no miniSEED or SAC with channels E, N, Z, 1 or 2: put recordings there.")
     return pd.DataFrame(rows, columns=list(INDEX_COLUMNS))
