@@ -3,6 +3,7 @@
 import gzip
 import os
 import pickle
+import tarfile
 
 import h5py
 import numpy as np
@@ -73,13 +74,17 @@ def test_a_pickle_among_the_recordings_runs_nothing(tmp_path):
     write(tmp_path / "in/good.mseed", *(trace(code, samples) for code, samples in data.items()))
     mark = b"obspy.core.stream"  # what ObsPy looks for before it unpickles
     evil = pickle.dumps([Payload(tmp_path / "ran"), mark])
-    for name in ("evil.pickle", "evil.mseed", "evil.sac", "evil"):
+    for name in ("evil.pickle", "evil.ms", "evil"):
         (tmp_path / "in" / name).write_bytes(evil)
     (tmp_path / "in/evil.mseed.gz").write_bytes(gzip.compress(evil))
     report, traces, *_ = imported(tmp_path)
     assert report.written == 1 and not (tmp_path / "ran").exists()
     with pytest.raises(ForeshapError, match="holds no miniSEED or SAC"):
-        imported(tmp_path, source="in/evil.mseed")
+        imported(tmp_path, source="in/evil")
+    for name in ("evil.mseed", "evil.sac"):
+        (tmp_path / name).write_bytes(evil)
+        with pytest.raises(ForeshapError, match=f"{name} can't be read as a recording .no miniSEED or SAC"):
+            imported(tmp_path, source=name)
     for name in ("evil.xml", "evil.hyp", "evil.nor", "evil.csv"):
         (tmp_path / name).write_bytes(evil)
         with pytest.raises(ForeshapError, match=name):
@@ -204,6 +209,40 @@ def test_an_event_that_another_instrument_recorded_has_that_reason(tmp_path):
     assert dict(zip(report.rejected["trace_name"], report.rejected["reason"])) == {
         "TST.NA.other_EV": "another instrument", "TST.NA.none_EV": "no waveform at this time"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "length, broken, reason", [(512, 1, "window runs beyond the recording"), (4096, 3, "component missing")]
+)
+def test_broken_first_records_are_a_gap_too(tmp_path, length, broken, reason):
+    parts = [trace(code, np.cumsum(counts(s) % 100).astype(np.int32)) for s, code in enumerate(("HHZ", "HHE", "HHN"))]
+    path = write(tmp_path / "in/x", *parts)
+    obspy.Stream(parts).write(str(path), format="MSEED", reclen=length, encoding="STEIM2")
+    pairs = ("first", 6, 8), ("later", 300, 302)
+    _, expected, *_ = imported(tmp_path, *pairs)
+    good = path.read_bytes()
+    bad = bytearray(good)
+    bad[: broken * length] = bytes(broken * length)
+    bad[-length + 200] ^= 0x55  # a sample: for the others only what is near is read
+    path.write_bytes(bad)
+    report, traces, *_ = imported(tmp_path, *pairs)
+    assert list(report.rejected["reason"]) == [reason]
+    np.testing.assert_array_equal(traces["TST.NA.later_EV"], expected["TST.NA.later_EV"])
+    with tarfile.open(tmp_path / "in/x.tar", "w") as archive:  # other kinds of files are passed over
+        archive.add(path, "y")
+    path.unlink()
+    with pytest.raises(ForeshapError, match="holds no miniSEED or SAC"):
+        imported(tmp_path, *pairs)
+
+
+@pytest.mark.parametrize("content", [b"", bytes(5000), b"<html>404</html>", b"000001D " * 20])
+@pytest.mark.parametrize("name", ["y.mseed", "y.SAC", "NA.TST..HHZ.D.2020.001"])
+def test_a_file_that_is_named_like_a_recording_and_holds_none_is_named(tmp_path, name, content):
+    write(tmp_path / "in/x.mseed", *(trace(f"HH{c}", counts(n)) for n, c in enumerate("ENZ")))
+    (tmp_path / "in" / name).write_bytes(content)
+    with pytest.raises(ForeshapError, match=f"{name} can't be read as a recording"):
+        imported(tmp_path)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_broken_record_is_a_gap_or_named(tmp_path):

@@ -4,6 +4,7 @@ import glob
 import math
 import re
 import warnings
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,10 @@ DIRECTIONS = dict(zip("EN12Z", "ENNEZ"))  # 1 and 2 are taken as N and E where n
 RATES = 1.0, 10_000.0  # Hz, lowest and highest that is read
 DRIFT = 2e-5  # part by which the rates of pieces that are joined may differ: 0.2 samples in 100 s
 UNITS = {6: "nm", 7: "nm/s", 8: "nm/s^2"}  # what SAC's idep means
+RECORDING = r"(?i)[^.].*\.(mseed|miniseed|msd|sac|[A-Z0-9]{3}\.D\.[0-9]{4}\.[0-9]{3})"  # and in SDS
+RECORD = rb"[0-9 \0]{6}[DRQM][ \0][A-Za-z0-9 \0-]{12}(?:[\x07\x08].|.[\x07\x08])"  # a header to its year
+LATER = rb"(?s)(?!.{257}ustar)(?:.{128})+?(?=%b)" % RECORD  # to the first good one, but no tar archive
+SEARCHED = 2**16  # bytes that may be broken before it
 DAMAGED = "samples can't be read: the file is damaged here"
 
 
@@ -55,7 +60,8 @@ def index_recordings(path):
     returns: DataFrame, one row a gapless stretch: network, station, instrument ("<location>.<band and instrument
         code>"), component (E, N or Z; channels 1 and 2 count as N and E), seed_id, start, end [ns since 1970, UTC],
         rate [Hz], unit ("counts", or what a SAC header says: nm, nm/s or nm/s^2), path
-    raises: ForeshapError where a file's headers are damaged, or no recording has components E, N, Z, 1 or 2
+    raises: ForeshapError where a file's headers are damaged, one that is named like a recording holds none, or no
+        recording has components E, N, Z, 1 or 2
     """
     files = sorted(file for file in Path(path).rglob("*") if file.is_file()) if Path(path).is_dir() else [Path(path)]
     rows = []
@@ -92,13 +98,27 @@ def _format(file):
     return "SAC" if _is_sac(file) else None
 
 
+def _source(path):
+    """What ObsPy reads of a file, a name or a BytesIO, and what it calls the format; None where it is no recording."""
+    with open(path, "rb") as file:
+        if kind := _format(file):
+            return glob.escape(str(path)), kind
+        file.seek(0)
+        if broken := re.match(LATER, file.read(SEARCHED)):
+            file.seek(broken.end())
+            return BytesIO(file.read()), "MSEED"
+    if re.fullmatch(RECORDING, path.name):
+        raise ValueError("no miniSEED or SAC is in it")
+    return None, None
+
+
 def _read(path, **options):
     """(ObsPy Stream, whether samples are damaged); the Stream is empty where the file is no recording."""
     try:
-        with warnings.catch_warnings(record=True) as said, open(path, "rb") as file:
+        with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            kind, name = _format(file), glob.escape(str(path))
-            stream = obspy.read(name, format=kind, check_compression=False, **options) if kind else obspy.Stream()
+            source, kind = _source(path)
+            stream = obspy.read(source, format=kind, check_compression=False, **options) if kind else obspy.Stream()
             return stream, any("ntegrity" in str(warning.message) for warning in said)
     except Exception as error:  # ObsPy raises whatever its parsers raise
         raise ForeshapError(
