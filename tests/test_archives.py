@@ -299,7 +299,9 @@ def test_a_station_that_is_missing_or_damaged_is_named(nine, tmp_path):
     (nine / "FDMO/FDMO_attributes_post.csv").unlink()
     with pytest.raises(ForeshapError, match="no file FDMO_attributes_post.csv"):
         from_nine_stations(nine, tmp_path / "out")
-    with pytest.raises(ForeshapError, match="order 'ENN'"):
-        from_nine_stations(nine, tmp_path / "out", component_order="ENN")
+    for order in ("ENN", None, 5):
+        with pytest.raises(ForeshapError, match=f"order {order!r}"):
+            from_nine_stations(nine, tmp_path / "out", component_order=order)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["archive"]
     assert from_nine_stations(nine, tmp_path / "out", stations=("NRCA", "MC2")).written == 8
+    assert from_nine_stations(nine, tmp_path / "one", stations="MC2").written == 4

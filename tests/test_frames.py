@@ -295,6 +295,7 @@ def test_without_a_mainshock_the_file_says_the_class(tmp_path):
     benchmark(folder, "post", ["10-30T07:00:00"], seed=3)
     found = from_frames(folder, tmp_path / "out", mainshock=None)
     assert found.written == 2 and list(found.rejected["reason"]) == ["inside the window left out around the mainshock"]
+    assert offered_traces(tmp_path / "out")["label"].tolist() == [0, 1, -1]
     assert list(read_table(tmp_path / "out", "NRCA", "pre")["source_id"]) == ["10"]
     for label, period in ([1, 0], "pre"), ([0, 1], "post"):
         other = folder / f"frame_{period}.pkl"

@@ -3,6 +3,7 @@
 import gzip
 import os
 import pickle
+import tarfile
 
 import h5py
 import numpy as np
@@ -73,13 +74,17 @@ def test_a_pickle_among_the_recordings_runs_nothing(tmp_path):
     write(tmp_path / "in/good.mseed", *(trace(code, samples) for code, samples in data.items()))
     mark = b"obspy.core.stream"  # what ObsPy looks for before it unpickles
     evil = pickle.dumps([Payload(tmp_path / "ran"), mark])
-    for name in ("evil.pickle", "evil.mseed", "evil.sac", "evil"):
+    for name in ("evil.pickle", "evil.ms", "evil"):
         (tmp_path / "in" / name).write_bytes(evil)
     (tmp_path / "in/evil.mseed.gz").write_bytes(gzip.compress(evil))
     report, traces, *_ = imported(tmp_path)
     assert report.written == 1 and not (tmp_path / "ran").exists()
     with pytest.raises(ForeshapError, match="holds no miniSEED or SAC"):
-        imported(tmp_path, source="in/evil.mseed")
+        imported(tmp_path, source="in/evil")
+    for name in ("evil.mseed", "evil.sac"):
+        (tmp_path / name).write_bytes(evil)
+        with pytest.raises(ForeshapError, match=f"{name} can't be read as a recording .no miniSEED or SAC"):
+            imported(tmp_path, source=name)
     for name in ("evil.xml", "evil.hyp", "evil.nor", "evil.csv"):
         (tmp_path / name).write_bytes(evil)
         with pytest.raises(ForeshapError, match=name):
@@ -110,6 +115,28 @@ def test_sac_without_a_network_serves_the_picks_and_the_response(tmp_path):
     np.testing.assert_array_equal(traces["TST.NA.a_EV"], np.stack([part.data[9500:12100] for part in parts]))
     report, *_ = imported(tmp_path, inventory=stationxml(tmp_path / "s.xml", "flat", 100))
     assert report.written == 1
+
+
+@pytest.mark.parametrize("code, unit", [(6, "nm"), (7, "nm/s"), (8, "nm/s^2"), (5, "counts"), (50, "counts")])
+def test_sac_says_its_unit(tmp_path, code, unit):
+    parts = [trace(f"HH{c}", counts(n).astype("f4")) for n, c in enumerate("ENZ")]
+    for part in parts:
+        part.stats.sac = {"idep": code}
+        write(tmp_path / f"in/{part.stats.channel}.sac", part, form="SAC")
+    _, traces, _, attributes = imported(tmp_path)
+    np.testing.assert_array_equal(traces["TST.NA.a_EV"], np.stack([part.data[9500:12100] for part in parts]))
+    assert attributes["unit"] == unit
+
+
+def test_recordings_in_several_units_are_not_mixed(tmp_path):
+    parts = [trace(f"HH{c}", counts(n).astype("f4")) for n, c in enumerate("ENZ")]
+    parts[2].stats.sac = {"idep": 7}
+    for part in parts:
+        write(tmp_path / f"in/{part.stats.channel}.sac", part, form="SAC")
+    with pytest.raises(ForeshapError, match=r"several units \(counts in .*HHE.sac, nm/s in .*HHZ.sac\)"):
+        imported(tmp_path)
+    inventory = stationxml(tmp_path / "s.xml", "flat", 100)  # says what they are
+    assert imported(tmp_path, inventory=inventory)[3]["unit"] == "nm/s"
 
 
 def test_real_data_as_sds_and_sac_give_the_same_samples(tmp_path, iquique):
@@ -171,6 +198,51 @@ def test_the_instrument_is_said_and_numbered_channels_are_taken_as_north_and_eas
     assert attributes["orientation"] == "channel 1 taken as north, 2 as east: no azimuths were given"
     foreshap.preprocess(tmp_path / "out", tmp_path, [foreshap.VARIANTS["P64"]])
     assert list(foreshap.load_spectrograms(tmp_path / "P64.h5").table["receiver_location_code"]) == ["00"]
+
+
+def test_an_event_that_another_instrument_recorded_has_that_reason(tmp_path):
+    for location, start in ("00", 0), ("10", 300):
+        parts = [trace(f"HH{c}", counts(n, 200), start, location=location) for n, c in enumerate("ENZ")]
+        write(tmp_path / f"in/{location}.mseed", *parts)
+    report, traces, *_ = imported(tmp_path, ("a", 100, 102), ("b", 150, 152), ("other", 400, 402), ("none", 250, 252))
+    assert sorted(traces) == ["TST.NA.a_EV", "TST.NA.b_EV"]
+    assert dict(zip(report.rejected["trace_name"], report.rejected["reason"])) == {
+        "TST.NA.other_EV": "another instrument", "TST.NA.none_EV": "no waveform at this time"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "length, broken, reason", [(512, 1, "window runs beyond the recording"), (4096, 3, "component missing")]
+)
+def test_broken_first_records_are_a_gap_too(tmp_path, length, broken, reason):
+    parts = [trace(code, np.cumsum(counts(s) % 100).astype(np.int32)) for s, code in enumerate(("HHZ", "HHE", "HHN"))]
+    path = write(tmp_path / "in/x", *parts)
+    obspy.Stream(parts).write(str(path), format="MSEED", reclen=length, encoding="STEIM2")
+    pairs = ("first", 6, 8), ("later", 300, 302)
+    _, expected, *_ = imported(tmp_path, *pairs)
+    good = path.read_bytes()
+    bad = bytearray(good)
+    bad[: broken * length] = bytes(broken * length)
+    bad[-length + 200] ^= 0x55  # a sample: for the others only what is near is read
+    path.write_bytes(bad)
+    report, traces, *_ = imported(tmp_path, *pairs)
+    assert list(report.rejected["reason"]) == [reason]
+    np.testing.assert_array_equal(traces["TST.NA.later_EV"], expected["TST.NA.later_EV"])
+    with tarfile.open(tmp_path / "in/x.tar", "w") as archive:  # other kinds of files are passed over
+        archive.add(path, "y")
+    path.unlink()
+    with pytest.raises(ForeshapError, match="holds no miniSEED or SAC"):
+        imported(tmp_path, *pairs)
+
+
+@pytest.mark.parametrize("content", [b"", bytes(5000), b"<html>404</html>", b"000001D " * 20])
+@pytest.mark.parametrize("name", ["y.mseed", "y.SAC", "NA.TST..HHZ.D.2020.001"])
+def test_a_file_that_is_named_like_a_recording_and_holds_none_is_named(tmp_path, name, content):
+    write(tmp_path / "in/x.mseed", *(trace(f"HH{c}", counts(n)) for n, c in enumerate("ENZ")))
+    (tmp_path / "in" / name).write_bytes(content)
+    with pytest.raises(ForeshapError, match=f"{name} can't be read as a recording"):
+        imported(tmp_path)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_broken_record_is_a_gap_or_named(tmp_path):

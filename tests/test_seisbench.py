@@ -13,7 +13,7 @@ import foreshap
 from foreshap.clipping import flagged
 from foreshap.files import ForeshapError
 from foreshap.periods import periods
-from foreshap.sources import from_seisbench, to_seisbench
+from foreshap.sources import from_continuous, from_seisbench, to_seisbench
 from foreshap.waveforms import COLUMNS, PERIODS, REASONS, event_times, offered_traces, read_table
 
 MAINSHOCK = "2016-10-30T06:40:17"
@@ -105,16 +105,40 @@ def test_a_set_that_seisbench_wrote_comes_in(tmp_path, library, buckets):
     assert (report.written, len(report.rejected)) == (6, 0)
     found, table = traces(tmp_path / "out")
     for n, (name, one) in enumerate(samples.items()):  # 5 s before P to 20 s after it and 1 s
-        np.testing.assert_array_equal(found[name], one[:, 1500 + n : 1500 + n + 2600])
+        np.testing.assert_array_equal(found[name], 1e9 * one[:, 1500 + n : 1500 + n + 2600])
         assert found[name].dtype == np.float32
         p_time = START + pd.Timedelta(minutes=10 * n, seconds=20 + n / 100)
         assert abs(event_times(table)[name] - p_time) < pd.Timedelta(microseconds=1)
         assert table["p_s_diff_sec"][name] == pytest.approx(3 - n / 100) and table["source_magnitude"][name] == n
     assert set(table["split"]) == {"train"} and list(table) == [c for c in COLUMNS if c != "source_id"] + ["split"]
     with h5py.File(tmp_path / "out/NRCA_pre.hdf5") as file:
-        assert file.attrs["unit"] == "mps" and file.attrs["component_order"] == "ENZ"
+        assert file.attrs["unit"] == "nm/s" and file.attrs["component_order"] == "ENZ"
     there = library.WaveformDataset(tmp_path / "in", component_order="ENZ")
-    np.testing.assert_array_equal(there.get_waveforms(4)[:, 1504:4104], found["e4"])
+    np.testing.assert_array_equal(1e9 * there.get_waveforms(4)[:, 1504:4104], found["e4"])
+
+
+@pytest.mark.parametrize(
+    "unit, factor", [("m/s", 1e9), ("km/s", 1e12), ("M*S**-1", 1e9), ("cm/s", 1e7), ("µm/s", 1e3), ("nm/s", 1)]
+)
+def test_velocities_become_nanometres_a_second(tmp_path, unit, factor):
+    velocity = np.random.default_rng(0).normal(0, 1000, (3, 6000)) / factor
+    write(tmp_path / "in", [row("a")], {"a": velocity}, unit=unit)
+    from_seisbench(tmp_path / "in", tmp_path / "out", MAINSHOCK)
+    np.testing.assert_allclose(traces(tmp_path / "out")[0]["a"], factor * velocity[:, 1500:4100], rtol=1e-12)
+    with h5py.File(tmp_path / "out/NRCA_pre.hdf5") as file:
+        assert file.attrs["unit"] == "nm/s"
+
+
+@pytest.mark.parametrize("unit", ["m/s^2", "m/s**2", "mps2", "counts", "m", "whatever"])
+def test_other_units_stay_and_are_not_mixed(tmp_path, unit):
+    write(tmp_path / "in", [row("a")], {"a": noise(1)}, "_1", unit=unit)
+    from_seisbench(tmp_path / "in", tmp_path / "out", MAINSHOCK)
+    np.testing.assert_array_equal(traces(tmp_path / "out")[0]["a"], noise(1)[:, 1500:4100])
+    with h5py.File(tmp_path / "out/NRCA_pre.hdf5") as file:
+        assert file.attrs["unit"] == unit
+    write(tmp_path / "in", [row("b")], {"b": noise(1)}, "_2", unit="m/s")
+    with pytest.raises(ForeshapError, match="has chunks in .*nm/s.*: import them one at a time"):
+        from_seisbench(tmp_path / "in", tmp_path / "out", MAINSHOCK)
 
 
 def test_the_mainshock_and_the_periods_decide(tmp_path):
@@ -253,6 +277,16 @@ def test_each_trace_that_cannot_be_used_has_its_reason(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 
+def test_the_usable_one_of_several_rows_is_written_and_each_other_has_a_reason(tmp_path):
+    rows = [row(f"t{n}", source_id="e", p=p) for n, p in enumerate((np.nan, 400, 2000, 2000, np.nan))]
+    write(tmp_path / "in", rows, {f"t{n}": noise(n) for n in range(5)})
+    report = from_seisbench(tmp_path / "in", tmp_path / "out", MAINSHOCK)
+    said = ["P missing", "window runs beyond the recording", "duplicate name", "P missing"]
+    assert reasons(report) == {f"NRCA.IV.e_EV ({n})": reason for n, reason in enumerate(said, 2)}
+    np.testing.assert_array_equal(traces(tmp_path / "out")[0]["e"], noise(2)[:, 1500:4100])
+    assert offered_traces(tmp_path / "out")["trace_name"].nunique() == len(rows) == report.written + len(said)
+
+
 def test_a_file_cannot_point_to_other_files_nor_fill_the_memory(tmp_path):
     secret = tmp_path / "secret"
     secret.write_bytes(bytes(72_000))
@@ -316,9 +350,21 @@ def test_stations_are_selected_and_one_instrument_serves_each(tmp_path):
         from_seisbench(tmp_path, tmp_path / "all", MAINSHOCK)
     report = from_seisbench(tmp_path, tmp_path / "all", MAINSHOCK, ["IV.NRCA", "MMO1"])
     assert report.written == 2 + 3 and len(read_table(tmp_path / "all", "MMO1", "pre")) == 3
-    with pytest.raises(ForeshapError, match="no trace of .*NONE"):
-        from_seisbench(tmp_path, tmp_path / "none", MAINSHOCK, ["NONE"])
+    with pytest.raises(ForeshapError, match="no trace of IV.MMO2, NONE: check"):
+        from_seisbench(tmp_path, tmp_path / "none", MAINSHOCK, ["IV.NRCA", "MMO1", "NONE", "IV.MMO2"])
     assert not (tmp_path / "none").exists()
+
+
+WRONG = {"seconds_after_p": ("20", -10, np.nan), "seconds_after_s": (None, np.inf), "instrument": (None, 5)}
+
+
+@pytest.mark.parametrize("option, value", [(option, value) for option in WRONG for value in WRONG[option]])
+def test_an_option_of_another_kind_is_refused_by_its_name(tmp_path, option, value):
+    write(tmp_path / "in", [row("a")], {"a": noise(1)})
+    for importer, source in (from_seisbench, [tmp_path / "in"]), (from_continuous, [tmp_path / "in", tmp_path / "p"]):
+        with pytest.raises(ForeshapError, match=f"{option} = .* is no"):
+            importer(*source, tmp_path / "out", MAINSHOCK, **{option: value})
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("listed", [True, False])

@@ -1,5 +1,6 @@
 """The published archives of the 2016 Norcia sequence become the waveform layout."""
 
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -50,13 +51,14 @@ def from_nine_stations(folder, output, mainshock=None, component_order="ENZ", st
     mainshock: str or datetime [UTC], or Periods, that each trace's time must agree with; None: the file says the class
     component_order: str, of the archive's components: it is documented as E, N, Z and as N, E, Z. Traces are written as
         E, N, Z, and the attribute source_component_order of the files says what was taken for granted
-    stations: sequence of str, those that must be there
+    stations: str or sequence of str, those that must be there
 
     returns: Imported
     raises: ForeshapError where a file is missing or damaged; nothing is written then
     """
-    if sorted(component_order) != sorted(COMPONENTS):
+    if component_order not in map("".join, permutations(COMPONENTS)):
         raise ForeshapError(f"The component order {component_order!r} is none of E, N and Z: give 'ENZ' or 'NEZ'.")
+    stations = [stations] if isinstance(stations, str) else stations
     parts = [
         (_one(folder, f"{s}_waveforms_{p}.hdf5"), _one(folder, f"{s}_attributes_{p}.csv"), s, label)
         for s in stations for label, p in enumerate(PERIODS)

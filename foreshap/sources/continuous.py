@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from ..files import ForeshapError
 from ..periods import periods
 from ..waveforms import LONGEST_S_P, SAMPLING_RATE, SECONDS_BEFORE_P
-from .instruments import check_networks, one_instrument, shared_networks
+from .instruments import check_choice, check_networks, one_instrument, shared_networks
 from .layout import Offer, write_layout
 from .noise import NOISE_S_P, QUIET_AFTER, QUIET_BEFORE, noise_pairs
 from .picks import PICK_COLUMNS, PLACE, named, read_picks, utc_times
@@ -34,8 +34,9 @@ def from_continuous(
     must agree. With StationXML the response is removed: ground velocity in nm/s between 0.2 Hz and 0.8 of the
     Nyquist frequency (cosine flanks from 0.1 Hz and to 0.95), water level 60 dB, from 30 s more on each side than
     the window, at least 10 s, that are tapered; then components are turned to true east, north and up. Without,
-    counts, and channels 1 and 2 are taken as north and east. A damaged record is a gap or has its own reason. What is
-    resampled or becomes ground velocity is judged by the counts before: `clipped` is 1 where they were clipped.
+    counts, or nm, nm/s, nm/s^2 where SAC's idep says so, and channels 1 and 2 are taken as north and east. A damaged
+    record is a gap or has its own reason. What is resampled or becomes ground velocity is judged by the counts
+    before: `clipped` is 1 where they were clipped.
 
     The noise windows hold no pick of the station and no origin time of the catalogue from 120 s before to 5 s after
     them; at most as many as a station has events of that class; their S-P time of 1 s has no meaning. Where there
@@ -57,9 +58,10 @@ def from_continuous(
         and marked in p_predicted, s_predicted
 
     returns: Imported, of the events alone
-    raises: ForeshapError where no recording or no pick can be read, no instrument is like the one wanted, or two
-        networks have a station of the same code
+    raises: ForeshapError where no recording or no pick can be read, no instrument is like the one wanted, two
+        networks have a station of the same code, or a length is no number from 0 on
     """
+    check_choice(instrument, seconds_after_p=seconds_after_p, seconds_after_s=seconds_after_s)
     spans, index = periods(mainshock), index_recordings(waveforms)
     known = None if inventory is None else read_inventory(inventory)
     catalogue, index = shared_networks(read_picks(picks, pickless=True), index)
@@ -68,7 +70,8 @@ def from_continuous(
     offered = pairs.loc[pairs["p_time"].notna(), ["network", "station"]].itertuples(index=False, name=None)
     check_networks((code for code in offered if code in chosen), "give the picks or the recordings of one network")
     read = lru_cache(maxsize=6)(read_stretches)
-    stations = {code: Station(recordings, read, known) for code, recordings in chosen.items()}
+    others = lambda code, used: index[(index[["network", "station"]] == list(code)).all(axis=1)].drop(used.index)
+    stations = {code: Station(used, others(code, used), read, known) for code, used in chosen.items()}
     lengths, about = (seconds_after_p, seconds_after_s), _attributes(known, chosen)
     events = catalogue if predict is None else pairs
     quiet = named(noise_pairs(events, chosen, spans, _length(NOISE_S_P, lengths) / SAMPLING_RATE))
@@ -121,9 +124,13 @@ def _attributes(inventory, chosen):
         low, flat, high, top = CORNERS
         band = f"{low:g}, {flat:g} Hz, {high:g}, {top:g} of the Nyquist frequency, water level {WATER_LEVEL:g} dB"
         return {"unit": "nm/s", "response": f"removed, corners {band}", "orientation": "true east, north, up"}
-    codes = {seed_id[-1] for recordings in chosen.values() for seed_id in recordings["seed_id"]}
+    used = pd.concat(chosen.values())
+    codes, units = {seed_id[-1] for seed_id in used["seed_id"]}, used.drop_duplicates("unit")
+    if len(units) > 1:
+        said = ", ".join(f"{unit} in {path}" for unit, path in zip(units["unit"], units["path"]))
+        raise ForeshapError(f"The recordings have several units ({said}): correct SAC's idep, or import each alone.")
     numbered = "channel 1 taken as north, 2 as east: no azimuths were given"
-    return {"unit": "counts", "orientation": numbered if codes & {"1", "2"} else "by the channel codes"}
+    return {"unit": units["unit"].iloc[0], "orientation": numbered if codes & {"1", "2"} else "by the channel codes"}
 
 
 def _offers(pairs, stations, lengths):

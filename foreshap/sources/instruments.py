@@ -1,6 +1,7 @@
 """One instrument a station: a change of instrument is no fault."""
 
 from fnmatch import fnmatch
+from numbers import Real
 
 import numpy as np
 
@@ -59,6 +60,15 @@ def one_instrument(index, pairs, pattern):
         groups = [group for _, group in recordings.groupby("instrument")]
         chosen[network, station] = max(groups, key=lambda group: _preference(group, times))
     return chosen
+
+
+def check_choice(instrument, **seconds):
+    """Raise ForeshapError where the pattern is no text, or a length [s] of those named no number from 0 on."""
+    if not isinstance(instrument, str):
+        raise ForeshapError(f"instrument = {instrument!r} is no pattern: give a text like '00.HH' or '*.HH'.")
+    for name, length in seconds.items():
+        if not (isinstance(length, Real) and 0 <= length < np.inf):
+            raise ForeshapError(f"{name} = {length!r} is no length: give a number of seconds, at least 0.")
 
 
 def check_networks(stations, choice):

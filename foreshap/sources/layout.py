@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections import Counter
 from contextlib import ExitStack, contextmanager
 from itertools import groupby, islice
 from pathlib import Path
@@ -59,6 +60,8 @@ def trace_name(station, network, source_id):
 def write_layout(output, offers, spans, columns=(), beside=None, **attributes):
     """Write what a source offers in the waveform layout, in a stream; the files take their names when all are whole.
 
+    The first trace of a name that can be used has it; the others are rejected as "<name> (2)" and so on.
+
     output: str or Path, folder; import_rejected.csv is written there too
     offers: iterable of Offer; those of one station together are fastest
     spans: Periods, or None where the source says each trace's class
@@ -72,7 +75,7 @@ def write_layout(output, offers, spans, columns=(), beside=None, **attributes):
     """
     header = list(dict.fromkeys([*COLUMNS, *columns]))
     attributes = STANDARD_ATTRIBUTES | (spans.attributes() if spans else {}) | attributes
-    rejected, written = [], 0
+    rejected, written = [], []
     with folder_written_whole(output) as folder:
         judged = _judged(offers, spans)
         for station, group in groupby(judged, key=lambda one: str(one[0].row["receiver_name"])):
@@ -82,15 +85,23 @@ def write_layout(output, offers, spans, columns=(), beside=None, **attributes):
                         rejected.append((offer.row["trace_name"], station, label, reason))
                     else:
                         append(PERIODS[label], offer)
-                        written += 1
+                        written.append(offer.row["trace_name"])
         if not written and not rejected:
             raise ForeshapError(f"Nothing is offered for {output}: check the source and the selection.")
         _check_alone(output, folder)
-        report = pd.DataFrame(rejected, columns=list(REJECTED_COLUMNS))
+        report = pd.DataFrame(_numbered(rejected, written), columns=list(REJECTED_COLUMNS))
         report.to_csv(folder / REJECTED_FILE, index=False)
         if beside:
             beside(folder)
-    return Imported(written, report)
+    return Imported(len(written), report)
+
+
+def _numbered(rejected, written):
+    """Yield the rejected rows (trace name first), "(2)" and so on after a name that was written or rejected before."""
+    count = Counter(written)
+    for name, *others in rejected:
+        count[name] += 1
+        yield (name if count[name] == 1 else f"{name} ({count[name]})", *others)
 
 
 def _check_alone(output, folder):
@@ -104,7 +115,7 @@ def _check_alone(output, folder):
 
 def _judged(offers, spans):
     """Yield (Offer, label, reason): label -1 where a trace belongs to no class."""
-    offers, seen = iter(offers), {}
+    offers, taken = iter(offers), set()
     while batch := list(islice(offers, BATCH)):
         times = event_times(pd.DataFrame({"trace_start_time": [offer.row["trace_start_time"] for offer in batch]}))
         by_time = zip(*classes(times, spans)) if spans else ((None, "") for _ in batch)
@@ -114,12 +125,11 @@ def _judged(offers, spans):
             reason = offer.reason or _unusable(offer) or unfit
             reason = reason or ("its file and its time disagree on the class" if disagrees else "")
             assert not reason or reason in REASONS, reason
-            name = offer.row["trace_name"]
-            seen[name] = seen.get(name, 0) + 1
-            if seen[name] > 1:
-                reason = reason or "duplicate name"
-                offer = offer._replace(row=offer.row | {"trace_name": f"{name} ({seen[name]})"})
-            yield offer, -1 if unfit or unknown and offer.label is None else label, reason
+            if not reason and offer.row["trace_name"] in taken:
+                reason = "duplicate name"
+            elif not reason:
+                taken.add(offer.row["trace_name"])
+            yield offer, -1 if unfit or label is None else label, reason
 
 
 def _unusable(offer):

@@ -4,6 +4,7 @@ import glob
 import math
 import re
 import warnings
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,10 +20,15 @@ from ..waveforms import COMPONENTS, SAMPLING_RATE
 from .resampling import FILTER, is_100_hz, resampled
 from .responses import PADDING, TAPER, Unusable, ground_velocity, to_east_north_up
 
-INDEX_COLUMNS = ("network", "station", "instrument", "component", "seed_id", "start", "end", "rate", "path")
+INDEX_COLUMNS = ("network", "station", "instrument", "component", "seed_id", "start", "end", "rate", "unit", "path")
 DIRECTIONS = dict(zip("EN12Z", "ENNEZ"))  # 1 and 2 are taken as N and E where no azimuth is known
 RATES = 1.0, 10_000.0  # Hz, lowest and highest that is read
 DRIFT = 2e-5  # part by which the rates of pieces that are joined may differ: 0.2 samples in 100 s
+UNITS = {6: "nm", 7: "nm/s", 8: "nm/s^2"}  # what SAC's idep means
+RECORDING = r"(?i)[^.].*\.(mseed|miniseed|msd|sac|[A-Z0-9]{3}\.D\.[0-9]{4}\.[0-9]{3})"  # and in SDS
+RECORD = rb"[0-9 \0]{6}[DRQM][ \0][A-Za-z0-9 \0-]{12}(?:[\x07\x08].|.[\x07\x08])"  # a header to its year
+LATER = rb"(?s)(?!.{257}ustar)(?:.{128})+?(?=%b)" % RECORD  # to the first good one, but no tar archive
+SEARCHED = 2**16  # bytes that may be broken before it
 DAMAGED = "samples can't be read: the file is damaged here"
 
 
@@ -53,8 +59,9 @@ def index_recordings(path):
 
     returns: DataFrame, one row a gapless stretch: network, station, instrument ("<location>.<band and instrument
         code>"), component (E, N or Z; channels 1 and 2 count as N and E), seed_id, start, end [ns since 1970, UTC],
-        rate [Hz], path
-    raises: ForeshapError where a file's headers are damaged, or no recording has components E, N, Z, 1 or 2
+        rate [Hz], unit ("counts", or what a SAC header says: nm, nm/s or nm/s^2), path
+    raises: ForeshapError where a file's headers are damaged, one that is named like a recording holds none, or no
+        recording has components E, N, Z, 1 or 2
     """
     files = sorted(file for file in Path(path).rglob("*") if file.is_file()) if Path(path).is_dir() else [Path(path)]
     rows = []
@@ -63,7 +70,8 @@ def index_recordings(path):
             usable = re.fullmatch("[A-Z][HLGNP][ENZ12]", stats.channel) and RATES[0] <= stats.sampling_rate <= RATES[1]
             if usable and stats.npts:
                 where = f"{stats.location}.{stats.channel[:2]}", DIRECTIONS[stats.channel[2]], _seed_id(stats)
-                rows.append((stats.network, stats.station, *where, *_span(stats), stats.sampling_rate, file))
+                unit = UNITS.get(stats.get("sac", {}).get("idep"), "counts")
+                rows.append((stats.network, stats.station, *where, *_span(stats), stats.sampling_rate, unit, file))
     if not rows:
         raise ForeshapError(f"{path} holds no miniSEED or SAC with channels E, N, Z, 1 or 2: put recordings there.")
     return pd.DataFrame(rows, columns=list(INDEX_COLUMNS))
@@ -90,13 +98,27 @@ def _format(file):
     return "SAC" if _is_sac(file) else None
 
 
+def _source(path):
+    """What ObsPy reads of a file, a name or a BytesIO, and what it calls the format; None where it is no recording."""
+    with open(path, "rb") as file:
+        if kind := _format(file):
+            return glob.escape(str(path)), kind
+        file.seek(0)
+        if broken := re.match(LATER, file.read(SEARCHED)):
+            file.seek(broken.end())
+            return BytesIO(file.read()), "MSEED"
+    if re.fullmatch(RECORDING, path.name):
+        raise ValueError("no miniSEED or SAC is in it")
+    return None, None
+
+
 def _read(path, **options):
     """(ObsPy Stream, whether samples are damaged); the Stream is empty where the file is no recording."""
     try:
-        with warnings.catch_warnings(record=True) as said, open(path, "rb") as file:
+        with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            kind, name = _format(file), glob.escape(str(path))
-            stream = obspy.read(name, format=kind, check_compression=False, **options) if kind else obspy.Stream()
+            source, kind = _source(path)
+            stream = obspy.read(source, format=kind, check_compression=False, **options) if kind else obspy.Stream()
             return stream, any("ntegrity" in str(warning.message) for warning in said)
     except Exception as error:  # ObsPy raises whatever its parsers raise
         raise ForeshapError(
@@ -127,13 +149,15 @@ class Station:
     """The recordings of one instrument of one station.
 
     recordings: DataFrame of index_recordings(), rows of one instrument
+    others: DataFrame of the same, rows of the station's other instruments
     read: read_stretches(), or a cache of it that several stations share
     inventory: obspy.Inventory for ground velocity in nm/s along true directions, or None for counts
     """
 
-    def __init__(self, recordings, read, inventory=None):
+    def __init__(self, recordings, others, read, inventory=None):
         self.read, self.inventory, self.network = read, inventory, recordings["network"].iloc[0]
         self.starts, self.ends = recordings["start"].to_numpy(), recordings["end"].to_numpy()
+        self.others = others["start"].to_numpy(), others["end"].to_numpy()
         self.paths = recordings["path"].tolist()
         self.components = dict(zip(recordings["seed_id"], recordings["component"]))
         self.location, self.kind = recordings["instrument"].iloc[0].split(".")
@@ -180,8 +204,13 @@ class Station:
                 if len(part.samples) and stretch.seed_id in self.components:
                     pieces[self.components[stretch.seed_id]].append(part)
         if missing := [name for name in COMPONENTS if not pieces[name]]:
-            raise Unusable("no waveform at this time" if len(missing) == len(COMPONENTS) else "component missing")
+            raise Unusable("component missing" if len(missing) < len(COMPONENTS) else self._why_none(start, end))
         return pieces
+
+    def _why_none(self, start, end):
+        """Why the instrument has nothing from start to end [ns]."""
+        starts, ends = self.others
+        return "another instrument" if ((starts < end) & (ends > start)).any() else "no waveform at this time"
 
     def _at_100_hz(self, series, start, end):
         """A Series in the unit wanted at 100 Hz, shorter by the filter's edges where it had another rate."""

@@ -32,7 +32,7 @@ from ..waveforms import (
     write_trace,
 )
 from .continuous import MARGIN
-from .instruments import check_networks
+from .instruments import check_choice, check_networks
 from .layout import Imported, Offer, trace_name, write_layout
 from .resampling import FILTER, resampled
 
@@ -63,6 +63,8 @@ COMPONENT_OF = {"1": "N", "2": "E"}  # Z12: two horizontal components that are n
 ROWS, BATCH = 20_000, 1000  # of metadata in memory before the selection, and as dicts
 YEARS = (1880, 2200)  # of seismograms; further years are typing errors
 RATES = (1.0, 1000.0)  # Hz that can be resampled to 100 Hz
+VELOCITY = r"([kcmuµμn]?)m(?:/s|/sec|ps|[ *]?s(?:\^|\*\*)?-1)"  # units, in lower case
+NANOMETRES = {"k": 1e12, "": 1e9, "c": 1e7, "m": 1e6, "u": 1e3, "µ": 1e3, "μ": 1e3, "n": 1.0}  # in km, m, cm...
 LONGEST, LONGEST_RECORDING = 3600.0, 1e8  # s of one trace, s from its recording's start, whatever its picks say
 
 
@@ -74,20 +76,22 @@ def from_seisbench(
     folder: str or Path, with metadata.csv and waveforms.hdf5, or with chunks of them
     output: str or Path, folder in the waveform layout; import_rejected.csv is written there too
     mainshock: str or datetime [UTC], or Periods
-    stations: sequence of str, "NRCA" or with the network "IV.NRCA"; None: all
+    stations: str or sequence of str, "NRCA" or with the network "IV.NRCA"; None: all
     seconds_after_p, seconds_after_s: float, how far each trace reaches, if its recording does [s]; the
         former is the least
     instrument: str, which location and channel to use, with wildcards ("00.HH", "*.HH"); one is chosen a
         station: seismometers first, then the one with most traces
 
     The earliest P and the earliest S count. Components 1 and 2 are taken for N and E. Other rates are
-    resampled to 100 Hz, and `clipped` is 1 where the samples before were clipped. Columns outside
-    SeisBench's categories trace, source, station and path, such as split, are kept.
+    resampled to 100 Hz, and `clipped` is 1 where the samples before were clipped. Velocities (m/s, km/s...)
+    become nm/s; other units stay as they are. Columns outside SeisBench's categories trace, source, station
+    and path, such as split, are kept.
 
     returns: Imported
     raises: ForeshapError where a file is missing, damaged or lacks what is needed, or no trace is selected
     """
     spans, folder = periods(mainshock), Path(folder)
+    check_choice(instrument, seconds_after_p=seconds_after_p, seconds_after_s=seconds_after_s)
     finish_moves(folder)
     with ExitStack() as stack:
         paths = {chunk: folder / f"waveforms{chunk}.hdf5" for chunk in _chunks(folder)}
@@ -103,11 +107,15 @@ def from_seisbench(
 
 def _selected(folder, files, stations):
     """The metadata of the stations in all chunks, and how each trace is read."""
+    stations = [stations] if isinstance(stations, str) else stations
     tables = {chunk: _read_metadata(folder / f"metadata{chunk}.csv", stations) for chunk in files}
     plans = [_plan(tables[chunk], file).assign(chunk=chunk) for chunk, file in files.items()]
     table, plan = pd.concat(tables.values(), ignore_index=True).fillna(""), pd.concat(plans, ignore_index=True)
-    if table.empty:
-        raise ForeshapError(f"{folder} holds no trace of {stations or 'any station'}: check the station codes.")
+    absent = sorted(set(stations or ()).difference(*_codes(table)))
+    if absent or table.empty:
+        raise ForeshapError(
+            f"{folder} holds no trace of {', '.join(absent) or 'any station'}: check the station codes."
+        )
     if len(units := sorted(plan["unit"].unique())) > 1:
         raise ForeshapError(f"{folder} has chunks in {' and '.join(units)}: import them one at a time.")
     return table, plan
@@ -138,7 +146,6 @@ def _chunks(folder):
 
 def _read_metadata(path, stations):
     """The rows of the stations and the columns that are used, all text, "" where it is missing."""
-    stations = [stations] if isinstance(stations, str) else stations
     try:
         with pd.read_csv(
             path, dtype=str, keep_default_na=False, na_values=["nan", "NaN"], encoding="utf-8-sig",
@@ -177,12 +184,19 @@ def _of_stations(table, stations):
     """The rows of the stations."""
     if stations is None:
         return table
+    alone, with_network = _codes(table)
+    return table[alone.isin(stations) | with_network.isin(stations)]
+
+
+def _codes(table):
+    """Each row's station, alone and with its network: two Series of str."""
     network = table.get("station_network_code", pd.Series("", table.index)).fillna("")
-    return table[table["station_code"].isin(stations) | (network + "." + table["station_code"]).isin(stations)]
+    return table["station_code"], network + "." + table["station_code"]
 
 
 def _plan(table, file):
-    """How each trace is read: stored (its name there), dimensions, order, rate [Hz], unit, arrivals p, s [samples]."""
+    """How each trace is read: stored (its name there), dimensions, order, rate [Hz], unit and factor to it, arrivals
+    p, s [samples]."""
     known, empty = _data_format(file), pd.Series("", table.index)
     order = table.get("trace_component_order", empty)
     number = lambda name: pd.to_numeric(table.get(name, empty), errors="coerce").astype(float)
@@ -195,14 +209,16 @@ def _plan(table, file):
         phase: pd.concat(columns, axis=1).replace([np.inf, -np.inf], np.nan) for phase, columns in arrivals.items()
     }
     return pd.DataFrame({
-        "stored": table["trace_name"], "dimensions": known["dimension_order"], "unit": known["unit"],
+        "stored": table["trace_name"], "dimensions": known["dimension_order"],
+        "unit": known["unit"], "factor": known["factor"],
         "order": order.where(order != "", known.get("component_order", "")),
         "rate": rate.fillna(known.get("sampling_rate", np.nan)).round(3),
     } | {phase: columns.min(axis=1) for phase, columns in finite.items()})  # fmt: skip
 
 
 def _data_format(file):
-    """What a file says of its traces: dict of component_order, sampling_rate where given, dimension_order, unit."""
+    """What a file says of its traces: dict of component_order, sampling_rate where given, dimension_order, the unit
+    that they become, and the factor to it."""
     try:
         group = file.get("data_format", {})
         known = {name: _plain(group[name][()]) for name in group}
@@ -213,6 +229,8 @@ def _data_format(file):
         ) from error
     known = {"dimension_order": "CW", "unit": "counts"} | known  # CW is SeisBench's default
     known["dimension_order"] = known["dimension_order"].replace("N", "")  # one trace at a time
+    velocity = re.fullmatch(VELOCITY, known["unit"].strip().lower())
+    known |= {"unit": "nm/s", "factor": NANOMETRES[velocity[1]]} if velocity else {"factor": 1.0}
     if known["dimension_order"] not in ("CW", "WC"):
         raise ForeshapError(
             f"{file.filename} has the dimension order {known['dimension_order']}: only components (C) and samples (W) "
@@ -246,8 +264,7 @@ def _judged(table, plan, spans, instrument):
     }  # fmt: skip
     reason = np.select(list(reasons.values()), list(reasons), default=classes(p_time, spans)[1].astype(str))
     plan = plan.assign(s_p=rows["p_s_diff_sec"], start=start, p_time=p_time, reason=reason)
-    first = pd.DataFrame({"station": rows["receiver_name"], "other": reason == "another instrument"})
-    order = first.sort_values(["station", "other"], kind="stable").index
+    order = rows["receiver_name"].sort_values(kind="stable").index
     return rows.loc[order], plan.loc[order]
 
 
@@ -310,7 +327,15 @@ def _window(how, block, seconds_after_p, seconds_after_s):
     marks = [as_recorded(one[begun:ended], rate) for one in recorded] if rate != SAMPLING_RATE else []
     if "flat" in marks:
         raise ForeshapError("component flat")
-    return samples, start + begin / SAMPLING_RATE, "clipped" in marks
+    return _scaled(samples, how["factor"]), start + begin / SAMPLING_RATE, "clipped" in marks
+
+
+def _scaled(samples, factor):
+    """Samples in the unit of the plan, as floats where that isn't the one recorded."""
+    if factor == 1:
+        return samples
+    with np.errstate(over="ignore"):  # infinite is no sample either
+        return samples.astype(np.result_type(samples, np.float32)) * factor
 
 
 def _slice(how, block, first, last):
