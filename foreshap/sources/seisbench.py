@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from ..clipping import as_recorded
 from ..files import ForeshapError, finish_moves, folder_written_whole
 from ..hdf5 import check_stored
-from ..periods import classes, periods
+from ..periods import classes, iso_times, periods
 from ..waveforms import (
     CLASSES,
     COLUMNS,
@@ -61,7 +61,6 @@ ARRIVAL = "trace_[{phase}][gnb1]?_arrival_sample"  # direct and refracted waves,
 CATEGORIES = ("trace_", "source_", "station_", "path_")  # a column without one is kept under its name
 COMPONENT_OF = {"1": "N", "2": "E"}  # Z12: two horizontal components that are nearly north and east
 ROWS, BATCH = 20_000, 1000  # of metadata in memory before the selection, and as dicts
-YEARS = (1880, 2200)  # of seismograms; further years are typing errors
 RATES = (1.0, 1000.0)  # Hz that can be resampled to 100 Hz
 VELOCITY = r"([kcmuµμn]?)m(?:/s|/sec|ps|[ *]?s(?:\^|\*\*)?-1)"  # units, in lower case
 NANOMETRES = {"k": 1e12, "": 1e9, "c": 1e7, "m": 1e6, "u": 1e3, "µ": 1e3, "μ": 1e3, "n": 1.0}  # in km, m, cm...
@@ -254,8 +253,7 @@ def _judged(table, plan, spans, instrument):
     rows["trace_name"] = list(map(trace_name, rows["receiver_name"], rows["network_code"], rows["source_id"]))
     rate = plan["rate"].where(plan["rate"].between(*RATES))
     rows["p_s_diff_sec"] = (plan["s"] - plan["p"]) / rate
-    start = pd.to_datetime(rows["trace_start_time"], utc=True, format="ISO8601", errors="coerce")
-    start = start.where(start.dt.year.between(*YEARS))
+    start = iso_times(rows["trace_start_time"])
     p_time = start + pd.to_timedelta((plan["p"] / rate).clip(-LONGEST_RECORDING, LONGEST_RECORDING), unit="s")
     reasons = {
         "another instrument": ~_one_instrument(rows, column(["station_location_code"]), instrument),
