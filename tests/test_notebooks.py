@@ -111,8 +111,11 @@ def test_controls_of_published_spectrograms_without_dates(nrca, tmp_path):
     assert found["verdict"] == "station/background" and found["simulated"] == "no"
     assert measured["noise before P"] > 0.95 > measured["minus own noise"] > 0.8
     no_split = {f"5 split: {kind}" for kind in ("clusters", "time blocks", "weeks")}
-    assert set(found["skipped"]) == no_split | {
+    no_part = {f"CNN on {part}" for part in ("P to S", "S", "coda", "minus own coda")}
+    no_maps = {f"9 maps of P64-13s and {other}" for other in ("P64", "P32", "S64", "S32")}
+    assert set(found["skipped"]) == no_split | no_part | no_maps | {
         "1 noise without events",
+        "2 shape",
         "4 matched",
         "6 placebo",
         "6 drift",
