@@ -66,7 +66,11 @@ def run(notebook, reports, parameters):
     figures = reports / "figures" / executed.stem
     figures.mkdir(parents=True, exist_ok=True)
     for cell in book.cells:
-        pictures = [o["data"]["image/png"] for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
+        pictures = [
+            o["data"]["image/png"]
+            for o in cell.get("outputs", [])
+            if "image/png" in o.get("data", {})
+        ]
         for picture in pictures:
             (figures / f"{cell['id']}.png").write_bytes(base64.b64decode(picture))
 
@@ -78,15 +82,21 @@ def media_name(dataset, figure):
 
 def stages(dataset):
     """Notebooks to run on a dataset, those of one tuple side by side."""
-    if foreshap.datasets(ROOT / "data")[dataset]["source"] == "spectrograms":  # no seismograms: the controls alone
+    if (
+        foreshap.datasets(ROOT / "data")[dataset]["source"] == "spectrograms"
+    ):  # no seismograms: the controls alone
         return [NOTEBOOKS[-1:]]
     return [NOTEBOOKS[:1], NOTEBOOKS[1:2], NOTEBOOKS[2:3], TOGETHER, NOTEBOOKS[5:]]
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--dataset", default="demo", help="name in data/datasets.toml")
-    parser.add_argument("--media", action="store_true", help="update the README's figures of this dataset in media/")
+    parser.add_argument(
+        "--media", action="store_true", help="update the README's figures of this dataset in media/"
+    )
     arguments = parser.parse_args()
     reports = ROOT / "reports" / arguments.dataset
     os.environ.update(KEEP_FREED_MEMORY)  # for the kernels started below
@@ -96,12 +106,21 @@ def main():
     for stage in stages(arguments.dataset):
         start = time.monotonic()
         cores = {"OMP_NUM_THREADS": "1"} if len(stage) > 1 else {}
-        with ProcessPoolExecutor(len(stage), initializer=os.environ.update, initargs=(cores,)) as pool:
-            list(pool.map(partial(run, reports=reports, parameters={"DATASET": arguments.dataset}), stage))
+        with ProcessPoolExecutor(
+            len(stage), initializer=os.environ.update, initargs=(cores,)
+        ) as pool:
+            list(
+                pool.map(
+                    partial(run, reports=reports, parameters={"DATASET": arguments.dataset}), stage
+                )
+            )
         print(f"{' and '.join(stage)}: {time.monotonic() - start:.0f} s", flush=True)
     if arguments.media:
         for figure in README_FIGURES[arguments.dataset]:
-            shutil.copy(reports / "figures" / f"{figure}.png", ROOT / "media" / media_name(arguments.dataset, figure))
+            shutil.copy(
+                reports / "figures" / f"{figure}.png",
+                ROOT / "media" / media_name(arguments.dataset, figure),
+            )
     print(f"Read {reports.relative_to(ROOT)}/*.html")
 
 

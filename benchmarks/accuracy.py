@@ -27,7 +27,9 @@ def before_p(spectrograms):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--events", type=int, default=1200)
     parser.add_argument("--variants", nargs="+", default=list(foreshap.VARIANTS))
     arguments = parser.parse_args()
@@ -35,15 +37,23 @@ def main():
         for kind, effects in (("default", None), ("off", {})):
             folder_of = Path(folder) / kind
             foreshap.preprocess(
-                foreshap.simulate_sequence(folder_of / "waveforms", arguments.events, 0, effects), folder_of
+                foreshap.simulate_sequence(folder_of / "waveforms", arguments.events, 0, effects),
+                folder_of,
             )
         for name in arguments.variants:
             default, off = (
-                foreshap.load_spectrograms(Path(folder) / kind / f"{name}.h5") for kind in ("default", "off")
+                foreshap.load_spectrograms(Path(folder) / kind / f"{name}.h5")
+                for kind in ("default", "off")
             )
-            for what, s in (("default effect", default), ("effects off", off), ("before P alone", before_p(default))):
+            for what, s in (
+                ("default effect", default),
+                ("effects off", off),
+                ("before P alone", before_p(default)),
+            ):
                 result = foreshap.train(s, foreshap.random_split(s.table, 0))
-                score = "{:.3f} ({:.3f} to {:.3f})".format(result.metrics["accuracy"], *result.intervals["accuracy"])
+                score = "{:.3f} ({:.3f} to {:.3f})".format(
+                    result.metrics["accuracy"], *result.intervals["accuracy"]
+                )
                 print(f"{name}, {what}: {score}, {len(result.predictions)} test events", flush=True)
 
 

@@ -24,9 +24,9 @@ import shap
 import torch
 
 import foreshap
-from foreshap.attribution import ChosenOutput, output_weights
-from foreshap.deep import deep
-from foreshap.threads import each
+from foreshap.explainability.attribution import ChosenOutput, output_weights
+from foreshap.explainability.methods.deep import deep
+from foreshap.parallel import each
 
 BACKGROUND, THREADS, ROUNDS = 100, 2, 3
 CHILD = """
@@ -51,10 +51,14 @@ print(ready - start, first, int(peak.split()[1]) / 2**20)
 def make(folder, n_events=400):
     """Tensors and checkpoints of P64 and P32."""
     variants = [foreshap.VARIANTS[name] for name in ("P64", "P32")]
-    foreshap.preprocess(foreshap.simulate_sequence(folder / "waveforms", n_events, 0), folder, variants)
+    foreshap.preprocess(
+        foreshap.simulate_sequence(folder / "waveforms", n_events, 0), folder, variants
+    )
     for variant in variants:
         s = foreshap.load_spectrograms(folder / f"{variant.name}.h5")
-        result = foreshap.train(s, foreshap.random_split(s.table, 0), foreshap.TrainingConfig(max_epochs=2))
+        result = foreshap.train(
+            s, foreshap.random_split(s.table, 0), foreshap.TrainingConfig(max_epochs=2)
+        )
         foreshap.save_checkpoint(result, folder / f"{variant.name}.pt")
 
 
@@ -65,7 +69,11 @@ def products(model, shape):
         x = module(x)
         if isinstance(module, torch.nn.Conv2d):
             m = torch.randn(BACKGROUND, *x.shape[1:]).contiguous(memory_format=torch.channels_last)
-            weight = module.weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
+            weight = (
+                module.weight.flip(2, 3)
+                .transpose(0, 1)
+                .contiguous(memory_format=torch.channels_last)
+            )
             jobs.append(lambda m=m, weight=weight: torch.nn.functional.conv2d(m, weight, padding=1))
         if isinstance(module, torch.nn.Linear):
             m = torch.randn(BACKGROUND, x.shape[1])
@@ -107,10 +115,12 @@ def compare(name, folder, n_events):
     weights = output_weights(model, x[:1], "margin")
     single = ChosenOutput(model, weights).eval()
     explain = deep(model, weights, background)
-    telea = foreshap.attribution.explainer(model, background, "partition-telea", evaluations=1000)
+    telea = foreshap.explainability.attribution.explainer(model, background, "partition-telea", evaluations=1000)
     whole = ChosenOutput(model, weights).model.eval()
     ours = lambda: list(each(lambda i: explain(x[i], i), range(len(x))))
-    library = lambda net: shap.DeepExplainer(net, background).shap_values(x[:2], check_additivity=False)
+    library = lambda net: shap.DeepExplainer(net, background).shap_values(
+        x[:2], check_additivity=False
+    )
     ours(), library(single)  # warm
     times = {"deep": [], "one output": [], "both outputs": [], "partition": [], "floor": []}
     for _ in range(ROUNDS):
@@ -120,14 +130,20 @@ def compare(name, folder, n_events):
         times["partition"].append(timed(lambda: telea(x[0], 0)))
         times["floor"].append(min(floor(model, x, share) for share in (False, True)) / n_events)
     middle = {what: statistics.median(t) for what, t in times.items()}
-    print(f"{name}: {1e3 * middle['deep']:.1f} ms an event, {1 / middle['deep']:.0f} events a second")
+    print(
+        f"{name}: {1e3 * middle['deep']:.1f} ms an event, {1 / middle['deep']:.0f} events a second"
+    )
     asked = {"one output": 15, "both outputs": 40, "partition": 15}
     for what, least in asked.items():
         ratio = middle[what] / middle["deep"]
-        print(f"  {ratio:.1f} times as fast as {what} ({1e3 * middle[what]:.0f} ms an event; asked: {least})")
+        print(
+            f"  {ratio:.1f} times as fast as {what} ({1e3 * middle[what]:.0f} ms an event; asked: {least})"
+        )
     print(f"  {middle['deep'] / middle['floor']:.2f} times the floor's time (asked: 2.5 at most)")
     values, reference = np.stack([explain(e, 0)[0] for e in x[:2]]), library(single)[..., 0]
-    print(f"  largest difference {np.abs(values - reference).max() / np.abs(reference).max():.1e} of the largest value")
+    print(
+        f"  largest difference {np.abs(values - reference).max() / np.abs(reference).max():.1e} of the largest value"
+    )
 
 
 def fresh(name, folder):
@@ -137,13 +153,16 @@ def fresh(name, folder):
         out = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
         imported, first, peak = map(float, out)
         print(
-            f"{name}, fresh process: first tensor {first:.2f} s (asked: 2) after {imported:.1f} s of import,", end=" "
+            f"{name}, fresh process: first tensor {first:.2f} s (asked: 2) after {imported:.1f} s of import,",
+            end=" ",
         )
         print(f"{events} events explained, peak memory {peak:.2f} GiB (asked: 1.5)")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--events", type=int, default=8)
     arguments = parser.parse_args()
     torch.set_num_threads(THREADS)

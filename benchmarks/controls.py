@@ -19,7 +19,9 @@ DATASET = '[simulated]\nsource = "simulated"\nn_events = {}\nseed = 0\n'
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--events", type=int, default=2000)
     parser.add_argument("--variant", default="P64")
     arguments = parser.parse_args()
@@ -28,12 +30,18 @@ def main():
         Path(data, "datasets.toml").write_text(DATASET.format(arguments.events))
         waveforms = foreshap.waveform_folder("simulated", data)
         for part in ("", "noise"):
-            foreshap.preprocess(waveforms / part, Path(data, "simulated", part), [foreshap.VARIANTS[arguments.variant]])
+            foreshap.preprocess(
+                waveforms / part,
+                Path(data, "simulated", part),
+                [foreshap.VARIANTS[arguments.variant]],
+            )
         places = {"DATASET": "simulated", "DATA": data, "CHECKPOINTS": f"{data}/checkpoints"}
         start = time.monotonic()
         run(NOTEBOOKS[-1], Path(data, "reports"), places | {"VARIANT": arguments.variant})
         minutes = (time.monotonic() - start) / 60
-    print(f"{arguments.events} simulated events, {arguments.variant}: {minutes:.1f} min (asked: 15)")
+    print(
+        f"{arguments.events} simulated events, {arguments.variant}: {minutes:.1f} min (asked: 15)"
+    )
 
 
 if __name__ == "__main__":

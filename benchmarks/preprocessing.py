@@ -25,7 +25,7 @@ import pandas as pd
 import scipy.signal
 
 import foreshap
-from foreshap.waveforms import read_table, write_waveforms
+from foreshap.preprocessing.waveforms import read_table, write_waveforms
 
 SIMULATED = 10_000  # events; more are copies of these
 CHILD = """
@@ -42,7 +42,9 @@ def loop(folder, output):
     files = {name: h5py.File(output / f"loop_{name}.h5", "w") for name in foreshap.VARIANTS}
     for name, variant in foreshap.VARIANTS.items():
         shape = variant.shape
-        files[name].create_dataset("spectrogram", (0, *shape), "f4", maxshape=(None, *shape), chunks=(1, *shape))
+        files[name].create_dataset(
+            "spectrogram", (0, *shape), "f4", maxshape=(None, *shape), chunks=(1, *shape)
+        )
     for period in ("pre", "post"):
         s_p = read_table(folder, "DEMO", period).set_index("trace_name")["p_s_diff_sec"].to_dict()
         with h5py.File(folder / f"DEMO_{period}.hdf5") as waveforms:
@@ -53,7 +55,10 @@ def loop(folder, output):
                     tensor = []
                     for component in samples[:, start : start + variant.samples]:
                         _, _, power = scipy.signal.spectrogram(
-                            component, variant.sampling_rate, nperseg=variant.nperseg, noverlap=variant.noverlap
+                            component,
+                            variant.sampling_rate,
+                            nperseg=variant.nperseg,
+                            noverlap=variant.noverlap,
                         )
                         tensor.append(np.log10(power + 1e-10))
                     dataset = files[name]["spectrogram"]
@@ -86,7 +91,9 @@ def scale(folder, counts):
     for n in counts:
         waveforms, tensors = repeated(simulated, folder / str(n), n), folder / f"tensors{n}"
         call = [sys.executable, "-c", CHILD, waveforms, tensors]
-        wall, cpu, peak = map(float, subprocess.run(call, stdout=subprocess.PIPE, check=True).stdout.split())
+        wall, cpu, peak = map(
+            float, subprocess.run(call, stdout=subprocess.PIPE, check=True).stdout.split()
+        )
         costs.append(cpu / n)
         print(
             f"{n} events: {1e3 * wall / n:.3f} ms an event, {1e3 * cpu / n:.3f} ms of processors, "
@@ -103,7 +110,9 @@ def seconds(function, *arguments):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--speed-events", type=int, default=2000)
     parser.add_argument("--scale-events", type=int, nargs="*", default=[10_000, 100_000])
     arguments = parser.parse_args()

@@ -53,9 +53,13 @@ def their_recordings(folder, picks, output):
             for path in sorted(Path(folder).rglob(f"{pair.network}.{pair.station}*")):
                 if p.strftime("%Y-%m-%d") in path.name or p.strftime("%Y.%j") in path.name:
                     stream += obspy.read(str(path)).slice(p - 5, end)
-            if len(stream) == 3 and all(trace.stats.npts >= 100 * (end - p + 5) for trace in stream):
+            if len(stream) == 3 and all(
+                trace.stats.npts >= 100 * (end - p + 5) for trace in stream
+            ):
                 samples = [trace.data for trace in stream.sort(["channel"])]
-                file[f"{pair.station}.{pair.event_id}"] = np.stack([one[: len(samples[0])] for one in samples])
+                file[f"{pair.station}.{pair.event_id}"] = np.stack(
+                    [one[: len(samples[0])] for one in samples]
+                )
                 written += 1
     return written
 
@@ -84,7 +88,11 @@ def _getter(folder):
     except ImportError:
         metadata = pd.read_csv(Path(folder) / "metadata.csv")
         data = h5py.File(Path(folder) / "waveforms.hdf5")["data"]
-        place = metadata["trace_name"].str.extract(r"(?P<block>.*)\$(?P<index>\d+),").astype({"index": int})
+        place = (
+            metadata["trace_name"]
+            .str.extract(r"(?P<block>.*)\$(?P<index>\d+),")
+            .astype({"index": int})
+        )
         return lambda row: data[place["block"][row]][place["index"][row]][[2, 1, 0]], metadata
     dataset = seisbench.data.WaveformDataset(folder, component_order="ENZ")
     return dataset.get_waveforms, dataset.metadata
@@ -107,7 +115,11 @@ def simulated_set(folder, n_traces):
         for first in range(0, n_traces, BLOCK):
             shape = min(BLOCK, n_traces - first), 3, SAMPLES
             file[f"data/bucket{first // BLOCK}"] = rng.standard_normal(shape, dtype=np.float32)
-        for name, value in {"dimension_order": "CW", "component_order": "ZNE", "sampling_rate": 100}.items():
+        for name, value in {
+            "dimension_order": "CW",
+            "component_order": "ZNE",
+            "sampling_rate": 100,
+        }.items():
             file[f"data_format/{name}"] = value
     return folder
 
@@ -122,15 +134,27 @@ def first_picks(iquique, folder, part):
 
 def measured(build, library, *arguments):
     """Events written, seconds and peak memory [MiB] of a process of its own."""
-    call = [sys.executable, "-c", CHILD, str(Path(__file__).parent), build.__name__, library, *map(str, arguments)]
-    return json.loads(subprocess.run(call, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1])
+    call = [
+        sys.executable,
+        "-c",
+        CHILD,
+        str(Path(__file__).parent),
+        build.__name__,
+        library,
+        *map(str, arguments),
+    ]
+    return json.loads(
+        subprocess.run(call, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1]
+    )
 
 
 def compare(source, ours, theirs, library, inputs, folder):
     """Print a line a size: both speeds, their ratio and both peaks."""
     for size, arguments in inputs.items():
         written, seconds, peak = measured(ours, "foreshap", *arguments, folder / f"{source}_{size}")
-        also, slower, other_peak = measured(theirs, library, *arguments, folder / f"{source}_{size}.hdf5")
+        also, slower, other_peak = measured(
+            theirs, library, *arguments, folder / f"{source}_{size}.hdf5"
+        )
         ours_a_second, theirs_a_second = written / seconds, also / slower
         print(
             f"{source:10} {written:6} {ours_a_second:9.0f} {theirs_a_second:9.0f} "
@@ -140,15 +164,25 @@ def compare(source, ours, theirs, library, inputs, folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--traces", type=int, default=20_000)
     shared = Path(__file__).parents[2] / "shared/data/iquique"
-    parser.add_argument("--iquique", type=Path, default=shared, help="folder with waveforms/, picks.xml and picks.csv")
+    parser.add_argument(
+        "--iquique",
+        type=Path,
+        default=shared,
+        help="folder with waveforms/, picks.xml and picks.csv",
+    )
     arguments = parser.parse_args()
     print("source     events  events/s    loop/s   ratio  peak MiB  loop MiB")
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        sizes = {n: [simulated_set(folder / str(n), n)] for n in (arguments.traces // 4, arguments.traces)}
+        sizes = {
+            n: [simulated_set(folder / str(n), n)]
+            for n in (arguments.traces // 4, arguments.traces)
+        }
         compare("SeisBench", our_set, their_set, "seisbench.data", sizes, folder)
         if not arguments.iquique.exists():
             print(f"{arguments.iquique} is absent: no comparison with recordings")

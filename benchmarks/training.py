@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 import foreshap
-from foreshap.model import Scaling
-from foreshap.spectrograms import read_events
-from foreshap.training import event_batches, train_epoch
+from foreshap.preprocessing.tensor_file import read_events
+from foreshap.training.fitting import event_batches, train_epoch
+from foreshap.training.model import Scaling
 
 EVENTS, SCALING = 320, Scaling((0.5,) * 3, (0.2,) * 3)
 
@@ -25,9 +25,16 @@ EVENTS, SCALING = 320, Scaling((0.5,) * 3, (0.2,) * 3)
 def parts(spectrograms):
     """A fresh network, loss and optimiser."""
     torch.manual_seed(0)
-    model = foreshap.SpectrogramCNN(spectrograms.variant.shape).to(memory_format=torch.channels_last)
+    model = foreshap.SpectrogramCNN(spectrograms.variant.shape).to(
+        memory_format=torch.channels_last
+    )
     optimiser = torch.optim.Adam(model.parameters(), 1e-3)
-    return model, nn.CrossEntropyLoss(), optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1.0)
+    return (
+        model,
+        nn.CrossEntropyLoss(),
+        optimiser,
+        torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1.0),
+    )
 
 
 def bare(model, loss_function, optimiser, batches):
@@ -42,19 +49,26 @@ def bare(model, loss_function, optimiser, batches):
 def main():
     config, rows = foreshap.TrainingConfig(), np.arange(EVENTS)
     with tempfile.TemporaryDirectory() as folder:
-        foreshap.preprocess(foreshap.simulate_sequence(Path(folder) / "waveforms", EVENTS, 0), folder)
+        foreshap.preprocess(
+            foreshap.simulate_sequence(Path(folder) / "waveforms", EVENTS, 0), folder
+        )
         for name in ("P64", "P32"):
             s = foreshap.load_spectrograms(Path(folder) / f"{name}.h5")
             x = SCALING(read_events(s.values, rows)).contiguous(memory_format=torch.channels_last)
             memory = list(
-                zip(x.split(config.batch_size), torch.tensor(s.labels, dtype=torch.long).split(config.batch_size))
+                zip(
+                    x.split(config.batch_size),
+                    torch.tensor(s.labels, dtype=torch.long).split(config.batch_size),
+                )
             )
             ratios = []
             for _ in range(6):  # the first warms up
                 start = time.perf_counter()
                 bare(*parts(s)[:3], memory)
                 middle = time.perf_counter()
-                train_epoch(*parts(s), event_batches(s, rows, SCALING, config, np.random.default_rng(0)))
+                train_epoch(
+                    *parts(s), event_batches(s, rows, SCALING, config, np.random.default_rng(0))
+                )
                 ratios.append((middle - start) / (time.perf_counter() - middle))
             print(
                 f"{name}: throughput {statistics.median(ratios[1:]):.2f} of the bare loop (asked: 0.9)",

@@ -25,7 +25,9 @@ def trained(folder, effects, variant):
     waveforms = foreshap.simulate_sequence(folder / "waveforms", 1200, 0, effects)
     for source, output in ((waveforms, folder), (waveforms / "truth", folder / "truth")):
         foreshap.preprocess(source, output, [foreshap.VARIANTS[variant]])
-    tensors, truth = (foreshap.load_spectrograms(f / f"{variant}.h5") for f in (folder, folder / "truth"))
+    tensors, truth = (
+        foreshap.load_spectrograms(f / f"{variant}.h5") for f in (folder, folder / "truth")
+    )
     result = foreshap.train(tensors, foreshap.random_split(tensors.table, 0))
     foreshap.save_checkpoint(result, folder / f"{variant}.pt")
     return tensors, truth, foreshap.load_checkpoint(folder / f"{variant}.pt")
@@ -38,14 +40,20 @@ def scored(folder, tensors, truth, checkpoint, method, n_events):
     path = folder / f"{method}.h5"
     shap = foreshap.explain_events(checkpoint, tensors, rows, background, path, method)
     true = foreshap.effect_differences(tensors, truth, rows)
-    region = foreshap.effect_region(foreshap.effect_differences(tensors, truth, foreshap.chosen_test_rows(checkpoint)))
+    region = foreshap.effect_region(
+        foreshap.effect_differences(tensors, truth, foreshap.chosen_test_rows(checkpoint))
+    )
     scores = foreshap.truth_scores(shap.values[:], true, tensors.labels[rows], region)
     text = scores.apply(lambda r: f"{r['value']:.3f} ({r['low']:.3f} to {r['high']:.3f})", axis=1)
-    return text.to_dict() | {"seconds an event": f"{shap.table['seconds'].median():.2f}"}, scores["chance"]
+    return text.to_dict() | {"seconds an event": f"{shap.table['seconds'].median():.2f}"}, scores[
+        "chance"
+    ]
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--events", type=int, default=20)
     parser.add_argument("--variant", default="P64")
     arguments = parser.parse_args()
@@ -55,8 +63,12 @@ def main():
             table = {m: scored(Path(folder), *parts, m, arguments.events) for m in foreshap.METHODS}
         chance = {"chance": table["deep"][1].map("{:.3f}".format)}
         accuracy = parts[2].card["metrics"]["accuracy"]
-        print(f"{arguments.variant}, {name} (simulated): accuracy {accuracy:.3f}, {arguments.events} events explained")
-        print(pd.DataFrame({m: t for m, (t, _) in table.items()} | chance).T.to_string(), flush=True)
+        print(
+            f"{arguments.variant}, {name} (simulated): accuracy {accuracy:.3f}, {arguments.events} events explained"
+        )
+        print(
+            pd.DataFrame({m: t for m, (t, _) in table.items()} | chance).T.to_string(), flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,13 @@ import pandas as pd
 
 import foreshap
 
-PATH, STATION, CATALOGUE, MIXED, NOTHING = "path/source", "station/background", "catalogue", "mixed", "undecided"
+PATH, STATION, CATALOGUE, MIXED, NOTHING = (
+    "path/source",
+    "station/background",
+    "catalogue",
+    "mixed",
+    "undecided",
+)
 CAUSES = {  # name: (cause, effects at the stronger setting, at the weaker)
     "path attenuation": (PATH, {"path": 0.010}, {"path": 0.005}),
     "kappa of the path": (PATH, {"kappa": 0.010}, {"kappa": 0.005}),
@@ -33,11 +39,27 @@ CAUSES = {  # name: (cause, effects at the stronger setting, at the weaker)
     "magnitudes": (CATALOGUE, {"magnitude": 0.4}, {"magnitude": 0.2}),
     "S-P": (CATALOGUE, {"s_p": 0.15}, {"s_p": 0.10}),
     "hours": (CATALOGUE, {"hours": 0.8}, {"hours": 0.5}),
-    "path and noise band": (MIXED, {"path": 0.010, "noise_band": 1.0}, {"path": 0.005, "noise_band": 0.5}),
-    "path and magnitudes": (MIXED, {"path": 0.010, "magnitude": 0.4}, {"path": 0.005, "magnitude": 0.2}),
-    "site peak and hours": (MIXED, {"site_peak": 2.0, "hours": 0.8}, {"site_peak": 1.0, "hours": 0.5}),
+    "path and noise band": (
+        MIXED,
+        {"path": 0.010, "noise_band": 1.0},
+        {"path": 0.005, "noise_band": 0.5},
+    ),
+    "path and magnitudes": (
+        MIXED,
+        {"path": 0.010, "magnitude": 0.4},
+        {"path": 0.005, "magnitude": 0.2},
+    ),
+    "site peak and hours": (
+        MIXED,
+        {"site_peak": 2.0, "hours": 0.8},
+        {"site_peak": 1.0, "hours": 0.5},
+    ),
     "nothing": (NOTHING, {}, {}),
-    "gain, same noise": (NOTHING, {"gain": 0.2, "noise_level": -0.2}, {"gain": -0.1, "noise_level": 0.1}),
+    "gain, same noise": (
+        NOTHING,
+        {"gain": 0.2, "noise_level": -0.2},
+        {"gain": -0.1, "noise_level": 0.1},
+    ),
 }
 SETTINGS = ("stronger", "weaker")
 
@@ -68,18 +90,26 @@ def judged(name, setting, seed, events, variant):
 def report(table):
     """Print the confusion matrix and the shares of one setting."""
     order = [c for c in (PATH, STATION, CATALOGUE, MIXED, NOTHING)]
-    matrix = pd.crosstab(table["cause"], table["verdict"]).reindex(index=order, columns=order, fill_value=0)
+    matrix = pd.crosstab(table["cause"], table["verdict"]).reindex(
+        index=order, columns=order, fill_value=0
+    )
     right = table["cause"] == table["verdict"]
-    print(f"\n{table['setting'].iloc[0]} setting: {right.mean():.0%} right ({right.sum()} of {len(table)} sequences)")
+    print(
+        f"\n{table['setting'].iloc[0]} setting: {right.mean():.0%} right ({right.sum()} of {len(table)} sequences)"
+    )
     print(matrix.to_string())
-    false_path = table[(table["verdict"] == PATH) & table["cause"].isin([STATION, CATALOGUE, NOTHING])]
+    false_path = table[
+        (table["verdict"] == PATH) & table["cause"].isin([STATION, CATALOGUE, NOTHING])
+    ]
     print(f"path/source for a cause at the station, in the catalogue or none: {len(false_path)}")
     for row in table[~right].itertuples(index=False):
         print("wrong:", ", ".join(map(str, row)))
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(200, 205)))
     parser.add_argument("--events", type=int, default=1200)
     parser.add_argument("--variant", default="P64")
@@ -89,7 +119,9 @@ def main():
     with ProcessPoolExecutor(arguments.workers) as pool:
         futures = [pool.submit(judged, *job, arguments.events, arguments.variant) for job in jobs]
         table = pd.DataFrame([future.result() for future in futures])
-    print(f"{arguments.variant}, {arguments.events} simulated events a sequence, seeds {arguments.seeds}")
+    print(
+        f"{arguments.variant}, {arguments.events} simulated events a sequence, seeds {arguments.seeds}"
+    )
     for setting in SETTINGS:
         report(table[table["setting"] == setting])
 

@@ -15,7 +15,9 @@ class ForeshapError(Exception):
     """What went wrong with which file or event, what was expected and what to do, in one sentence."""
 
     def __init__(self, sentence=""):
-        super().__init__(" ".join(str(sentence).split()))  # libraries and hostile files put paragraphs into it
+        super().__init__(
+            " ".join(str(sentence).split())
+        )  # libraries and hostile files put paragraphs into it
 
 
 def said(error):
@@ -147,10 +149,14 @@ def remove_left(path):
     with _writing(path):
         for left in path.parent.glob(f".{path.name}.*.partial"):
             owner = re.fullmatch(r"\.(\d+)\.partial", left.name.removeprefix(f".{path.name}"))
-            if owner and (int(owner[1]) == os.getpid() or not _runs(int(owner[1]))):  # numbers come again
+            if owner and (
+                int(owner[1]) == os.getpid() or not _runs(int(owner[1]))
+            ):  # numbers come again
                 if (left / "old").exists() and not path.exists():
                     os.replace(left / "old", path)
-                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(
+                    missing_ok=True
+                )
 
 
 def _partial(path):
@@ -203,5 +209,7 @@ def kept(path, key, compute):
     table = compute()
     rows = table.astype(object).where(table.notna(), None).to_numpy().tolist()
     with written_whole(Path(path)) as partial:
-        partial.write_text(json.dumps({"key": key, "columns": list(table.columns), "rows": rows}, indent=1))
+        partial.write_text(
+            json.dumps({"key": key, "columns": list(table.columns), "rows": rows}, indent=1)
+        )
     return table

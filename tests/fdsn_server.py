@@ -67,7 +67,9 @@ def inventory(network, station, latitude, longitude, doi=None):
         for c, azimuth, dip in (("E", 90.0, 0.0), ("N", 0.0, 0.0), ("Z", 0.0, -90.0))
     ]  # fmt: skip
     held = stationxml.Station(station, **place, channels=channels, start_date=since)
-    return stationxml.Inventory([stationxml.Network(network, [held], identifiers=[f"DOI:{doi}"] if doi else None)], "t")
+    return stationxml.Inventory(
+        [stationxml.Network(network, [held], identifiers=[f"DOI:{doi}"] if doi else None)], "t"
+    )
 
 
 def records(stream):
@@ -92,8 +94,18 @@ class Archive:
     """
 
     def __init__(self, stream, catalog, metadata, arrivals="range"):
-        self.stream, self.catalog, self.metadata, self.arrivals = stream, catalog, metadata, arrivals
-        self.asked, self.lock, self.misbehave, self.payload = [], threading.Lock(), lambda *request: None, "payload"
+        self.stream, self.catalog, self.metadata, self.arrivals = (
+            stream,
+            catalog,
+            metadata,
+            arrivals,
+        )
+        self.asked, self.lock, self.misbehave, self.payload = (
+            [],
+            threading.Lock(),
+            lambda *request: None,
+            "payload",
+        )
         self.hold, self.records = threading.Event(), list(records(stream))
 
     def number(self, service, asked):
@@ -103,7 +115,9 @@ class Archive:
 
     def answer(self, service, asked):
         """Status and content."""
-        content = {"dataselect": self.dataselect, "event": self.event, "station": self.station}[service](asked)
+        content = {"dataselect": self.dataselect, "event": self.event, "station": self.station}[
+            service
+        ](asked)
         return content if isinstance(content, tuple) else (200, content) if content else (204, b"")
 
     def dataselect(self, asked):
@@ -122,7 +136,11 @@ class Archive:
         if "includearrivals" in asked and self.arrivals == "refused":
             return 501, b"Error 501: Not Implemented\n\nincludearrivals parameter is not supported"
         given = "includearrivals" in asked and (self.arrivals == "range" or "eventid" in asked)
-        chosen = [event if given else self.bare(event) for event in self.catalog if self.wanted(event, asked)]
+        chosen = [
+            event if given else self.bare(event)
+            for event in self.catalog
+            if self.wanted(event, asked)
+        ]
         content = io.BytesIO()
         quakeml.Catalog(chosen, resource_id="smi:local/catalogue").write(content, format="QUAKEML")
         return content.getvalue() if chosen else b""
@@ -141,8 +159,15 @@ class Archive:
         if "eventid" in asked:
             return str(event.resource_id).split("&")[0].endswith(f"={asked['eventid']}")
         origin, here = event.origins[0], (float(asked["latitude"]), float(asked["longitude"]))
-        near = gps2dist_azimuth(origin.latitude, origin.longitude, *here)[0] <= float(asked["maxradius"]) * 111195
-        in_time = obspy.UTCDateTime(asked["starttime"]) <= origin.time <= obspy.UTCDateTime(asked["endtime"])
+        near = (
+            gps2dist_azimuth(origin.latitude, origin.longitude, *here)[0]
+            <= float(asked["maxradius"]) * 111195
+        )
+        in_time = (
+            obspy.UTCDateTime(asked["starttime"])
+            <= origin.time
+            <= obspy.UTCDateTime(asked["endtime"])
+        )
         return near and in_time and event.magnitudes[0].mag >= float(asked["minmagnitude"])
 
     def station(self, asked):
@@ -160,7 +185,9 @@ class Handler(BaseHTTPRequestHandler):
         self.serve(url.path, tuple(parse_qsl(url.query)))
 
     def do_POST(self):
-        self.serve(urlsplit(self.path).path, self.rfile.read(int(self.headers["Content-Length"])).decode())
+        self.serve(
+            urlsplit(self.path).path, self.rfile.read(int(self.headers["Content-Length"])).decode()
+        )
 
     def serve(self, path, asked):
         archive = self.server.archive
@@ -170,13 +197,17 @@ class Handler(BaseHTTPRequestHandler):
         if method != "query":  # version, application.wadl, catalogs, contributors
             return self.send(200, b"1.1.0") if method == "version" else self.send(404, b"")
         kind = archive.misbehave(service, archive.number(service, asked), asked)
-        self.misbehave(kind, *archive.answer(service, asked)) if kind else self.send(*archive.answer(service, asked))
+        self.misbehave(kind, *archive.answer(service, asked)) if kind else self.send(
+            *archive.answer(service, asked)
+        )
 
     def misbehave(self, kind, status, content):
         if status != 200 and kind in ("truncated", "cut", "reset"):
             kind = "500"  # there is nothing to cut off
         if kind == "slow":
-            self.server.archive.hold.wait(20)  # longer than the client waits; released when the server is closed
+            self.server.archive.hold.wait(
+                20
+            )  # longer than the client waits; released when the server is closed
         elif kind == "truncated":  # fewer bytes than announced
             self.send(status, content[: len(content) // 2], length=len(content))
         elif kind == "cut":  # in the middle of a record, with no length announced
@@ -188,7 +219,12 @@ class Handler(BaseHTTPRequestHandler):
             self.send(200, b"")
         elif kind in ("html", "bomb", "pickle"):
             self.send(
-                200, {"html": HTML, "bomb": BOMB, "pickle": pickle.dumps(Payload(self.server.archive.payload))}[kind]
+                200,
+                {
+                    "html": HTML,
+                    "bomb": BOMB,
+                    "pickle": pickle.dumps(Payload(self.server.archive.payload)),
+                }[kind],
             )
         else:  # a status, with the header Retry-After: "429 0.01"
             status, _, retry_after = kind.partition(" ")

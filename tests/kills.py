@@ -18,8 +18,8 @@ import obspy
 import pandas as pd
 
 import foreshap
+from foreshap import from_continuous
 from foreshap.files import finish_moves
-from foreshap.sources import from_continuous
 
 EVENTS = 80
 
@@ -34,7 +34,10 @@ def make_recordings(folder, seed):
     obspy.Stream(traces).write(str(folder / "all.mseed"), format="MSEED")
     p = [10 + 7 * i for i in range(EVENTS)]
     pairs = {"event_id": [f"{seed}-{i}" for i in range(EVENTS)], "network": "NA", "station": "TST"}
-    times = {name: [str(start + s + later) for s in p] for name, later in (("p_time", 0), ("s_time", 1 + seed))}
+    times = {
+        name: [str(start + s + later) for s in p]
+        for name, later in (("p_time", 0), ("s_time", 1 + seed))
+    }
     pd.DataFrame(pairs | times).to_csv(folder / "picks.csv", index=False)
 
 
@@ -73,8 +76,13 @@ def state(folder):
     """Every file in a folder but those that are being written, and its hash, as the package's readers find them."""
     for inner in (folder, *folder.iterdir()):
         finish_moves(inner)
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and "partial" not in str(path))
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    files = (
+        path for path in sorted(folder.rglob("*")) if path.is_file() and "partial" not in str(path)
+    )
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
 
 
 def kill(step, kills, seed, base):
@@ -96,7 +104,11 @@ def kill(step, kills, seed, base):
         needed.append(time.monotonic() - begun)
         whole.append(state(output))
     assert whole[0] and whole[0].keys() == whole[1].keys() and whole[0] != whole[1]
-    rng, output, counts = np.random.default_rng(seed), base / "output", {"killed": 0, "old": 0, "new": 0}
+    rng, output, counts = (
+        np.random.default_rng(seed),
+        base / "output",
+        {"killed": 0, "old": 0, "new": 0},
+    )
     output.mkdir()
     started(step, inputs[1], output).join()  # there are old files from the beginning on
     before = state(output)
@@ -115,20 +127,26 @@ def kill(step, kills, seed, base):
     for k in (1, 0):
         process = started(step, inputs[k], output)
         process.join()
-        assert process.exitcode == 0 and state(output) == whole[k], "the last run's files are others"
+        assert process.exitcode == 0 and state(output) == whole[k], (
+            "the last run's files are others"
+        )
     assert not [path for path in base.rglob("*partial*")], "something half-written is left"
     return counts
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", nargs="*", default=list(STEPS), choices=list(STEPS))
     arguments = parser.parse_args()
     for step in arguments.steps:
         with tempfile.TemporaryDirectory() as base:
-            counts = kill(step, -(-arguments.kills // len(arguments.steps)), arguments.seed, Path(base))
+            counts = kill(
+                step, -(-arguments.kills // len(arguments.steps)), arguments.seed, Path(base)
+            )
         print(f"{step}: {counts}", flush=True)
 
 

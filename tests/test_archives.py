@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 
 import foreshap
-from foreshap import separability, splits
+from foreshap import from_nine_stations, from_nrca_archive
+from foreshap.controls import plain_models as separability
 from foreshap.files import ForeshapError
-from foreshap.sources import from_nine_stations, from_nrca_archive
-from foreshap.sources.archives import NINE_STATIONS, co_located
-from foreshap.waveforms import COLUMNS, REASONS, offered_traces, read_table
+from foreshap.preprocessing.waveforms import COLUMNS, REASONS, offered_traces, read_table
+from foreshap.sources.norcia_archives import NINE_STATIONS, co_located
+from foreshap.training import splits
 
 MAINSHOCK = "2016-10-30T06:40:17"
 
@@ -45,19 +46,31 @@ def nrca(tmp_path):
         "post": attributes("NRCA", [100709001, 30, 31, 32], [
             "2016-11-01T00:00:00", "2016-11-02T00:00:00.5", "2016-10-30T06:40:20", "2016-11-03"], [1, 1, np.nan, 2]),
     }  # fmt: skip
-    traces = {p: {n: rng.integers(-999, 999, (3, 2500), "i4") for n in t["trace_name"]} for p, t in tables.items()}
+    traces = {
+        p: {n: rng.integers(-999, 999, (3, 2500), "i4") for n in t["trace_name"]}
+        for p, t in tables.items()
+    }
     traces["pre"]["NRCA.IV.100019941_EV"] = traces["pre"]["NRCA.IV.7_EV"][:1]
     traces["post"]["NRCA.IV.100709001_EV"] = traces["post"]["NRCA.IV.30_EV"][:2]
     traces["pre"]["NRCA.IV.99_EV"] = traces["pre"]["NRCA.IV.7_EV"]
     del traces["pre"]["NRCA.IV.13_EV"]
     for period, table in tables.items():
-        write(folder / f"NRCA_{period}.hdf5", folder / f"NRCA_{period}_attributes.csv", table, traces[period])
-    return SimpleNamespace(root=tmp_path / "archive", folder=folder, traces=traces, tables=tables, out=tmp_path / "out")
+        write(
+            folder / f"NRCA_{period}.hdf5",
+            folder / f"NRCA_{period}_attributes.csv",
+            table,
+            traces[period],
+        )
+    return SimpleNamespace(
+        root=tmp_path / "archive", folder=folder, traces=traces, tables=tables, out=tmp_path / "out"
+    )
 
 
 def similar(nrca, rows):
     frame = pd.DataFrame(rows, columns=["trace_name", "associato_ev"])
-    frame.to_pickle(nrca.folder.parent / "dataframe_NRCA_SelectedSimilarTraces.csv", compression=None)
+    frame.to_pickle(
+        nrca.folder.parent / "dataframe_NRCA_SelectedSimilarTraces.csv", compression=None
+    )
 
 
 def reasons(report):
@@ -87,11 +100,15 @@ def test_every_trace_of_the_archive_is_a_tensor_or_has_a_reason(nrca, tmp_path):
     for period in ("pre", "post"):
         table = read_table(nrca.out, "NRCA", period).set_index("trace_name")
         given = nrca.tables[period].set_index("trace_name").loc[table.index]
-        assert (table["trace_start_time"] == given["trace_start_time"]).all() and table["p_travel_sec"].eq(-0.5).all()
+        assert (table["trace_start_time"] == given["trace_start_time"]).all() and table[
+            "p_travel_sec"
+        ].eq(-0.5).all()
         for name in table.index:
             event = offered.loc[name].rename(name)
             event["trace_name"] = name
-            np.testing.assert_array_equal(foreshap.load_trace(nrca.out, event), nrca.traces[period][name])
+            np.testing.assert_array_equal(
+                foreshap.load_trace(nrca.out, event), nrca.traces[period][name]
+            )
 
 
 def test_rows_that_disagree_are_rejected_and_equal_ones_are_one(nrca):
@@ -100,7 +117,12 @@ def test_rows_that_disagree_are_rejected_and_equal_ones_are_one(nrca):
     other = table[table["source_id"] == "7"].assign(p_s_diff_sec="3.5")
     pd.concat([table, other, table[table["source_id"] == "11"]]).to_csv(path, index=False)
     report = from_nrca_archive(nrca.root, nrca.out)
-    assert report.written == 7 and list(read_table(nrca.out, "NRCA", "pre")["source_id"]) == ["5", "9", "11", "12"]
+    assert report.written == 7 and list(read_table(nrca.out, "NRCA", "pre")["source_id"]) == [
+        "5",
+        "9",
+        "11",
+        "12",
+    ]
     twice = report.rejected[report.rejected["reason"] == "duplicate name"]
     assert list(twice["trace_name"]) == ["NRCA.IV.7_EV", "NRCA.IV.7_EV (2)"]
 
@@ -110,20 +132,22 @@ def test_the_time_must_agree_with_the_file_where_a_mainshock_is_given(nrca):
     other = {"11": "its file and its time disagree on the class", "12": "start time missing"}
     assert found.written == 6 and reasons(found) == AT_IMPORT | other
     left_out = foreshap.periods(MAINSHOCK, left_out=("2016-10-26", "2016-11-01"))
-    assert reasons(from_nrca_archive(nrca.folder, nrca.out, left_out))["31"].startswith("inside the window left out")
+    assert reasons(from_nrca_archive(nrca.folder, nrca.out, left_out))["31"].startswith(
+        "inside the window left out"
+    )
     with h5py.File(nrca.out / "NRCA_pre.hdf5") as file:
-        assert file.attrs["source_doi"] == "10.5281/zenodo.15683047" and file.attrs["mainshock"].startswith(
-            "2016-10-30"
-        )
+        assert file.attrs["source_doi"] == "10.5281/zenodo.15683047" and file.attrs[
+            "mainshock"
+        ].startswith("2016-10-30")
 
 
 def test_co_located_groups_become_a_column(nrca, tmp_path):
     name = "NRCA.IV.{}_EV".format
     similar(nrca, [(name(7), 501), (name(5), 501), (name(30), 501), (name(32), 5), (name(99), 777)])
     from_nrca_archive(nrca.root, nrca.out)
-    groups = pd.concat([read_table(nrca.out, "NRCA", p).set_index("source_id") for p in ("pre", "post")])[
-        "co_located_group"
-    ]
+    groups = pd.concat(
+        [read_table(nrca.out, "NRCA", p).set_index("source_id") for p in ("pre", "post")]
+    )["co_located_group"]
     assert groups.dropna().to_dict() == {
         "7": "5",
         "5": "5",
@@ -132,13 +156,20 @@ def test_co_located_groups_become_a_column(nrca, tmp_path):
     }  # 32 lies beside 5, and 5 beside 7 and 30
     foreshap.preprocess(nrca.out, tmp_path, [foreshap.VARIANTS["P64"]])
     table = foreshap.load_spectrograms(tmp_path / "P64.h5").table
-    assert dict(zip(table["source_id"], table["co_located_group"])) == {"7": "5", "11": "", "30": "5", "32": "5"}
+    assert dict(zip(table["source_id"], table["co_located_group"])) == {
+        "7": "5",
+        "11": "",
+        "30": "5",
+        "32": "5",
+    }
 
 
 def test_an_id_that_is_missing_changes_no_group():
     """One makes a column of whole numbers decimal: 5.0 is event 5."""
     names = [f"NRCA.IV.{n}_EV" for n in (7, 30, 32)]
-    traces = pd.DataFrame({"trace_name": [*names, "NRCA.IV.5_EV"], "source_id": ["7", "30", "32", "5"]})
+    traces = pd.DataFrame(
+        {"trace_name": [*names, "NRCA.IV.5_EV"], "source_id": ["7", "30", "32", "5"]}
+    )
     found = co_located(pd.DataFrame({"trace_name": names, "associato_ev": [5, 5, np.nan]}), traces)
     assert found == dict.fromkeys(["NRCA.IV.5_EV", *names[:2]], "5")
     whole = pd.DataFrame({"trace_name": names[:2], "associato_ev": [5, 5]})
@@ -148,9 +179,14 @@ def test_an_id_that_is_missing_changes_no_group():
 def test_groups_are_the_parts_of_the_graph_of_events():
     """Against a search by hand."""
     rng = np.random.default_rng(1)
-    traces = pd.DataFrame({"trace_name": [f"T{k}" for k in range(200)], "source_id": np.arange(200).astype(str)})
+    traces = pd.DataFrame(
+        {"trace_name": [f"T{k}" for k in range(200)], "source_id": np.arange(200).astype(str)}
+    )
     pairs = pd.DataFrame(
-        {"trace_name": [f"T{k}" for k in rng.integers(0, 200, 90)], "associato_ev": rng.integers(0, 200, 90)}
+        {
+            "trace_name": [f"T{k}" for k in rng.integers(0, 200, 90)],
+            "associato_ev": rng.integers(0, 200, 90),
+        }
     )
     found = co_located(pairs, traces)
     beside = {k: set() for k in range(200)}
@@ -163,7 +199,11 @@ def test_groups_are_the_parts_of_the_graph_of_events():
             new = beside[waiting.pop()] - reached
             reached |= new
             waiting += new
-        inside = {k for k in range(200) if found.get(f"T{k}", f"alone {k}") == found.get(f"T{start}", f"alone {start}")}
+        inside = {
+            k
+            for k in range(200)
+            if found.get(f"T{k}", f"alone {k}") == found.get(f"T{start}", f"alone {start}")
+        }
         assert inside == reached
     with pytest.raises(ForeshapError, match="associato_ev"):
         co_located(traces, traces)
@@ -182,17 +222,27 @@ def test_a_group_stands_on_one_side(nrca):
     sides = lambda split: np.select(
         [np.isin(np.arange(600), s) for s in (split.train, split.validation, split.test)], [0, 1, 2]
     )
-    split = foreshap.splits.co_located_split(table, 0)
-    np.testing.assert_array_equal(np.sort(np.concatenate([split.train, split.validation, split.test])), np.arange(600))
+    split = foreshap.co_located_split(table, 0)
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate([split.train, split.validation, split.test])), np.arange(600)
+    )
     apart = lambda side: sum(len(set(side[group == name])) > 1 for name in together)
-    assert apart(sides(split)) == 0 < 50 < apart(sides(splits.random_split(table, 0))) and len(together) > 100
+    assert (
+        apart(sides(split)) == 0 < 50 < apart(sides(splits.random_split(table, 0)))
+        and len(together) > 100
+    )
     close = splits.neighbours(table)
     assert pd.Series(sides(split)).groupby(close).nunique().max() == 1
     assert len(set(splits.co_located_groups(table))) > 100
     for train, test in separability.folds(table, "co-located groups", 0):
-        assert not set(group[train]) & set(group[test]) - {""} and not set(close[train]) & set(close[test])
+        assert not set(group[train]) & set(group[test]) - {""} and not set(close[train]) & set(
+            close[test]
+        )
     pd.testing.assert_frame_equal(table, before)
-    for function in (lambda t: splits.co_located_split(t, 0), lambda t: separability.folds(t, "co-located groups", 0)):
+    for function in (
+        lambda t: splits.co_located_split(t, 0),
+        lambda t: separability.folds(t, "co-located groups", 0),
+    ):
         with pytest.raises(ForeshapError, match="no co_located_group"):
             function(table.drop(columns="co_located_group"))
 
@@ -228,7 +278,9 @@ def test_damaged_archives_are_refused_and_leave_what_was_there(nrca):
 
 def test_an_archive_is_not_overwritten_by_its_own_import(nrca):
     before = {path: path.read_bytes() for path in nrca.root.rglob("*") if path.is_file()}
-    with pytest.raises(ForeshapError, match="NRCA_post.hdf5 of an archive or of another import: use another folder"):
+    with pytest.raises(
+        ForeshapError, match="NRCA_post.hdf5 of an archive or of another import: use another folder"
+    ):
         from_nrca_archive(nrca.root, nrca.folder)
     assert before == {path: path.read_bytes() for path in nrca.root.rglob("*") if path.is_file()}
 
@@ -249,9 +301,13 @@ def test_samples_of_other_files_are_not_read(nrca, tmp_path):
         file.create_dataset(name(5), (3, 2500), "f8", external=[(str(secret), 0, 60_000)])
         file.create_virtual_dataset(name(11), virtual)
         file[name(12)] = h5py.SoftLink("/" + name(9))
-        file.create_dataset(name(9), data=kept, chunks=(1, 500), compression="gzip")  # this one is its own
+        file.create_dataset(
+            name(9), data=kept, chunks=(1, 500), compression="gzip"
+        )  # this one is its own
     found = from_nrca_archive(nrca.root, nrca.out)
-    assert reasons(found) == AT_IMPORT | dict.fromkeys(("7", "5", "11", "12"), "no array of samples")
+    assert reasons(found) == AT_IMPORT | dict.fromkeys(
+        ("7", "5", "11", "12"), "no array of samples"
+    )
     with h5py.File(nrca.out / "NRCA_pre.hdf5") as file:
         assert list(file) == [name(9)]
         np.testing.assert_array_equal(file[name(9)], kept)
@@ -275,7 +331,9 @@ def nine(tmp_path):
     return tmp_path / "archive"
 
 
-@pytest.mark.parametrize("order, rows", [("ENZ", [0, 1, 2]), ("NEZ", [1, 0, 2]), ("ZNE", [2, 1, 0])])
+@pytest.mark.parametrize(
+    "order, rows", [("ENZ", [0, 1, 2]), ("NEZ", [1, 0, 2]), ("ZNE", [2, 1, 0])]
+)
 def test_nine_stations_come_in_with_the_order_that_is_said(nine, tmp_path, order, rows):
     found = from_nine_stations(nine, tmp_path / "out", MAINSHOCK, order)
     assert found.written == 36 and found.rejected.empty
@@ -283,10 +341,15 @@ def test_nine_stations_come_in_with_the_order_that_is_said(nine, tmp_path, order
         h5py.File(nine / "MC2/MC2_waveforms_post.hdf5") as given,
         h5py.File(tmp_path / "out/MC2_post.hdf5") as written,
     ):
-        assert written.attrs["source_component_order"] == order and written.attrs["component_order"] == "ENZ"
+        assert (
+            written.attrs["source_component_order"] == order
+            and written.attrs["component_order"] == "ENZ"
+        )
         assert written["MC2.IV.4_EV"].dtype == np.float64 and set(written) == set(given)
         np.testing.assert_array_equal(written["MC2.IV.4_EV"], given["MC2.IV.4_EV"][:][rows])
-    report = foreshap.preprocess(tmp_path / "out", tmp_path / "tensors", [foreshap.VARIANTS["P64"]])["P64"]
+    report = foreshap.preprocess(
+        tmp_path / "out", tmp_path / "tensors", [foreshap.VARIANTS["P64"]]
+    )["P64"]
     spectrograms = foreshap.load_spectrograms(tmp_path / "tensors/P64.h5")
     assert report.written == 36 and spectrograms.attributes["source_component_order"] == order
     assert set(spectrograms.table["station"]) == set(NINE_STATIONS)

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 import foreshap
-from foreshap.attribution import ChosenOutput
-from foreshap.model import Scaling
+from foreshap.explainability.attribution import ChosenOutput
+from foreshap.training.model import Scaling
 
 WEIGHTS = torch.tensor([-1.0, 1.0])
 
@@ -47,13 +47,17 @@ def test_one_hidden_unit_follows_the_rescale_rule(method):
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 1), nn.ReLU(), nn.Linear(1, 2)).eval()
     rng = np.random.default_rng(1)
     x, background = (rng.standard_normal((n, 3, 2, 2)).astype("f4") for n in (3, 8))
-    w, b, (low, high) = (p.detach().numpy() for p in (model[1].weight[0], model[1].bias, model[3].weight[:, 0]))
+    w, b, (low, high) = (
+        p.detach().numpy() for p in (model[1].weight[0], model[1].bias, model[3].weight[:, 0])
+    )
     hidden = lambda a: a.reshape(len(a), -1) @ w + b
     before, reference = hidden(x)[:, None], hidden(background)
     multiplier = (np.maximum(before, 0) - np.maximum(reference, 0)) / (before - reference)  # (N, B)
     difference = x.reshape(3, 1, -1) - background.reshape(1, 8, -1)
     expected = ((high - low) * multiplier[..., None] * w * difference).mean(axis=1).reshape(x.shape)
-    np.testing.assert_allclose(foreshap.shap_tensors(model, x, background, method).values, expected, atol=1e-5)
+    np.testing.assert_allclose(
+        foreshap.shap_tensors(model, x, background, method).values, expected, atol=1e-5
+    )
 
 
 @pytest.fixture(scope="module", params=foreshap.VARIANTS)
@@ -62,7 +66,9 @@ def networks(request, demo):
     s = foreshap.load_spectrograms(demo.folder / f"{request.param}.h5")
     torch.manual_seed(0)
     untrained = foreshap.SpectrogramCNN(s.variant.shape).eval()
-    result = foreshap.train(s, foreshap.random_split(s.table, 0), foreshap.TrainingConfig(max_epochs=1))
+    result = foreshap.train(
+        s, foreshap.random_split(s.table, 0), foreshap.TrainingConfig(max_epochs=1)
+    )
     return s, (untrained, result.model)
 
 
@@ -70,9 +76,14 @@ def networks(request, demo):
 def test_deep_has_the_numbers_of_the_library(networks, kind, most):
     s, models = networks
     for model in models:
-        model, x = copy.deepcopy(model).to(kind), Scaling((0.5,) * 3, (0.2,) * 3)(s.values[:13]).to(kind)
+        model, x = (
+            copy.deepcopy(model).to(kind),
+            Scaling((0.5,) * 3, (0.2,) * 3)(s.values[:13]).to(kind),
+        )
         found = foreshap.shap_tensors(model, x[:2], x[2:])
-        assert found.values.shape == (2, *s.variant.shape) and found.values.dtype == str(kind).removeprefix("torch.")
+        assert found.values.shape == (2, *s.variant.shape) and found.values.dtype == str(
+            kind
+        ).removeprefix("torch.")
         assert worst(found.values, library(model, x[:2], x[2:])) < most
         assert found.additivity_error.max() < 1e-5
         total = found.values.sum(axis=(1, 2, 3), dtype=float) + found.base_value
@@ -81,7 +92,9 @@ def test_deep_has_the_numbers_of_the_library(networks, kind, most):
 
 def tied(shape):
     """Inputs full of ties: whole numbers, an event that equals a background event, an empty one."""
-    x = torch.randint(-2, 3, (9, *shape), generator=torch.Generator().manual_seed(3)).to(torch.float64)
+    x = torch.randint(-2, 3, (9, *shape), generator=torch.Generator().manual_seed(3)).to(
+        torch.float64
+    )
     x[1], x[4] = x[6], 0
     return x
 
@@ -110,7 +123,9 @@ def test_other_networks_and_ties_as_in_the_library(shape, make):
         model.train()(part)  # so that batch normalisation has something to fold
     with torch.no_grad():
         model.features[0].weight.mul_(8).round_().div_(8)  # ties before the first pooling
-        model.features[1].weight.copy_(torch.where(torch.arange(len(model.features[1].weight)) % 2 == 0, 1.0, -1.0))
+        model.features[1].weight.copy_(
+            torch.where(torch.arange(len(model.features[1].weight)) % 2 == 0, 1.0, -1.0)
+        )
     model.eval()
     weights = torch.ones(1) if model.classifier[-1].out_features == 1 else WEIGHTS
     found = foreshap.shap_tensors(model, x[:5], x[5:])
@@ -120,7 +135,10 @@ def test_other_networks_and_ties_as_in_the_library(shape, make):
 def test_an_output_is_chosen_by_name(trained):
     checkpoint = foreshap.load_checkpoint(trained.path)
     x = checkpoint.scaling(trained.spectrograms.values[:9])
-    named = {o: foreshap.shap_tensors(checkpoint.model, x[:2], x[2:], output=o) for o in ("foreshock", "aftershock")}
+    named = {
+        o: foreshap.shap_tensors(checkpoint.model, x[:2], x[2:], output=o)
+        for o in ("foreshock", "aftershock")
+    }
     margin = foreshap.shap_tensors(checkpoint.model, x[:2], x[2:])
     assert worst(named["aftershock"].values - named["foreshock"].values, margin.values) < 1e-4
     logits = checkpoint.model(x[:2]).detach().numpy()
@@ -128,23 +146,34 @@ def test_an_output_is_chosen_by_name(trained):
     three = foreshap.SpectrogramCNN((3, 33, 77), n_outputs=3).eval()
     third = foreshap.shap_tensors(three, x[:2], x[2:], output="output 2")
     np.testing.assert_allclose(third.outputs, three(x[:2]).detach().numpy()[:, 2], rtol=1e-4)
-    for model, names in ((three, "output 0, output 1, output 2"), (checkpoint.model, "foreshock, aftershock, margin")):
+    for model, names in (
+        (three, "output 0, output 1, output 2"),
+        (checkpoint.model, "foreshock, aftershock, margin"),
+    ):
         with pytest.raises(foreshap.ForeshapError, match=f"no output 'fault': choose from {names}"):
             foreshap.shap_tensors(model, x[:2], x[2:], output="fault")
 
 
 @pytest.mark.parametrize("method", foreshap.METHODS)
 def test_every_method_gives_one_result_and_leaves_the_model_alone(trained, method):
-    pytest.importorskip({"integrated-gradients": "captum", "partition-telea": "cv2"}.get(method, "shap"))
+    pytest.importorskip(
+        {"integrated-gradients": "captum", "partition-telea": "cv2"}.get(method, "shap")
+    )
     checkpoint = foreshap.load_checkpoint(trained.path)
-    few = {"partition": {"evaluations": 100}, "partition-telea": {"evaluations": 100}, "tiles": {"evaluations": 200}}
+    few = {
+        "partition": {"evaluations": 100},
+        "partition-telea": {"evaluations": 100},
+        "tiles": {"evaluations": 200},
+    }
     before = {name: tensor.clone() for name, tensor in checkpoint.model.state_dict().items()}
     x = checkpoint.scaling(trained.spectrograms.values[:12])
     kept = x.clone()
     found = foreshap.shap_tensors(checkpoint.model, x[:2], x[2:], method, **few.get(method, {}))
     again = foreshap.shap_tensors(checkpoint.model, x[:2], x[2:], method, **few.get(method, {}))
     np.testing.assert_array_equal(found.values, again.values)
-    assert found.values.shape == (2, 3, 33, 77) and found.method == method and found.background == 10
+    assert (
+        found.values.shape == (2, 3, 33, 77) and found.method == method and found.background == 10
+    )
     assert found.additivity_error.shape == (2,) and np.isfinite(found.additivity_error).all()
     assert (found.standard_error is not None) == (method in ("expected-gradients", "tiles"))
     after = checkpoint.model.state_dict()
@@ -165,7 +194,9 @@ def test_bad_input_gets_a_sentence(trained):
     }.items():  # fmt: skip
         with pytest.raises(foreshap.ForeshapError, match=words):
             foreshap.shap_tensors(*arguments)
-    with pytest.raises(foreshap.ForeshapError, match="no option 'samples': it takes evaluations, masker, seed"):
+    with pytest.raises(
+        foreshap.ForeshapError, match="no option 'samples': it takes evaluations, masker, seed"
+    ):
         foreshap.shap_tensors(model, x, x, "partition", samples=3)
     with pytest.raises(foreshap.ForeshapError, match="training mode"):
         foreshap.shap_tensors(foreshap.SpectrogramCNN((3, 33, 77)), x, x)

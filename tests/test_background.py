@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import foreshap
-from foreshap import background
-from foreshap.background import background_curve, choose_background, own_noise
+from foreshap.explainability import background
+from foreshap.explainability.background import background_curve, choose_background, own_noise
 
 P64, S64 = foreshap.VARIANTS["P64"], foreshap.VARIANTS["S64"]
 
@@ -17,7 +17,11 @@ def test_training_events_of_both_classes_or_one(trained):
     checkpoint, s = foreshap.load_checkpoint(trained.path), trained.spectrograms
     train = trained.result.split.train
     both = choose_background(checkpoint, s, 20, seed=4)
-    assert both.n == len(set(both.rows)) == 20 and np.isin(both.rows, train).all() and s.labels[both.rows].sum() == 10
+    assert (
+        both.n == len(set(both.rows)) == 20
+        and np.isin(both.rows, train).all()
+        and s.labels[both.rows].sum() == 10
+    )
     assert (np.diff(both.rows) > 0).all()
     np.testing.assert_array_equal(both.rows, choose_background(checkpoint, s, 20, seed=4).rows)
     assert set(both.rows) != set(choose_background(checkpoint, s, 20, seed=5).rows)
@@ -38,7 +42,9 @@ def test_a_background_that_can_not_be_gets_a_sentence(trained):
     checkpoint, s = foreshap.load_checkpoint(trained.path), trained.spectrograms
     foreshocks = [int(row) for row in trained.result.split.train if s.labels[row] == 0]
     onesided = replace(checkpoint, card={"split": {"train": foreshocks}})
-    with pytest.raises(foreshap.ForeshapError, match="no background 'zeros': choose from both, foreshocks"):
+    with pytest.raises(
+        foreshap.ForeshapError, match="no background 'zeros': choose from both, foreshocks"
+    ):
         choose_background(checkpoint, s, kind="zeros")
     with pytest.raises(foreshap.ForeshapError, match="background of 1 "):
         choose_background(checkpoint, s, n=1)
@@ -48,7 +54,9 @@ def test_a_background_that_can_not_be_gets_a_sentence(trained):
     assert choose_background(onesided, s, 4, kind="foreshocks").n == 4
 
 
-@pytest.mark.parametrize("variant, s_p, before", [(P64, 2.0, 14), (S64, 2.0, 8), (S64, 3.4, 4), (S64, 3.5, 3)])
+@pytest.mark.parametrize(
+    "variant, s_p, before", [(P64, 2.0, 14), (S64, 2.0, 8), (S64, 3.4, 4), (S64, 3.5, 3)]
+)
 def test_noise_is_made_of_whole_frames_before_p(variant, s_p, before):
     """Frame k ends 0.64 + 0.32 k s into the window; P is at 5 s, in an S window at 5 s - S-P."""
     event = np.random.default_rng(0).standard_normal(variant.shape).astype("f4")
@@ -75,7 +83,8 @@ def test_noise_is_made_of_whole_frames_before_p(variant, s_p, before):
 
 def test_no_noise_before_p_gets_a_sentence():
     with pytest.raises(
-        foreshap.ForeshapError, match="S-P time of 4 s 2 frames of S64 end before P.*another background"
+        foreshap.ForeshapError,
+        match="S-P time of 4 s 2 frames of S64 end before P.*another background",
     ):
         own_noise(np.zeros(S64.shape), S64, 4.0, 5, seed=0)
     own_noise(np.zeros(P64.shape), P64, 4.0, 5, seed=0)

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 import foreshap
-from foreshap import controls
+from foreshap.controls import map_checks as controls
 
 SHAPE = (3, 8, 10)
 MEASURES = ["relevance mass", "rank accuracy", "ROC AUC", "correlation"]
@@ -29,13 +29,21 @@ def toward_class(values, labels):
 def test_the_perfect_map_has_perfect_scores():
     differences, labels = effects(12, np.random.default_rng(0))
     scores = controls.truth_scores(toward_class(np.abs(differences), labels), differences, labels)
-    assert list(scores.index) == MEASURES and list(scores.columns) == ["value", "low", "high", "chance", "n_events"]
+    assert list(scores.index) == MEASURES and list(scores.columns) == [
+        "value",
+        "low",
+        "high",
+        "chance",
+        "n_events",
+    ]
     assert scores.loc["relevance mass", "value"] > 0.9
     assert (scores.loc[["rank accuracy", "ROC AUC"], "value"] == 1).all()
     np.testing.assert_allclose(scores.loc["correlation", ["value", "low", "high"]].astype(float), 1)
     np.testing.assert_allclose(scores["chance"], [0.15, 0.15, 0.5, 0])  # 36 of 240 pixels
     assert (scores["n_events"] == 12).all()
-    inverted = controls.truth_scores(toward_class(-np.abs(differences), labels), differences, labels)
+    inverted = controls.truth_scores(
+        toward_class(-np.abs(differences), labels), differences, labels
+    )
     np.testing.assert_allclose(inverted["value"], scores["value"] * [1, 1, 1, -1])
 
 
@@ -56,10 +64,14 @@ def test_truth_scores_are_those_of_other_programs():
     expected = []
     for shap, inside, effect, label in zip(values, region, np.abs(differences), labels):
         largest = np.argsort(np.abs(shap), axis=None)[-inside.sum() :]
-        mass = sum(abs(v) for v, i in zip(shap.flat, inside.flat) if i) / sum(abs(v) for v in shap.flat)
+        mass = sum(abs(v) for v, i in zip(shap.flat, inside.flat) if i) / sum(
+            abs(v) for v in shap.flat
+        )
         auc = roc_auc_score(inside.ravel(), np.abs(shap).ravel())
         own = shap if label == 1 else -shap
-        expected.append((mass, inside.flat[largest].mean(), auc, np.corrcoef(own.ravel(), effect.ravel())[0, 1]))
+        expected.append(
+            (mass, inside.flat[largest].mean(), auc, np.corrcoef(own.ravel(), effect.ravel())[0, 1])
+        )
     scores = controls.truth_scores(values, differences, labels)
     np.testing.assert_allclose(scores["value"], np.mean(expected, axis=0))
     assert ((scores["low"] < scores["value"]) & (scores["value"] < scores["high"])).all()
@@ -78,8 +90,12 @@ def test_tied_pixels_count_with_their_mean():
     """A map of one value everywhere knows nothing; an event whose map is zero has a mass no more."""
     differences, labels = effects(5, np.random.default_rng(3))
     values = np.ones_like(differences)
-    assert controls.truth_scores(values, differences, labels).loc["rank accuracy", "value"] == pytest.approx(0.15)
-    assert controls.truth_scores(values, differences, labels).loc["ROC AUC", "value"] == pytest.approx(0.5)
+    assert controls.truth_scores(values, differences, labels).loc[
+        "rank accuracy", "value"
+    ] == pytest.approx(0.15)
+    assert controls.truth_scores(values, differences, labels).loc[
+        "ROC AUC", "value"
+    ] == pytest.approx(0.5)
     values[0] = 0
     scores = controls.truth_scores(values, differences, labels)
     assert scores["n_events"].tolist() == [4, 5, 5, 0]  # a constant has no correlation either
@@ -109,7 +125,10 @@ def test_bootstrap_interval_shrinks_with_the_root_of_the_events():
         assert high - low == pytest.approx(2 * 1.96 * per_event.std() / np.sqrt(n), rel=0.1)
     assert controls.bootstrap_interval(per_event, seed=1) == (mean, low, high)
     assert controls.bootstrap_interval(np.append(per_event, np.nan), seed=1) == (mean, low, high)
-    assert np.isnan(controls.bootstrap_interval([2.0, np.nan])[1:]).all() and controls.bootstrap_interval([2.0])[0] == 2
+    assert (
+        np.isnan(controls.bootstrap_interval([2.0, np.nan])[1:]).all()
+        and controls.bootstrap_interval([2.0])[0] == 2
+    )
     assert np.isnan(controls.bootstrap_interval([np.nan])).all()
 
 
@@ -128,11 +147,15 @@ def test_a_linear_network_has_its_known_curves(linear):
     curves, areas = controls.perturbation_curves(outputs, x, values, background, steps=24)
     toward = values.reshape(15, -1) * np.sign(values.sum(axis=(1, 2, 3)))[:, None]
     ordered, whole = -np.sort(-toward, axis=1), toward.sum(axis=1).mean()
-    gone = np.array([[event[: 10 * step].sum() for step in range(25)] for event in ordered])  # 240 pixels
+    gone = np.array(
+        [[event[: 10 * step].sum() for step in range(25)] for event in ordered]
+    )  # 240 pixels
     np.testing.assert_allclose(curves["share"], np.arange(25) / 24)
     np.testing.assert_allclose(curves["insertion"], gone.mean(axis=0) / whole, atol=1e-6)
     np.testing.assert_allclose(curves["deletion"], 1 - gone.mean(axis=0) / whole, atol=1e-6)
-    np.testing.assert_allclose(areas["value"], [np.trapezoid(curves[name], curves["share"]) for name in areas.index])
+    np.testing.assert_allclose(
+        areas["value"], [np.trapezoid(curves[name], curves["share"]) for name in areas.index]
+    )
     assert ((areas["low"] < areas["value"]) & (areas["value"] < areas["high"])).all()
     assert (areas["n_events"] == 15).all()
 
@@ -147,7 +170,9 @@ def test_no_order_is_steeper_than_the_exact_one_and_the_random_one_is_straight(l
         assert (other["deletion"] >= curves["deletion"] - 1e-6).all()
         assert (other["insertion"] <= curves["insertion"] + 1e-6).all()
         assert other_areas.loc["deletion", "value"] > areas.loc["deletion", "value"]
-    random_orders = [controls.perturbation_curves(outputs, x, values, background, seed=s)[0] for s in range(20)]
+    random_orders = [
+        controls.perturbation_curves(outputs, x, values, background, seed=s)[0] for s in range(20)
+    ]
     mean = np.mean([c[["random deletion", "random insertion"]] for c in random_orders], axis=0).T
     np.testing.assert_allclose(mean, [1 - curves["share"], curves["share"]], atol=0.1)
     assert areas.loc["deletion", "high"] < areas.loc["random deletion", "low"]
@@ -160,12 +185,26 @@ def test_all_four_curves_begin_and_end_alike(linear):
     before = x.clone(), background.clone(), values.copy()
     curves, _ = controls.perturbation_curves(outputs, x, values, background, seed=3)
     first, last = curves.iloc[0], curves.iloc[-1]
-    assert first["deletion"] == first["random deletion"] == last["insertion"] == last["random insertion"]
+    assert (
+        first["deletion"]
+        == first["random deletion"]
+        == last["insertion"]
+        == last["random insertion"]
+    )
     assert first["deletion"] == pytest.approx(1)
-    assert first["insertion"] == first["random insertion"] == last["deletion"] == last["random deletion"]
+    assert (
+        first["insertion"]
+        == first["random insertion"]
+        == last["deletion"]
+        == last["random deletion"]
+    )
     assert curves.equals(controls.perturbation_curves(outputs, x, values, background, seed=3)[0])
-    again = lambda seed: controls.perturbation_curves(outputs, x, values, background, steps=1, seed=seed)[0]
-    starts = [again(seed)["insertion"].iloc[0] for seed in range(60)]  # the events drawn from the background
+    again = lambda seed: controls.perturbation_curves(
+        outputs, x, values, background, steps=1, seed=seed
+    )[0]
+    starts = [
+        again(seed)["insertion"].iloc[0] for seed in range(60)
+    ]  # the events drawn from the background
     assert np.mean(starts) == pytest.approx(0, abs=0.15) and len(set(starts)) == 60
     assert all(np.array_equal(a, b) for a, b in zip(before, (x, background, values)))
 
@@ -174,7 +213,9 @@ def test_tiles_are_exchanged_whole_by_their_mean(linear):
     outputs, x, background, values = linear
     pixels = np.arange(x[0].numel()).reshape(1, *SHAPE)
     expected = controls.perturbation_curves(outputs, x, values, background)
-    for found, wanted in zip(controls.perturbation_curves(outputs, x, values, background, pixels), expected):
+    for found, wanted in zip(
+        controls.perturbation_curves(outputs, x, values, background, pixels), expected
+    ):
         assert found.equals(wanted)
     columns = np.broadcast_to(np.arange(10), (15, *SHAPE))  # a tile a time step
     seen = []
@@ -186,7 +227,9 @@ def test_tiles_are_exchanged_whole_by_their_mean(linear):
     np.testing.assert_allclose(curves["insertion"], [0, *expected], atol=1e-6)
     np.testing.assert_allclose(curves["deletion"], [1, *1 - expected], atol=1e-6)
     taken = torch.cat(seen[2:]) == background  # after the background and the whole events
-    assert torch.equal(taken.any(dim=(1, 2)), taken.all(dim=(1, 2))) and taken.float().mean() == pytest.approx(0.5)
+    assert torch.equal(
+        taken.any(dim=(1, 2)), taken.all(dim=(1, 2))
+    ) and taken.float().mean() == pytest.approx(0.5)
 
 
 def test_a_large_tile_goes_by_its_mean_not_its_sum():
@@ -194,7 +237,9 @@ def test_a_large_tile_goes_by_its_mean_not_its_sum():
     sums = lambda inputs: inputs.sum(dim=(1, 2, 3))
     tiles = np.array([7, 7, 7, 4]).reshape(1, 1, 1, 4)
     curves, _ = controls.perturbation_curves(sums, x, x.numpy(), 0 * x, tiles, steps=8)
-    np.testing.assert_allclose(curves["insertion"], [0, *4 * [0.4], *4 * [1]])  # middles at 1/8 and 5/8
+    np.testing.assert_allclose(
+        curves["insertion"], [0, *4 * [0.4], *4 * [1]]
+    )  # middles at 1/8 and 5/8
 
 
 def test_agreement_is_that_of_scipy():
@@ -202,15 +247,23 @@ def test_agreement_is_that_of_scipy():
     a = rng.standard_normal((7, *SHAPE)).astype("f4")
     b = np.round(a + rng.standard_normal(a.shape), 1)  # with ties
     found = controls.agreement(a, b)
-    for name, f in {"rank correlation, signed": np.asarray, "rank correlation, absolute": np.abs}.items():
+    for name, f in {
+        "rank correlation, signed": np.asarray,
+        "rank correlation, absolute": np.abs,
+    }.items():
         expected = [spearmanr(f(u).ravel(), f(v).ravel()).statistic for u, v in zip(a, b)]
         assert found.loc[name, "value"] == pytest.approx(np.mean(expected))
         assert found.loc[name, "low"] < found.loc[name, "value"] < found.loc[name, "high"]
     maps = {"a": a, "b": b, "minus a": -a}
-    signed, absolute = controls.agreement_matrix(maps), controls.agreement_matrix(maps, absolute=True)
+    signed, absolute = (
+        controls.agreement_matrix(maps),
+        controls.agreement_matrix(maps, absolute=True),
+    )
     np.testing.assert_allclose(np.diag(signed), 1)
     assert signed.loc["a", "b"] == signed.loc["b", "a"] == pytest.approx(found["value"].iloc[0])
-    assert signed.loc["a", "minus a"] == pytest.approx(-1) and absolute.loc["a", "minus a"] == pytest.approx(1)
+    assert signed.loc["a", "minus a"] == pytest.approx(-1) and absolute.loc[
+        "a", "minus a"
+    ] == pytest.approx(1)
     assert absolute.loc["a", "b"] == pytest.approx(found["value"].iloc[1])
 
 
@@ -238,7 +291,9 @@ def test_common_axes_keep_sums_and_densities():
     np.testing.assert_allclose(binned.sum(axis=(2, 3)), values.sum(axis=(2, 3)))
     between = (p64.frequencies[1:] + p64.frequencies[:-1]) / 2
     own_times = np.append(p64.times - 0.16, p64.times[-1] + 0.16)
-    np.testing.assert_allclose(controls.on_axes(values, p64, own_times, [0, *between, 50]), values, atol=1e-12)
+    np.testing.assert_allclose(
+        controls.on_axes(values, p64, own_times, [0, *between, 50]), values, atol=1e-12
+    )
     time_edges, frequency_edges = np.array([-4.5, -1, 0.2, 1.7, 19]), np.array([0, 3, 10, 17.3, 50])
     expected = np.outer(np.diff(frequency_edges), np.diff(time_edges))
     for variant in (p64, p32):
@@ -257,12 +312,20 @@ def test_layers_forget_one_after_another(trained):
     assert [name for name, _ in steps] == layers[::-1]
     for done, (_, forgetful) in enumerate(steps, start=1):
         weights = forgetful.state_dict()
-        drawn = [name for name in layers if not torch.equal(weights[f"{name}.weight"], before[f"{name}.weight"])]
+        drawn = [
+            name
+            for name in layers
+            if not torch.equal(weights[f"{name}.weight"], before[f"{name}.weight"])
+        ]
         assert drawn == layers[-done:] and not forgetful.training
     again = list(controls.randomised(model, seed=0))[-1][1].state_dict()
-    assert all(torch.equal(again[name], tensor) for name, tensor in steps[-1][1].state_dict().items())
+    assert all(
+        torch.equal(again[name], tensor) for name, tensor in steps[-1][1].state_dict().items()
+    )
     other = list(controls.randomised(model, seed=1))[0][1].state_dict()
-    assert not torch.equal(other[f"{layers[-1]}.weight"], steps[0][1].state_dict()[f"{layers[-1]}.weight"])
+    assert not torch.equal(
+        other[f"{layers[-1]}.weight"], steps[0][1].state_dict()[f"{layers[-1]}.weight"]
+    )
 
 
 def test_a_layer_forgets_as_it_was_made():
@@ -271,7 +334,9 @@ def test_a_layer_forgets_as_it_was_made():
     (_, first), (_, last) = controls.randomised(model, seed=0)
     assert (first[0].weight == 7).all()
     bound = last[0].weight.abs().max().item()
-    assert bound == pytest.approx(1 / np.sqrt(400), rel=0.01)  # the uniform distribution of nn.Linear
+    assert bound == pytest.approx(
+        1 / np.sqrt(400), rel=0.01
+    )  # the uniform distribution of nn.Linear
 
 
 def test_the_seed_that_made_a_network_does_not_make_it_again():
@@ -304,15 +369,21 @@ def test_maps_of_both_alignments_meet_in_time_after_p():
             maps[k, 0, 10, np.abs(variant.times - at).argmin()] = 1
         found.append(foreshap.after_p(maps, variant, s_p, *edges))
     for binned in found:
-        assert (binned[:, 0, 1, 5:8].sum(axis=1) == pytest.approx(1)) and binned.sum() == pytest.approx(2)
+        assert (
+            binned[:, 0, 1, 5:8].sum(axis=1) == pytest.approx(1)
+        ) and binned.sum() == pytest.approx(2)
         assert (binned[:, 0, 1].argmax(axis=1) == 6).all()
 
 
 def test_agreements_of_pairs_and_trainings():
     rng = np.random.default_rng(0)
     a, b, c = (rng.normal(size=(10, 3, 4, 5)) for _ in range(3))
-    table = foreshap.agreements({"one": a, "two": a, "three": b}, {"same": (c, 3 * c), "opposite": (c, -c)})
-    assert table.loc["same", "value"] == pytest.approx(1) and table.loc["opposite", "value"] == pytest.approx(-1)
+    table = foreshap.agreements(
+        {"one": a, "two": a, "three": b}, {"same": (c, 3 * c), "opposite": (c, -c)}
+    )
+    assert table.loc["same", "value"] == pytest.approx(1) and table.loc[
+        "opposite", "value"
+    ] == pytest.approx(-1)
     between = foreshap.agreement(a, b).iloc[0]["value"]
     assert table.loc["3 trainings", "value"] == pytest.approx((1 + 2 * between) / 3)
     assert list(foreshap.agreements({"one": a}, {"same": (a, a)}).index) == ["same"]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import foreshap
-from foreshap.demo import EFFECTS, MAINSHOCK, MEDIAN_S_P
+from foreshap.preprocessing.simulation import EFFECTS, MAINSHOCK, MEDIAN_S_P
 
 
 def traces(folder, period):
@@ -18,14 +18,22 @@ def traces(folder, period):
 
 
 def tables(folder):
-    return [pd.read_csv(folder / f"DEMO_{p}_attributes.csv", dtype={"source_id": str}) for p in ("pre", "post")]
+    return [
+        pd.read_csv(folder / f"DEMO_{p}_attributes.csv", dtype={"source_id": str})
+        for p in ("pre", "post")
+    ]
 
 
 def test_same_seed_same_bytes_other_seed_other_events(tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         time.sleep(0.6)  # no clock in the files
         foreshap.simulate_sequence(tmp_path / name, 10, seed)
-    for file in ("DEMO_pre.hdf5", "DEMO_post.hdf5", "truth/DEMO_pre.hdf5", "DEMO_post_attributes.csv"):
+    for file in (
+        "DEMO_pre.hdf5",
+        "DEMO_post.hdf5",
+        "truth/DEMO_pre.hdf5",
+        "DEMO_post_attributes.csv",
+    ):
         a, b, c = ((tmp_path / name / file).read_bytes() for name in "abc")
         assert a == b and a != c
 
@@ -34,30 +42,48 @@ def test_distributions_of_a_normal_faulting_sequence(tmp_path):
     table = pd.concat(tables(foreshap.simulate_sequence(tmp_path, 2000, seed=5)))
     magnitude, s_p = table["source_magnitude"], table["p_s_diff_sec"]
     assert magnitude.between(0.6, 3.5).all() and s_p.between(0.5, 3.0).all()
-    assert np.log10(np.e) / (magnitude.mean() - 0.6) == pytest.approx(1.0, abs=0.08)  # b-value (Aki, 1965)
+    assert np.log10(np.e) / (magnitude.mean() - 0.6) == pytest.approx(
+        1.0, abs=0.08
+    )  # b-value (Aki, 1965)
     assert s_p.median() == pytest.approx(1.2, abs=0.05)
     np.testing.assert_allclose(table["s_travel_sec"] - table["p_travel_sec"], s_p, atol=0.0011)
-    days = (pd.to_datetime(table["source_origin_time"]) - pd.Timestamp(MAINSHOCK, tz="UTC")).dt.total_seconds() / 86400
-    for sign in (-1, 1):  # Omori with p = 1, c = 1 day: equally many events from 0 to 1 day and from 1 to 3
+    days = (
+        pd.to_datetime(table["source_origin_time"]) - pd.Timestamp(MAINSHOCK, tz="UTC")
+    ).dt.total_seconds() / 86400
+    for sign in (
+        -1,
+        1,
+    ):  # Omori with p = 1, c = 1 day: equally many events from 0 to 1 day and from 1 to 3
         t = days[np.sign(days) == sign].abs()
-        assert len(t) == 1000 and (t < 1).sum() / t.between(1, 3).sum() == pytest.approx(1, abs=0.25)
+        assert len(t) == 1000 and (t < 1).sum() / t.between(1, 3).sum() == pytest.approx(
+            1, abs=0.25
+        )
 
 
 def test_it_is_called_simulated(demo):
     for file in demo.waveforms.rglob("*.hdf5"):
         with h5py.File(file) as opened:
-            assert opened.attrs["simulated"].startswith("yes") and json.loads(opened.attrs["effects"]) == {"path": 0.01}
+            assert opened.attrs["simulated"].startswith("yes") and json.loads(
+                opened.attrs["effects"]
+            ) == {"path": 0.01}
 
 
 def test_windows_without_events_hold_the_noise_that_events_have_before_p(demo):
     level = lambda folder, part: [
         np.log(s[:, part].std(axis=1)) for p in ("pre", "post") for s in traces(folder, p).values()
     ]
-    events, noise = level(demo.waveforms, slice(0, 500)), level(demo.waveforms / "noise", slice(0, 500))
-    assert len(noise) == 40 and np.abs(np.mean(noise, axis=0) - np.mean(events, axis=0)).max() < 0.15
+    events, noise = (
+        level(demo.waveforms, slice(0, 500)),
+        level(demo.waveforms / "noise", slice(0, 500)),
+    )
+    assert (
+        len(noise) == 40 and np.abs(np.mean(noise, axis=0) - np.mean(events, axis=0)).max() < 0.15
+    )
     later = level(demo.waveforms / "noise", slice(500, 1000))  # no arrival, no coda
     assert np.abs(np.mean(later, axis=0) - np.mean(noise, axis=0)).max() < 0.15
-    assert (np.mean(level(demo.waveforms, slice(500, 1000)), axis=0) - np.mean(events, axis=0)).min() > 1
+    assert (
+        np.mean(level(demo.waveforms, slice(500, 1000)), axis=0) - np.mean(events, axis=0)
+    ).min() > 1
 
 
 def test_nothing_but_its_own_noise_before_p(demo):
@@ -69,7 +95,9 @@ def test_nothing_but_its_own_noise_before_p(demo):
             assert np.abs(samples[:, 500:2000] - true[name][:, 500:2000]).max() > 1
 
 
-@pytest.mark.parametrize(("variant", "likeness", "tolerance"), [("S64", 0.97, 0.07), ("S32", 0.92, 0.15)])
+@pytest.mark.parametrize(
+    ("variant", "likeness", "tolerance"), [("S64", 0.97, 0.07), ("S32", 0.92, 0.15)]
+)
 def test_the_path_effect_is_that_of_its_formula(demo, variant, likeness, tolerance):
     """Power falls by exp(-2 pi f dt*), dt* = 10 ms times S-P / 1.2 s, wherever S stands above the noise.
 
@@ -121,7 +149,10 @@ def test_each_effect_acts_where_it_should(tmp_path, effect, size):
     inside, site = np.abs(f - 18) < 0.9, np.abs(f - 6.5) < 1.5
     if effect == "noise_band":  # amplitude x 4 between 17 and 19 Hz, in the 5 s before P
         assert noise[:, inside].mean() > 0.7 and np.abs(noise[:, np.abs(f - 18) > 6]).max() < 0.05
-        before = [np.stack([t[:, :490] for t in traces(folder / part, "post").values()]) for part in ("", "truth")]
+        before = [
+            np.stack([t[:, :490] for t in traces(folder / part, "post").values()])
+            for part in ("", "truth")
+        ]
         power = [np.abs(np.fft.rfft(b * np.hanning(490))) ** 2 for b in before]
         line = np.abs(np.fft.rfftfreq(490, 0.01) - 18) < 0.6
         assert np.log10(power[0][..., line].sum() / power[1][..., line].sum()) == pytest.approx(
@@ -130,7 +161,9 @@ def test_each_effect_acts_where_it_should(tmp_path, effect, size):
     elif effect == "noise_level":
         np.testing.assert_allclose(noise[:, 2:-1], 1.0, atol=0.02)
     elif effect == "gain":
-        np.testing.assert_allclose(change[:, 2:-1].mean(axis=2), 0.6, atol=0.03)  # waves and noise alike
+        np.testing.assert_allclose(
+            change[:, 2:-1].mean(axis=2), 0.6, atol=0.03
+        )  # waves and noise alike
     elif effect == "corner":  # one pole at 50 Hz
         expected = -np.log10(1 + (f / 50) ** 2)
         np.testing.assert_allclose(
@@ -150,19 +183,29 @@ def test_each_effect_acts_where_it_should(tmp_path, effect, size):
         if effect == "kappa":
             np.testing.assert_allclose(shaking[:, high].mean(axis=0), expected[high], rtol=0.1)
         else:
-            assert 0.1 < shaking[:, high].mean() < 4 / 3 * size  # at most (drop)^(4/3) far above the corner
+            assert (
+                0.1 < shaking[:, high].mean() < 4 / 3 * size
+            )  # at most (drop)^(4/3) far above the corner
     if effect == "coda_q":
         assert late[:, (f > 3) & (f < 12)].mean() > shaking[:, (f > 3) & (f < 12)].mean() > 0
 
 
 def test_catalogue_effects_and_nuisances(tmp_path):
-    folder = foreshap.simulate_sequence(tmp_path / "a", 400, 2, effects={"magnitude": 0.5, "s_p": 0.2})
+    folder = foreshap.simulate_sequence(
+        tmp_path / "a", 400, 2, effects={"magnitude": 0.5, "s_p": 0.2}
+    )
     pre, post = tables(folder)
-    assert post["source_magnitude"].mean() - pre["source_magnitude"].mean() == pytest.approx(0.5, abs=0.12)
-    assert np.log10(post["p_s_diff_sec"].median() / pre["p_s_diff_sec"].median()) == pytest.approx(0.2, abs=0.04)
+    assert post["source_magnitude"].mean() - pre["source_magnitude"].mean() == pytest.approx(
+        0.5, abs=0.12
+    )
+    assert np.log10(post["p_s_diff_sec"].median() / pre["p_s_diff_sec"].median()) == pytest.approx(
+        0.2, abs=0.04
+    )
     plain = traces(foreshap.simulate_sequence(tmp_path / "b", 40, 2, effects={}), "pre")
     messy = traces(
-        foreshap.simulate_sequence(tmp_path / "c", 40, 2, effects={"second_event": 0.5, "missing_component": 0.25}),
+        foreshap.simulate_sequence(
+            tmp_path / "c", 40, 2, effects={"second_event": 0.5, "missing_component": 0.25}
+        ),
         "pre",
     )
     lost = [name for name in messy if len(messy[name]) == 2]
@@ -179,9 +222,13 @@ def test_other_hours_and_a_noise_that_follows_them(tmp_path):
     assert at_work[s.labels == 0].mean() == pytest.approx(1 / 3, abs=0.08)
     assert at_work[s.labels == 1].mean() == pytest.approx(0.8 + 0.2 / 3, abs=0.06)
     before = s.values[:][..., s.variant.times < -0.4].mean(axis=(1, 2, 3))
-    for label in (0, 1):  # of both classes: the hour makes the noise, not the class; +- 0.2 in amplitude
+    for label in (
+        0,
+        1,
+    ):  # of both classes: the hour makes the noise, not the class; +- 0.2 in amplitude
         noon, night = (
-            before[(s.labels == label) & which].mean() for which in (np.abs(hour - 11.5) < 2, (hour < 3) | (hour > 20))
+            before[(s.labels == label) & which].mean()
+            for which in (np.abs(hour - 11.5) < 2, (hour < 3) | (hour > 20))
         )
         assert noon - night == pytest.approx(2 * 0.2 * 1.7, abs=0.25)
     after = foreshap.event_times(s.table) > pd.Timestamp(MAINSHOCK, tz="UTC")

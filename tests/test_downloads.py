@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from foreshap import download
 from foreshap.files import ForeshapError
-from foreshap.sources import download
 from foreshap.sources.downloads import extract
 
 DOI = "10.5281/zenodo.77"
@@ -99,7 +99,10 @@ def test_a_file_is_downloaded_once_and_checked_at_each_use(zenodo, tmp_path):
     folder = download(DOI, tmp_path / "in", zenodo.site)
     assert folder == tmp_path / "in" and (folder / "data.bin").read_bytes() == DATA
     kept = json.loads((folder / "checksums.json").read_text())
-    assert kept["doi"] == DOI and kept["files"]["data.bin"]["sha256"] == hashlib.sha256(DATA).hexdigest()
+    assert (
+        kept["doi"] == DOI
+        and kept["files"]["data.bin"]["sha256"] == hashlib.sha256(DATA).hexdigest()
+    )
     assert files(folder) == ["checksums.json", "data.bin"]
     requests = len(zenodo.asked)
     download(DOI, folder, "http://127.0.0.1:1")  # nothing listens there
@@ -154,8 +157,10 @@ def test_a_server_that_never_gets_further_is_given_up(zenodo, tmp_path):
 
 def test_a_killed_download_is_continued(zenodo, tmp_path):
     zenodo.faults = ["hang"]
-    code = f"from foreshap.sources import download; download({DOI!r}, {str(tmp_path)!r}, {zenodo.site!r})"
-    process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)})
+    code = f"from foreshap import download; download({DOI!r}, {str(tmp_path)!r}, {zenodo.site!r})"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
     partial = tmp_path / ".data.bin.partial"
     while not (partial.exists() and partial.stat().st_size) and process.poll() is None:
         time.sleep(0.05)
@@ -208,7 +213,9 @@ def tarred(*members, mode="w:gz"):
         for name, content, kind in members:
             info = tarfile.TarInfo(name)
             info.type = kind
-            info.size, info.linkname = (len(content), "") if kind == tarfile.REGTYPE else (0, content.decode())
+            info.size, info.linkname = (
+                (len(content), "") if kind == tarfile.REGTYPE else (0, content.decode())
+            )
             file.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
 
@@ -216,14 +223,23 @@ def tarred(*members, mode="w:gz"):
 def test_archives_are_extracted_once_into_a_folder_of_their_name(zenodo, tmp_path):
     plain = tarfile.REGTYPE
     zenodo.files = {
-        "one.zip": zipped(("dset/", b"", 0o40755), ("dset/a.csv", b"a", 0o100644), ("b.csv", b"b", 0)),
-        "two.tar.gz": tarred(("./dset", b"", tarfile.DIRTYPE), ("./dset/a.csv", b"c" * 9999, plain)),
+        "one.zip": zipped(
+            ("dset/", b"", 0o40755), ("dset/a.csv", b"a", 0o100644), ("b.csv", b"b", 0)
+        ),
+        "two.tar.gz": tarred(
+            ("./dset", b"", tarfile.DIRTYPE), ("./dset/a.csv", b"c" * 9999, plain)
+        ),
         "three.tgz": tarred(("a.csv", b"d", plain)),
     }
     for _ in range(2):
         folder = download(DOI, tmp_path / "in", zenodo.site)
     found = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*.csv")}
-    assert found == {"one/dset/a.csv": b"a", "one/b.csv": b"b", "two/dset/a.csv": b"c" * 9999, "three/a.csv": b"d"}
+    assert found == {
+        "one/dset/a.csv": b"a",
+        "one/b.csv": b"b",
+        "two/dset/a.csv": b"c" * 9999,
+        "three/a.csv": b"d",
+    }
 
 
 @pytest.mark.parametrize("data, said", [
@@ -252,4 +268,8 @@ def test_hostile_archives_write_nothing(tmp_path, data, said):
     (tmp_path / "bad").write_bytes(data)
     with pytest.raises(ForeshapError, match=said):
         extract(tmp_path / "bad", tmp_path / "in/out", largest=1_000_000)
-    assert not list(tmp_path.glob("in/*")) and not Path("/tmp/out").exists() and not list(tmp_path.glob("out*"))
+    assert (
+        not list(tmp_path.glob("in/*"))
+        and not Path("/tmp/out").exists()
+        and not list(tmp_path.glob("out*"))
+    )

@@ -18,10 +18,12 @@ import pytest
 from fdsn_server import Archive, earthquake, inventory, serving
 from obspy.clients.fdsn import Client
 
-from foreshap.datasets import waveform_folder
+from foreshap import FdsnQuery, fetch_fdsn, from_continuous
 from foreshap.files import ForeshapError, sha256
-from foreshap.sources import FdsnQuery, answers, fdsn, fetch_fdsn, from_continuous, quakeml
-from foreshap.waveforms import PERIODS, read_table
+from foreshap.preprocessing.variants import PERIODS
+from foreshap.preprocessing.waveforms import read_table
+from foreshap.sources import answers, fdsn, quakeml
+from foreshap.sources.datasets import waveform_folder
 
 HERE = 42.83, 13.11  # the station
 NEAR, FAR = (42.90, 13.15), (43.80, 13.11)  # 8 km and 108 km away
@@ -37,7 +39,12 @@ QUERY = FdsnQuery(
     left_out=("2020-01-02T06:00:00", "2020-01-02T18:00:00"),
 )  # fmt: skip
 REQUESTS = 1 + 10 + 4  # station, slices of 6 hours, chunks of 250 s
-PICKS = ("IV", "NRCA", "P", 2.0), ("IV", "NRCA", "S", 3.5), ("IV", "T1216", "P", 2.1), ("XX", "NRCA", "P", 0.5)
+PICKS = (
+    ("IV", "NRCA", "P", 2.0),
+    ("IV", "NRCA", "S", 3.5),
+    ("IV", "T1216", "P", 2.1),
+    ("XX", "NRCA", "P", 0.5),
+)
 
 
 def synthetic(arrivals="range"):
@@ -46,12 +53,22 @@ def synthetic(arrivals="range"):
     for name, origin in TIMES.items():
         if name != "b":
             for component in "ENZ":
-                header = {"network": "IV", "station": "NRCA", "channel": f"HH{component}", "sampling_rate": 100.0}
+                header = {
+                    "network": "IV",
+                    "station": "NRCA",
+                    "channel": f"HH{component}",
+                    "sampling_rate": 100.0,
+                }
                 samples = rng.integers(-1000, 1000, 60000, dtype=np.int32)
-                stream += obspy.Trace(samples, header | {"starttime": obspy.UTCDateTime(origin) - 300})
+                stream += obspy.Trace(
+                    samples, header | {"starttime": obspy.UTCDateTime(origin) - 300}
+                )
     events = [earthquake(name, origin, *NEAR, 2.0, PICKS) for name, origin in TIMES.items()]
     events[3] = earthquake("d", TIMES["d"], *NEAR, 2.0)  # never picked
-    events += [earthquake("far", TIMES["a"], *FAR, 2.0, PICKS), earthquake("small", TIMES["a"], *NEAR, 0.5, PICKS)]
+    events += [
+        earthquake("far", TIMES["a"], *FAR, 2.0, PICKS),
+        earthquake("small", TIMES["a"], *NEAR, 0.5, PICKS),
+    ]
     return Archive(stream, events, inventory("IV", "NRCA", *HERE, doi="10.1234/Test"), arrivals)
 
 
@@ -88,9 +105,15 @@ def reference(service, tmp_path_factory):
 
 def content(folder):
     """Bytes of each file of a store, and the manifest without the times of the requests."""
-    files = {str(p.relative_to(folder)): p.read_bytes() for p in sorted(Path(folder).rglob("*")) if p.is_file()}
+    files = {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in sorted(Path(folder).rglob("*"))
+        if p.is_file()
+    }
     manifest = json.loads(files.pop("manifest.json"))
-    manifest["retrieved"] = [entry.pop("received") for entry in manifest["answers"].values()] and None
+    manifest["retrieved"] = [
+        entry.pop("received") for entry in manifest["answers"].values()
+    ] and None
     return files, manifest
 
 
@@ -109,8 +132,12 @@ def samples(folder, archive):
     """Start and bytes of what a store holds of each trace of the archive."""
     stream, held = waveforms(folder), []
     for trace in archive.stream:
-        near = stream.select(channel=trace.stats.channel).slice(trace.stats.starttime, trace.stats.endtime)
-        held += [(trace.id, part.stats.starttime, part.data.tobytes()) for part in near.merge(method=1)]
+        near = stream.select(channel=trace.stats.channel).slice(
+            trace.stats.starttime, trace.stats.endtime
+        )
+        held += [
+            (trace.id, part.stats.starttime, part.data.tobytes()) for part in near.merge(method=1)
+        ]
     return held
 
 
@@ -125,30 +152,58 @@ def test_a_store_holds_what_was_asked_for(quiet, tmp_path):
     picks = obspy.read_events(str(tmp_path / "store/picks.xml"), format="QUAKEML")
     assert [str(event.resource_id).split("=")[1] for event in picks] == list("abcdefgh")
     assert all(event.origins[0].depth == 8000 and event.magnitudes[0].mag == 2 for event in picks)
-    found = {(p.waveform_id.network_code, p.waveform_id.station_code) for event in picks for p in event.picks}
-    assert found == {("IV", "NRCA")} and [len(event.picks) for event in picks] == [2, 2, 2, 0, 2, 2, 2, 2]
+    found = {
+        (p.waveform_id.network_code, p.waveform_id.station_code)
+        for event in picks
+        for p in event.picks
+    }
+    assert found == {("IV", "NRCA")} and [len(event.picks) for event in picks] == [
+        2,
+        2,
+        2,
+        0,
+        2,
+        2,
+        2,
+        2,
+    ]
     assert all(len(event.origins[0].arrivals) == len(event.picks) for event in picks)
     held = obspy.read_inventory(str(tmp_path / "store/station.xml"))
     assert len(held[0][0]) == 3 and held[0][0][0].response.instrument_sensitivity
     assert manifest == json.loads((tmp_path / "store/manifest.json").read_text())
     assert (manifest["doi"], manifest["n_events"], manifest["n_picked"]) == ("10.1234/Test", 8, 7)
-    assert manifest["query"]["station"] == "NRCA" and manifest["query"]["mainshock"].startswith("2020-01-02")
+    assert manifest["query"]["station"] == "NRCA" and manifest["query"]["mainshock"].startswith(
+        "2020-01-02"
+    )
     for name, entry in manifest["answers"].items():
         path = tmp_path / "store" / name
         assert (entry["status"] == 200) == path.exists()
-        assert entry["status"] == 204 or (entry["sha256"], entry["size"]) == (sha256(path), path.stat().st_size)
+        assert entry["status"] == 204 or (entry["sha256"], entry["size"]) == (
+            sha256(path),
+            path.stat().st_size,
+        )
     assert len(set(archive.asked)) == len(archive.asked) == REQUESTS
     slowest = np.hypot(8.4, 8.0) / 2  # s, epicentral distance and depth [km] at 2 km/s
     for trace in archive.stream:
         origin = trace.stats.starttime + 300
-        stored = waveforms(tmp_path / "store").select(channel=trace.stats.channel).slice(origin - 300, origin + 300)
+        stored = (
+            waveforms(tmp_path / "store")
+            .select(channel=trace.stats.channel)
+            .slice(origin - 300, origin + 300)
+        )
         if "2020-01-02T10" in str(origin):
             assert not stored
             continue
         stored = stored.merge(method=1)[0]
-        last = origin + slowest + 60 + 70 * (str(origin) == "2020-01-01T01:00:00.000000Z")  # b follows a
-        assert 0 <= origin - 30 - stored.stats.starttime < 5 and -0.2 < stored.stats.endtime - last < 5  # whole records
-        np.testing.assert_array_equal(stored.data, trace.slice(stored.stats.starttime, stored.stats.endtime).data)
+        last = (
+            origin + slowest + 60 + 70 * (str(origin) == "2020-01-01T01:00:00.000000Z")
+        )  # b follows a
+        assert (
+            0 <= origin - 30 - stored.stats.starttime < 5 and -0.2 < stored.stats.endtime - last < 5
+        )  # whole records
+        np.testing.assert_array_equal(
+            stored.data, trace.slice(stored.stats.starttime, stored.stats.endtime).data
+        )
 
 
 def test_a_second_run_asks_nothing_and_a_damaged_file_is_asked_again(quiet, reference, tmp_path):
@@ -164,17 +219,34 @@ def test_a_second_run_asks_nothing_and_a_damaged_file_is_asked_again(quiet, refe
     assert content(tmp_path / "s") == reference
 
 
-MISBEHAVIOURS = ("slow", "truncated", "cut", "reset", "html", "bomb", "pickle", "429", "429 0.01", "500", "503")
+MISBEHAVIOURS = (
+    "slow",
+    "truncated",
+    "cut",
+    "reset",
+    "html",
+    "bomb",
+    "pickle",
+    "429",
+    "429 0.01",
+    "500",
+    "503",
+)
 REDIRECTIONS = ("301", "302", "307", "308")  # to the same place
 PERSISTING = [*product(("station", "event", "dataselect"), ("cut", "html", "bomb", "pickle"))]
-PERSISTING += zip(("station", "event", "dataselect") * 3, ("slow", "truncated", "429", "reset", "503", "slow", "500"))
+PERSISTING += zip(
+    ("station", "event", "dataselect") * 3,
+    ("slow", "truncated", "429", "reset", "503", "slow", "500"),
+)
 
 
 @pytest.mark.parametrize("kind", [*MISBEHAVIOURS[1:], *REDIRECTIONS])
 def test_what_passes_leaves_the_same_store(quiet, reference, tmp_path, kind):
     archive, query = quiet
     archive.payload = tmp_path / "run"
-    archive.misbehave = lambda service, number, asked: kind if archive.asked.count((service, asked)) == 1 else None
+    archive.misbehave = lambda service, number, asked: (
+        kind if archive.asked.count((service, asked)) == 1 else None
+    )
     fetched(tmp_path / "s", query)
     assert content(tmp_path / "s") == reference and not archive.payload.exists()
     assert len(set(archive.asked)) == REQUESTS and len(archive.asked) == 2 * REQUESTS
@@ -196,7 +268,9 @@ def test_what_stays_is_an_error_and_the_next_run_continues(quiet, reference, tmp
     )
     with pytest.raises(ForeshapError, match=rf"127.0.0.1:\d+/fdsnws/{ill}/1/query .*run again"):
         fetched(tmp_path / "s", query, timeout=0.1)
-    assert content(tmp_path / "s")[0].items() <= reference[0].items() and not archive.payload.exists()
+    assert (
+        content(tmp_path / "s")[0].items() <= reference[0].items() and not archive.payload.exists()
+    )
     good = {name for name in content(tmp_path / "s")[0]}
     archive.misbehave, archive.asked = (lambda *request: None), []
     fetched(tmp_path / "s", query)
@@ -224,7 +298,9 @@ def test_seismograms_that_were_not_asked_for_are_not_kept(quiet, reference, tmp_
     for wrong in (vertical[:3], vertical[-3:]):  # before the first window, after the last
         with monkeypatch.context() as patch:
             patch.setattr(archive, "dataselect", lambda asked: b"".join(wrong))
-            with pytest.raises(ForeshapError, match="miniSEED from 2020.* not asked for.*run again"):
+            with pytest.raises(
+                ForeshapError, match="miniSEED from 2020.* not asked for.*run again"
+            ):
                 fetched(tmp_path / "s", query)
     fetched(tmp_path / "s", query)
     assert content(tmp_path / "s") == reference
@@ -235,9 +311,13 @@ def test_no_content_is_no_data(quiet, tmp_path):
     archive.misbehave = lambda service, *rest: "nothing" if service == "event" else None
     with pytest.raises(ForeshapError, match="no event within"):
         fetched(tmp_path / "none", query)
-    archive.misbehave = lambda service, *rest: "nothing" if (service, rest[0]) == ("dataselect", 1) else None
+    archive.misbehave = lambda service, *rest: (
+        "nothing" if (service, rest[0]) == ("dataselect", 1) else None
+    )
     entries = fetched(tmp_path / "s", query)["answers"]
-    assert [entry["status"] for name, entry in entries.items() if "waveforms" in name].count(204) == 1
+    assert [entry["status"] for name, entry in entries.items() if "waveforms" in name].count(
+        204
+    ) == 1
     archive.misbehave = lambda service, *rest: "nothing" if service == "station" else None
     with pytest.raises(ForeshapError, match="run again"):
         fetched(tmp_path / "station", query)
@@ -246,11 +326,19 @@ def test_no_content_is_no_data(quiet, tmp_path):
 @pytest.mark.parametrize("status", ["204", "404"])
 def test_no_data_is_final(quiet, reference, tmp_path, status):
     archive, query = quiet
-    archive.misbehave = lambda service, number, asked: status if (service, number) == ("dataselect", 1) else None
+    archive.misbehave = lambda service, number, asked: (
+        status if (service, number) == ("dataselect", 1) else None
+    )
     manifest = fetched(tmp_path / "s", query)
-    none = [name for name, e in manifest["answers"].items() if e["status"] == int(status) and "waveforms" in name]
+    none = [
+        name
+        for name, e in manifest["answers"].items()
+        if e["status"] == int(status) and "waveforms" in name
+    ]
     assert len(none) == 1
-    assert content(tmp_path / "s")[0] == {name: b for name, b in reference[0].items() if name != none[0]}
+    assert content(tmp_path / "s")[0] == {
+        name: b for name, b in reference[0].items() if name != none[0]
+    }
     archive.misbehave, archive.asked = (lambda *request: None), []
     fetched(tmp_path / "s", query)
     assert not archive.asked
@@ -265,11 +353,21 @@ def test_no_data_is_final(quiet, reference, tmp_path, status):
 def test_too_large_requests_are_halved(quiet, tmp_path):
     archive, query = quiet
     archive.misbehave = lambda service, number, asked: (
-        "413" if service == "dataselect" and len(asked.splitlines()) > 1 or (service, number) == ("event", 2) else None
+        "413"
+        if service == "dataselect"
+        and len(asked.splitlines()) > 1
+        or (service, number) == ("event", 2)
+        else None
     )
     fetched(tmp_path / "s", query)
-    assert len(list((tmp_path / "s/waveforms").iterdir())) == 7  # one window each, that of a and b together
-    fetched_twice, archive.misbehave, archive.asked = list(archive.asked), (lambda *request: None), []
+    assert (
+        len(list((tmp_path / "s/waveforms").iterdir())) == 7
+    )  # one window each, that of a and b together
+    fetched_twice, archive.misbehave, archive.asked = (
+        list(archive.asked),
+        (lambda *request: None),
+        [],
+    )
     assert len(set(fetched_twice)) == len(fetched_twice)
     fetched(tmp_path / "s", query)
     assert not archive.asked
@@ -277,12 +375,17 @@ def test_too_large_requests_are_halved(quiet, tmp_path):
     assert samples(tmp_path / "s", archive) == samples(tmp_path / "whole", archive)
     assert (tmp_path / "s/picks.xml").read_bytes() == (tmp_path / "whole/picks.xml").read_bytes()
     archive.misbehave = lambda service, number, asked: (
-        "413" if service == "dataselect" and (len(asked.splitlines()) > 1 or seconds(asked) > 50) else None
+        "413"
+        if service == "dataselect" and (len(asked.splitlines()) > 1 or seconds(asked) > 50)
+        else None
     )
     fetched(tmp_path / "pieces", query)
     assert samples(tmp_path / "pieces", archive) == samples(tmp_path / "whole", archive)
     assert len(list((tmp_path / "pieces/waveforms").iterdir())) == 6 * 2 + 4
-    archive.misbehave, archive.asked = (lambda service, *request: "413" if service == "dataselect" else None), []
+    archive.misbehave, archive.asked = (
+        (lambda service, *request: "413" if service == "dataselect" else None),
+        [],
+    )
     with pytest.raises(ForeshapError, match="too large"):
         fetched(tmp_path / "never", query)
     assert len(archive.asked) < 50
@@ -298,7 +401,9 @@ def test_an_answer_without_end_is_too_large(quiet, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "arrivals, picked, asked", [("single", 7, REQUESTS + 8), ("refused", 0, REQUESTS + 10 + 2 * 8)]
 )
-def test_services_that_give_arrivals_for_one_event_or_never(reference, tmp_path, arrivals, picked, asked):
+def test_services_that_give_arrivals_for_one_event_or_never(
+    reference, tmp_path, arrivals, picked, asked
+):
     archive = synthetic(arrivals)
     with serving(archive) as url:
         manifest = fetched(tmp_path / "s", replace(QUERY, provider=url))
@@ -314,7 +419,8 @@ USGS = "quakeml:earthquake.usgs.gov/fdsnws/event/1/query?eventid={}&format=quake
 
 
 @pytest.mark.parametrize(
-    "arrivals, name, asked", [("range", USGS, 0), ("single", USGS, 8), ("range", "smi:local/{}/1", 0)]
+    "arrivals, name, asked",
+    [("range", USGS, 0), ("single", USGS, 8), ("range", "smi:local/{}/1", 0)],
 )
 def test_events_are_told_apart_by_their_whole_id(tmp_path, arrivals, name, asked):
     archive = synthetic(arrivals)
@@ -322,17 +428,28 @@ def test_events_are_told_apart_by_their_whole_id(tmp_path, arrivals, name, asked
         event.resource_id = obspy.core.event.ResourceIdentifier(name.format(key))
     with serving(archive) as url:
         manifest = fetched(tmp_path / "s", replace(QUERY, provider=url))
-    assert (manifest["n_events"], manifest["n_picked"], len(archive.asked)) == (8, 7, REQUESTS + asked)
+    assert (manifest["n_events"], manifest["n_picked"], len(archive.asked)) == (
+        8,
+        7,
+        REQUESTS + asked,
+    )
 
 
 @pytest.mark.parametrize("code", [None, ""])
 def test_picks_that_name_no_network_are_kept(tmp_path, code):
     archive = synthetic()
-    for pick in (pick for event in archive.catalog for pick in event.picks if pick.waveform_id.network_code == "IV"):
+    for pick in (
+        pick
+        for event in archive.catalog
+        for pick in event.picks
+        if pick.waveform_id.network_code == "IV"
+    ):
         pick.waveform_id.network_code = code
     with serving(archive) as url:
         assert fetched(tmp_path / "s", replace(QUERY, provider=url))["n_picked"] == 7
-    report = from_continuous(tmp_path / "s/waveforms", tmp_path / "s/picks.xml", tmp_path / "out", QUERY.periods)
+    report = from_continuous(
+        tmp_path / "s/waveforms", tmp_path / "s/picks.xml", tmp_path / "out", QUERY.periods
+    )
     assert report.written == 7
 
 
@@ -348,13 +465,17 @@ def test_folders_and_queries_that_do_not_fit(quiet, tmp_path):
     archive, query = quiet
     fetched(tmp_path / "s", query)
     before = content(tmp_path / "s")
-    with pytest.raises(ForeshapError, match=r"s holds .* another query \(radius_km 25.0, not 30.0\): move it away"):
+    with pytest.raises(
+        ForeshapError, match=r"s holds .* another query \(radius_km 25.0, not 30.0\): move it away"
+    ):
         fetched(tmp_path / "s", replace(query, radius_km=30.0))
     assert content(tmp_path / "s") == before
     archive.asked = []
     assert fetched(tmp_path / "s", replace(query, mainshock="2020-01-02T13:00:00"))["n_events"] == 8
     held = json.loads((tmp_path / "s/manifest.json").read_text())["query"]
-    assert not archive.asked and held == before[1]["query"] | {"mainshock": "2020-01-02 13:00:00+00:00"}
+    assert not archive.asked and held == before[1]["query"] | {
+        "mainshock": "2020-01-02 13:00:00+00:00"
+    }
     same = replace(query, mainshock=obspy.UTCDateTime("2020-01-02T12:00:00").datetime)
     fetched(tmp_path / "s", same)
     (tmp_path / "s/manifest.json").write_text('{"query": 1')
@@ -381,16 +502,19 @@ def test_folders_and_queries_that_do_not_fit(quiet, tmp_path):
 def test_waiting_grows_and_honours_retry_after():
     assert [answers.waiting(n, 0.5) for n in range(4)] == [0.5, 1, 2, 4]
     assert answers.waiting(0, 1.0, "90") == 90 and answers.waiting(3, 1.0, "2") == 8
-    assert answers.waiting(0, 1.0, "Thu, 01 Jan 1970 00:00:00 GMT") == 1 and answers.waiting(0, 1.0, "soon") == 1
+    assert (
+        answers.waiting(0, 1.0, "Thu, 01 Jan 1970 00:00:00 GMT") == 1
+        and answers.waiting(0, 1.0, "soon") == 1
+    )
     assert answers.waiting(0, 1.0, "Fri, 01 Jan 2100 00:00:00 GMT") > 1e9
 
 
 def test_content_that_is_not_what_was_asked_for(tmp_path):
     station = inventory("IV", "NRCA", *HERE)
     path, whole = tmp_path / "x", io.BytesIO()
-    obspy.Stream([obspy.Trace(np.arange(5000, dtype=np.int32), {"network": "IV", "station": "NRCA"})]).write(
-        whole, format="MSEED", reclen=512
-    )
+    obspy.Stream(
+        [obspy.Trace(np.arange(5000, dtype=np.int32), {"network": "IV", "station": "NRCA"})]
+    ).write(whole, format="MSEED", reclen=512)
     whole = whole.getvalue()
     path.write_bytes(whole)
     day = [(pd.Timestamp("1970-01-01T00:00:40", tz="UTC"), pd.Timestamp("1970-01-02", tz="UTC"))]
@@ -404,14 +528,28 @@ def test_content_that_is_not_what_was_asked_for(tmp_path):
         with pytest.raises(answers.BadAnswer, match="miniSEED"):
             answers.checked_miniseed(path, "IV", "NRCA", "*", day)
     path.write_bytes(whole)
-    for channels, windows in (("HH?", day), ("*", [(end, end + pd.Timedelta("1s")) for _, end in day])):
+    for channels, windows in (
+        ("HH?", day),
+        ("*", [(end, end + pd.Timedelta("1s")) for _, end in day]),
+    ):
         with pytest.raises(answers.BadAnswer, match="miniSEED (of IV.NRCA|from 1970)"):
             answers.checked_miniseed(path, "IV", "NRCA", channels, windows)
     station.write(str(path), format="STATIONXML")
     good = path.read_bytes()
     fdsn._checked_station(path, "IV", "NRCA")
-    hidden = good.decode().replace("?>", "?><!DOCTYPE x [<!ENTITY a 'a'>]>", 1).replace("UTF-8", "UTF-16")
-    for data in (good[:-20], fdsn_server.BOMB, fdsn_server.HTML, b"", hidden.encode("utf-16"), b"<FDSNStationXML/>"):
+    hidden = (
+        good.decode()
+        .replace("?>", "?><!DOCTYPE x [<!ENTITY a 'a'>]>", 1)
+        .replace("UTF-8", "UTF-16")
+    )
+    for data in (
+        good[:-20],
+        fdsn_server.BOMB,
+        fdsn_server.HTML,
+        b"",
+        hidden.encode("utf-16"),
+        b"<FDSNStationXML/>",
+    ):
         path.write_bytes(data)
         with pytest.raises(answers.BadAnswer):
             fdsn._checked_station(path, "IV", "NRCA")
@@ -419,12 +557,16 @@ def test_content_that_is_not_what_was_asked_for(tmp_path):
 
 def test_events_that_make_no_sense_are_refused_and_strange_picks_passed_over(tmp_path):
     path, window = tmp_path / "x", lambda event: fdsn._window(event, *HERE)
-    catalog = obspy.core.event.Catalog([earthquake("a", TIMES["a"], *NEAR, 2.0, (("IV", "NRCA", "P", 9e6),))])
+    catalog = obspy.core.event.Catalog(
+        [earthquake("a", TIMES["a"], *NEAR, 2.0, (("IV", "NRCA", "P", 9e6),))]
+    )
     catalog.write(str(path), format="QUAKEML")
     good = path.read_bytes()
     fdsn._checked_events(path, "IV", "NRCA", window)
     (start, end), *_ = quakeml.read_events(path, window)
-    assert start == pd.Timestamp(TIMES["a"], tz="UTC") - pd.Timedelta("30s") and end - start < pd.Timedelta("2min")
+    assert start == pd.Timestamp(TIMES["a"], tz="UTC") - pd.Timedelta(
+        "30s"
+    ) and end - start < pd.Timedelta("2min")
     for old, new in (
         (b"13.15", b"east"),
         (b"42.9<", b"nan<"),
@@ -440,11 +582,19 @@ def test_events_that_make_no_sense_are_refused_and_strange_picks_passed_over(tmp
 
 def test_mutated_answers_are_refused_or_read(reference, tmp_path):
     files, _ = reference
-    window, path, rng = (lambda event: fdsn._window(event, *HERE)), tmp_path / "x", np.random.default_rng(5)
+    window, path, rng = (
+        (lambda event: fdsn._window(event, *HERE)),
+        tmp_path / "x",
+        np.random.default_rng(5),
+    )
     events = max((name for name in files if "events/" in name), key=lambda name: len(files[name]))
     checks = {
         min(name for name in files if "waveforms/" in name): lambda: answers.checked_miniseed(
-            path, "IV", "NRCA", "*", [(pd.Timestamp("1900", tz="UTC"), pd.Timestamp("2200", tz="UTC"))]
+            path,
+            "IV",
+            "NRCA",
+            "*",
+            [(pd.Timestamp("1900", tz="UTC"), pd.Timestamp("2200", tz="UTC"))],
         ),
         events: lambda: fdsn._checked_events(path, "IV", "NRCA", window),
         "station.xml": lambda: fdsn._checked_station(path, "IV", "NRCA"),
@@ -452,10 +602,14 @@ def test_mutated_answers_are_refused_or_read(reference, tmp_path):
     refused = 0
     for number in range(MUTATIONS):
         name = list(checks)[number % 3]
-        data = np.frombuffer(files[name][:20000] if "waveforms" in name else files[name], np.uint8).copy()
+        data = np.frombuffer(
+            files[name][:20000] if "waveforms" in name else files[name], np.uint8
+        ).copy()
         few = rng.integers(0, len(data), rng.integers(1, 6))
         data[few] = rng.integers(0, 256, len(few))
-        path.write_bytes(data[: rng.integers(len(data))].tobytes() if number % 5 == 0 else data.tobytes())
+        path.write_bytes(
+            data[: rng.integers(len(data))].tobytes() if number % 5 == 0 else data.tobytes()
+        )
         try:
             checks[name]()
         except answers.BadAnswer:
@@ -464,7 +618,9 @@ def test_mutated_answers_are_refused_or_read(reference, tmp_path):
 
 
 def test_of_several_picks_those_that_located_the_event_are_kept():
-    event = earthquake("a", TIMES["a"], *NEAR, 2.0, (("IV", "NRCA", "P", 2.0), ("IV", "NRCA", "S", 3.5)))
+    event = earthquake(
+        "a", TIMES["a"], *NEAR, 2.0, (("IV", "NRCA", "P", 2.0), ("IV", "NRCA", "S", 3.5))
+    )
     first = event.picks[0].copy()
     first.resource_id, first.time = "smi:local/automatic", first.time - 1
     event.picks.insert(0, first)
@@ -472,7 +628,10 @@ def test_of_several_picks_those_that_located_the_event_are_kept():
     obspy.core.event.Catalog([event]).write(file, format="QUAKEML")
     file.seek(0)
     (kept,) = quakeml.read_events(
-        file, lambda e: [p.get("publicID") for p in quakeml.of_station(e, "IV", "NRCA").iterfind("{*}pick")]
+        file,
+        lambda e: [
+            p.get("publicID") for p in quakeml.of_station(e, "IV", "NRCA").iterfind("{*}pick")
+        ],
     )
     assert len(kept) == 2 and "smi:local/automatic" not in kept
 
@@ -485,7 +644,9 @@ def run(folder, query):
 def test_killed_runs_are_continued(quiet, reference, tmp_path):
     archive, query = quiet
     context, chance = multiprocessing.get_context("forkserver"), random.Random(1)
-    context.set_forkserver_preload(["foreshap.sources", "pytest"])  # once, from the root of the project
+    context.set_forkserver_preload(
+        ["foreshap.sources", "pytest"]
+    )  # once, from the root of the project
     for _ in range(KILLS):
         archive.asked, until = [], chance.randrange(1, 6)
         process = context.Process(target=run, args=(tmp_path / "s", query))
@@ -514,8 +675,12 @@ def compare(folder, archive, station):
         with h5py.File(folder / f"{station}_{period}.hdf5") as file:
             for name in file:
                 start, samples = obspy.UTCDateTime(table["trace_start_time"][name]), file[name][:]
-                cut = archive.select(station=station).slice(start, start + (samples.shape[1] - 1) / 100)
-                np.testing.assert_array_equal(samples, [trace.data for trace in cut.merge().sort(["channel"])])
+                cut = archive.select(station=station).slice(
+                    start, start + (samples.shape[1] - 1) / 100
+                )
+                np.testing.assert_array_equal(
+                    samples, [trace.data for trace in cut.merge().sort(["channel"])]
+                )
                 written += 1
     return written
 
@@ -523,9 +688,13 @@ def compare(folder, archive, station):
 def test_the_store_becomes_the_layout(quiet, tmp_path):
     archive, query = quiet
     fetched(tmp_path / "s", query)
-    report = from_continuous(tmp_path / "s/waveforms", tmp_path / "s/picks.xml", tmp_path / "out", query.periods)
+    report = from_continuous(
+        tmp_path / "s/waveforms", tmp_path / "s/picks.xml", tmp_path / "out", query.periods
+    )
     assert report.written == 7 == compare(tmp_path / "out", archive.stream, "NRCA")
-    assert report.rejected[["trace_name", "reason"]].to_numpy().tolist() == [["NRCA.IV.d_EV", "P missing"]]
+    assert report.rejected[["trace_name", "reason"]].to_numpy().tolist() == [
+        ["NRCA.IV.d_EV", "P missing"]
+    ]
     assert [len(read_table(tmp_path / "out", "NRCA", period)) for period in PERIODS] == [3, 4]
 
 
@@ -545,7 +714,9 @@ def test_a_declared_study_is_fetched_and_cut(quiet, tmp_path):
     whole = "\n".join(line for line in text.splitlines() if "left_out" not in line)
     (tmp_path / "datasets.toml").write_text(whole.replace("mine", "whole"))
     waveform_folder("whole", tmp_path)
-    assert json.loads((tmp_path / "whole/fdsn/manifest.json").read_text())["query"]["left_out"] is None
+    assert (
+        json.loads((tmp_path / "whole/fdsn/manifest.json").read_text())["query"]["left_out"] is None
+    )
 
 
 def test_real_seismograms_become_the_same_layout_as_from_the_archive(iquique, tmp_path):
@@ -557,7 +728,9 @@ def test_real_seismograms_become_the_same_layout_as_from_the_archive(iquique, tm
     for event in chosen:
         p = min(pick.time for pick in event.picks)
         times = [("CX", "PB01", pick.phase_hint, pick.time - p + 5) for pick in event.picks]
-        events.append(earthquake(str(event.resource_id).split("/")[-1], p - 5, -21.0, -69.5, 3.0, times))
+        events.append(
+            earthquake(str(event.resource_id).split("/")[-1], p - 5, -21.0, -69.5, 3.0, times)
+        )
     service = Archive(archive, events, inventory("CX", "PB01", -21.04, -69.49))
     with serving(service) as url:
         query = FdsnQuery(
@@ -566,8 +739,12 @@ def test_real_seismograms_become_the_same_layout_as_from_the_archive(iquique, tm
         )  # fmt: skip
         fetched(tmp_path / "s", query)
         obspy.core.event.Catalog(chosen).write(str(tmp_path / "picks.xml"), format="QUAKEML")
-    one = from_continuous(tmp_path / "s/waveforms", tmp_path / "s/picks.xml", tmp_path / "1", query.periods)
-    two = from_continuous(iquique / "waveforms", tmp_path / "picks.xml", tmp_path / "2", query.periods)
+    one = from_continuous(
+        tmp_path / "s/waveforms", tmp_path / "s/picks.xml", tmp_path / "1", query.periods
+    )
+    two = from_continuous(
+        iquique / "waveforms", tmp_path / "picks.xml", tmp_path / "2", query.periods
+    )
     assert one.written == two.written == compare(tmp_path / "1", archive, "PB01") > 50
     for file in ("PB01_pre.hdf5", "PB01_post.hdf5", "import_rejected.csv"):
         assert (tmp_path / "1" / file).read_bytes() == (tmp_path / "2" / file).read_bytes()
@@ -592,6 +769,9 @@ def test_obspy_gets_the_same_from_these_services(quiet, tmp_path):
     assert [e.origins[0].time for e in left] == [e.origins[0].time for e in ours]
     start = obspy.UTCDateTime(TIMES["c"])
     stream = client.get_waveforms_bulk([("IV", "NRCA", "*", "HH?", start, start + 10)])
-    stream, mine = stream.slice(start, start + 10), waveforms(tmp_path / "s").slice(start, start + 10)
+    stream, mine = (
+        stream.slice(start, start + 10),
+        waveforms(tmp_path / "s").slice(start, start + 10),
+    )
     for trace, other in zip(stream.sort(), mine.sort(), strict=True):
         np.testing.assert_array_equal(trace.data, other.data)

@@ -8,9 +8,9 @@ import pytest
 from obspy.geodetics import gps2dist_azimuth
 
 import foreshap
-from foreshap import features
-from foreshap.tiles import frame_windows
-from foreshap.waveforms import known_times
+from foreshap.controls import features
+from foreshap.preprocessing.variants import frame_windows
+from foreshap.preprocessing.waveforms import known_times
 
 
 @pytest.mark.parametrize("name", ["P64", "S32"])
@@ -19,33 +19,50 @@ def test_window_spectra_are_means_over_the_windows_frames(demo, name):
     spectra = features.window_spectra(s)
     for event in (0, 70):
         s_p = s.table["p_s_diff_sec"][event]
-        window, after_p = frame_windows(s.variant, s_p), s.variant.times + (s_p if s.variant.phase == "S" else 0)
+        window, after_p = (
+            frame_windows(s.variant, s_p),
+            s.variant.times + (s_p if s.variant.phase == "S" else 0),
+        )
         frames = [window == 0, window == 1, window == 2, (window == 3) & (after_p <= 4)]
         frames += [(window == 3) & (after_p > 4) & (after_p <= 8), (window == 3) & (after_p > 8)]
         for part, inside in enumerate(frames):
             np.testing.assert_allclose(
-                spectra[event, part], s.values[event][..., inside].mean(axis=-1), rtol=1e-5, atol=1e-6
+                spectra[event, part],
+                s.values[event][..., inside].mean(axis=-1),
+                rtol=1e-5,
+                atol=1e-6,
             )
 
 
 def test_no_frame_before_p_reaches_p():
     variant = foreshap.VARIANTS["P64"]
-    values = np.where(variant.times + 0.32 > 0, 1.0, 0.0) * np.ones((2, *variant.shape))  # 1 where a frame touches P
+    values = np.where(variant.times + 0.32 > 0, 1.0, 0.0) * np.ones(
+        (2, *variant.shape)
+    )  # 1 where a frame touches P
     table = pd.DataFrame({"p_s_diff_sec": [0.5, 3.0]})
-    spectra = features.window_spectra(SimpleNamespace(variant=variant, values=values, table=table, path="made up"))
-    assert (spectra[:, 0] == 0).all() and np.allclose(spectra[:, 1:][np.isfinite(spectra[:, 1:])], 1)
+    spectra = features.window_spectra(
+        SimpleNamespace(variant=variant, values=values, table=table, path="made up")
+    )
+    assert (spectra[:, 0] == 0).all() and np.allclose(
+        spectra[:, 1:][np.isfinite(spectra[:, 1:])], 1
+    )
 
 
 def test_a_gain_cancels_relative_to_noise_and_noise_stays_below_the_floor():
     rng = np.random.default_rng(0)
-    spectra = np.concatenate([rng.normal(0, 0.1, (50, 1, 3, 5)), rng.normal(3, 1, (50, 5, 3, 5))], axis=1)
+    spectra = np.concatenate(
+        [rng.normal(0, 0.1, (50, 1, 3, 5)), rng.normal(3, 1, (50, 5, 3, 5))], axis=1
+    )
     louder = spectra + 0.7
     np.testing.assert_allclose(features.above_own_noise(louder), features.above_own_noise(spectra))
     weak = spectra.copy()
     weak[:, 1:] = spectra[:, :1]  # nothing but noise
     floored = features.above_common_floor(weak)
     assert np.ptp(floored, axis=0).max() < 0.2  # nearly constant: noise does not show
-    assert (features.above_common_floor(spectra)[spectra[:, 1:] > 1] == spectra[:, 1:][spectra[:, 1:] > 1]).all()
+    assert (
+        features.above_common_floor(spectra)[spectra[:, 1:] > 1]
+        == spectra[:, 1:][spectra[:, 1:] > 1]
+    ).all()
 
 
 def test_an_event_in_another_ones_coda_is_found(demo):
@@ -56,7 +73,9 @@ def test_an_event_in_another_ones_coda_is_found(demo):
     quiet = features.quiet_before_p(spectra, s.table)
     assert not quiet[13] and quiet.mean() > 0.95
     assert features.quiet_before_p(before, s.table)[13]
-    louder = before + 3 * (np.arange(len(before)) % 8 == 0)[:, None, None, None]  # a second station, no coda
+    louder = (
+        before + 3 * (np.arange(len(before)) % 8 == 0)[:, None, None, None]
+    )  # a second station, no coda
     two = s.table.assign(receiver_name=np.where(np.arange(len(before)) % 8, "A", "B"))
     assert features.quiet_before_p(louder, two).mean() > 0.95
 
@@ -70,7 +89,9 @@ def test_catalogue_against_obspy(demo):
     assert found["azimuth, sine"][3] == pytest.approx(np.sin(np.radians(azimuth)), abs=0.02)
     assert found["S-P"][3] == np.log10(row["p_s_diff_sec"])
     moment = pd.Timestamp(row["trace_start_time"]) + pd.Timedelta(seconds=5)
-    assert features.hours(table)[3] == pytest.approx(moment.hour + moment.minute / 60 + moment.second / 3600, abs=1e-3)
+    assert features.hours(table)[3] == pytest.approx(
+        moment.hour + moment.minute / 60 + moment.second / 3600, abs=1e-3
+    )
 
 
 def test_an_unknown_column_is_no_covariate(demo):
@@ -79,18 +100,26 @@ def test_an_unknown_column_is_no_covariate(demo):
     assert features.catalogue(bare).shape == (len(table), 0)
     of_one_class = table["source_magnitude"].where(table["label"] == 1)
     assert "magnitude" not in features.catalogue(table.assign(source_magnitude=of_one_class))
-    two = table.assign(receiver_name=np.where(np.arange(len(table)) % 3, "A", "B"), source_magnitude=np.inf)
+    two = table.assign(
+        receiver_name=np.where(np.arange(len(table)) % 3, "A", "B"), source_magnitude=np.inf
+    )
     found = features.catalogue(two)
     assert found["station_B"].sum() == (len(table) + 2) // 3 and "magnitude" not in found
 
 
 def test_days_since_larger_against_brute_force(demo):
-    table = foreshap.load_spectrograms(demo.folder / "P64.h5").table.sample(frac=1, random_state=1, ignore_index=True)
+    table = foreshap.load_spectrograms(demo.folder / "P64.h5").table.sample(
+        frac=1, random_state=1, ignore_index=True
+    )
     days = known_times(table).astype("int64").to_numpy() / 86400e9
     days, magnitude = (days - days.min()), table["source_magnitude"].to_numpy(copy=True)
-    scale = known_times(table).diff().abs().max().total_seconds() / 86400 / np.abs(np.diff(days)).max()
+    scale = (
+        known_times(table).diff().abs().max().total_seconds() / 86400 / np.abs(np.diff(days)).max()
+    )
     magnitude[::20] = np.nan
-    for row, found in enumerate(features.days_since_larger(table.assign(source_magnitude=magnitude))):
+    for row, found in enumerate(
+        features.days_since_larger(table.assign(source_magnitude=magnitude))
+    ):
         earlier = (days < days[row]) & (magnitude > magnitude[row])
         if earlier.any():
             assert found == pytest.approx(scale * (days[row] - days[earlier].max()), abs=1e-6)

@@ -63,7 +63,9 @@ def test_one_scale_for_all_maps_given():
 
 
 def test_rgb_is_the_three_components_on_one_scale():
-    values = np.stack([np.full((4, 5), level) for level in (0.0, 1.0, 2.0)]) + 1e-9 * RNG.random((3, 4, 5))
+    values = np.stack([np.full((4, 5), level) for level in (0.0, 1.0, 2.0)]) + 1e-9 * RNG.random(
+        (3, 4, 5)
+    )
     image = figures.rgb(values)
     assert image.shape == (4, 5, 3)
     np.testing.assert_allclose(image.mean(axis=(0, 1)), (0, 0.5, 1), atol=1e-6)
@@ -77,8 +79,12 @@ def test_every_picture_names_quantity_and_unit(ax):
     times = pd.Series(pd.date_range("2016-10-01", periods=n, freq="D", tz="UTC"))
     history = pd.DataFrame({"train_loss": [1.0, 0.5], "validation_loss": [0.9, 0.6]})
     metrics = {"accuracy": 0.9, "roc_auc": 0.95}, {"accuracy": (0.8, 0.95), "roc_auc": (0.9, 0.99)}
-    curve = pd.DataFrame({"size": [10, 20], "distance": [0.4, 0.3], "low": [0.3, 0.2], "high": [0.5, 0.4]})
-    scored = pd.DataFrame({"value": [0.7, 0.8], "low": [0.6, 0.7], "high": [0.8, 0.9]}, ["one", "two"])
+    curve = pd.DataFrame(
+        {"size": [10, 20], "distance": [0.4, 0.3], "low": [0.3, 0.2], "high": [0.5, 0.4]}
+    )
+    scored = pd.DataFrame(
+        {"value": [0.7, 0.8], "low": [0.6, 0.7], "high": [0.8, 0.9]}, ["one", "two"]
+    )
     curves = pd.DataFrame({"share": [0, 1.0], "deletion": [1, 0.0], "random deletion": [1, 0.0]})
     draw = [
         lambda a: figures.rgb_spectrogram(a, values, VARIANT, 1.2),
@@ -92,10 +98,14 @@ def test_every_picture_names_quantity_and_unit(ax):
         lambda a: figures.margins(a, RNG.random(n), RNG.standard_normal(n), labels, "S-P time [s]"),
         lambda a: figures.weekly(a, labels, events, VARIANT.frequencies, 1.0),
         lambda a: figures.background_curve(a, curve, 20),
-        lambda a: figures.tile_values(a, events[:3, :4], events[:3, :4], (["a", "b", "c"], list("defg")), 1.0),
+        lambda a: figures.tile_values(
+            a, events[:3, :4], events[:3, :4], (["a", "b", "c"], list("defg")), 1.0
+        ),
         lambda a: figures.methods_cost(a, {"one": 0.1, "two": 3.0}, scored, "ROC AUC"),
         lambda a: figures.perturbation(a, {"one": curves, "two": curves}, "deletion"),
-        lambda a: figures.randomisation(a, pd.DataFrame({k: [(0.5, 0.4, 0.6)] * 2 for k in ("signed", "absolute")})),
+        lambda a: figures.randomisation(
+            a, pd.DataFrame({k: [(0.5, 0.4, 0.6)] * 2 for k in ("signed", "absolute")})
+        ),
     ]
     for picture in draw:
         ax = plt.figure().add_subplot()
@@ -128,7 +138,9 @@ def test_a_matrix_is_written_where_it_is_drawn(ax):
 
 def rows(n, **columns):
     value = np.linspace(0.4, 0.9, n)
-    return pd.DataFrame({"value": value, "low": value - 0.05, "high": value + 0.05, "n_events": 100} | columns)
+    return pd.DataFrame(
+        {"value": value, "low": value - 0.05, "high": value + 0.05, "n_events": 100} | columns
+    )
 
 
 def test_measurements_are_drawn_where_they_are(ax):
@@ -137,14 +149,19 @@ def test_measurements_are_drawn_where_they_are(ax):
     dots = [line.get_xydata()[0].tolist() for line in ax.lines if line.get_marker() == "o"]
     assert dots == [[value, place] for place, value in enumerate(table["value"])]
     assert [t.get_text() for t in ax.get_yticklabels()] == list(table.index)
-    assert ax.get_ylim()[0] > ax.get_ylim()[1] and sum("n = 100" in t.get_text() for t in ax.texts) == 3
+    assert (
+        ax.get_ylim()[0] > ax.get_ylim()[1]
+        and sum("n = 100" in t.get_text() for t in ax.texts) == 3
+    )
 
 
 def test_weighted_histograms_keep_each_classs_number(ax):
     values, labels, weights = RNG.normal(size=300), np.repeat([0, 1], [100, 200]), RNG.random(300)
     figures.overlap(ax, values, labels, weights, "magnitude")
     heights = [
-        sum(bar.get_height() for bar in container) for container in ax.containers if hasattr(container, "patches")
+        sum(bar.get_height() for bar in container)
+        for container in ax.containers
+        if hasattr(container, "patches")
     ]
     assert [round(h) for h in heights] == [100, 200]
 
@@ -157,7 +174,13 @@ def test_placebo_dates_services_and_gaps_are_marked():
     times = pd.Series(main + pd.to_timedelta(np.arange(-10, 10) + 0.5, unit="D"))
     services = pd.DataFrame({"time": [main + pd.Timedelta(days=3)], "what": ["new digitiser"]})
     figures.placebo(
-        axes, table, times, (np.arange(20) > 9).astype(int), main, [(main - 8 * day, main - 6 * day)], services
+        axes,
+        table,
+        times,
+        (np.arange(20) > 9).astype(int),
+        main,
+        [(main - 8 * day, main - 6 * day)],
+        services,
     )
     assert [c.get_label() for c in axes[0].containers] == kinds
     assert [float(c.lines[0].get_xdata()[0]) for c in axes[0].containers] == [-5, 5, 1, 0]
@@ -174,13 +197,21 @@ def test_the_other_pictures_of_controls_show_their_numbers(ax):
     assert [t.get_text() for t in figures.accuracy_by(ax, bins, "magnitude").texts] == ["100"] * 3
     ax.clear()
     shared = pd.concat(
-        [rows(2, part=["before P", "S"], series=name, area=0.2) for name in ("foreshocks", "random weights")]
+        [
+            rows(2, part=["before P", "S"], series=name, area=0.2)
+            for name in ("foreshocks", "random weights")
+        ]
     )
     figures.shares(ax, shared, "window")
-    assert [t.get_text() for t in ax.get_xticklabels()] == ["before P", "S"] and "%" in ax.get_ylabel()
+    assert [t.get_text() for t in ax.get_xticklabels()] == [
+        "before P",
+        "S",
+    ] and "%" in ax.get_ylabel()
     ax.clear()
     weeks = rows(2, week=[-1, 0], series=["foreshocks", "aftershocks"]).assign(low=np.nan)
-    assert -0.5 in [line.get_xdata()[0] for line in figures.shares_by_week(ax, weeks, 0.2, "S").lines]
+    assert -0.5 in [
+        line.get_xdata()[0] for line in figures.shares_by_week(ax, weeks, 0.2, "S").lines
+    ]
     ax.clear()
     figures.drift(ax, np.linspace(-5, 5, 100), RNG.normal(size=100), np.repeat([0, 1], 50))
     assert "days" in ax.get_xlabel()
@@ -194,7 +225,12 @@ def test_the_verdict_page_says_everything_once(n):
     table.loc[0, ["measured", "low", "high"]] = np.nan
     before = table.copy()
     fig = figures.verdict_page(
-        plt.figure(figsize=(8.27, 11.69)), table, "mixed", ["why"], {"6 placebo": "no times"}, "demo, SIMULATED"
+        plt.figure(figsize=(8.27, 11.69)),
+        table,
+        "mixed",
+        ["why"],
+        {"6 placebo": "no times"},
+        "demo, SIMULATED",
     )
     texts = [t.get_text() for t in fig.axes[0].texts]
     assert (
@@ -202,7 +238,9 @@ def test_the_verdict_page_says_everything_once(n):
         and "demo, SIMULATED" in texts
         and any("6 placebo: no times" in t for t in texts)
     )
-    assert [texts.count(f"control {k}") for k in range(n)] == [1] * n and texts.count("not measured") == 1
+    assert [texts.count(f"control {k}") for k in range(n)] == [1] * n and texts.count(
+        "not measured"
+    ) == 1
     heights = [t.get_position()[1] for t in fig.axes[0].texts]
     assert 0 < min(heights) and max(heights) < 1
     assert min(t.get_fontsize() for t in fig.axes[0].texts) >= 4.5

@@ -12,11 +12,13 @@ import pandas as pd
 import pytest
 
 import foreshap
+from foreshap import from_frames, read_frame
 from foreshap.files import ForeshapError
-from foreshap.sources import from_frames, read_frame
-from foreshap.waveforms import REASONS, offered_traces, read_table
+from foreshap.preprocessing.waveforms import REASONS, offered_traces, read_table
 
-PICKLES = sorted((Path(__file__).parent / "pickles").glob("*.pkl"))  # written by the pandas of their names
+PICKLES = sorted(
+    (Path(__file__).parent / "pickles").glob("*.pkl")
+)  # written by the pandas of their names
 
 
 def small():
@@ -31,7 +33,10 @@ def small():
 
 
 def equal(found, expected):
-    rest = [frame.drop(columns="E_channel").set_axis(list("abcdefgh"), axis=1) for frame in (found, expected)]
+    rest = [
+        frame.drop(columns="E_channel").set_axis(list("abcdefgh"), axis=1)
+        for frame in (found, expected)
+    ]
     assert list(found) == list(expected)
     pd.testing.assert_frame_equal(*rest, check_dtype=False)
     np.testing.assert_array_equal(np.stack(found["E_channel"]), np.stack(expected["E_channel"]))
@@ -55,14 +60,18 @@ def test_what_pandas_reads_is_read_alike(tmp_path, protocol, change):
     found = read_frame(tmp_path / "frame.csv")
     pd.testing.assert_frame_equal(found, pd.read_pickle(tmp_path / "frame.csv", compression=None))
     renamed = (tmp_path / "frame.csv").read_bytes().replace(b"numpy._core.", b"numpy.core.")
-    if protocol < 4 and b"numpy.core.mul" in renamed:  # names end at a newline there: numpy 1 wrote the others
+    if (
+        protocol < 4 and b"numpy.core.mul" in renamed
+    ):  # names end at a newline there: numpy 1 wrote the others
         (tmp_path / "frame.csv").write_bytes(renamed)
         pd.testing.assert_frame_equal(read_frame(tmp_path / "frame.csv"), found)
 
 
 def load(module, name):
     """Opcodes of a class or function by its name."""
-    return b"".join(b"\x8c" + bytes([len(text)]) + text.encode() for text in (module, name)) + b"\x93"
+    return (
+        b"".join(b"\x8c" + bytes([len(text)]) + text.encode() for text in (module, name)) + b"\x93"
+    )
 
 
 class Call:
@@ -119,7 +128,11 @@ def test_the_payloads_are_real(tmp_path):
 
 def test_a_payload_inside_a_good_frame_is_refused(tmp_path):
     marker, path = tmp_path / "marker", tmp_path / "evil.csv"
-    for call in (Call(os.system, f"touch {marker}"), Call(eval, f"open({str(marker)!r}, 'w')"), Call(np.load, "x")):
+    for call in (
+        Call(os.system, f"touch {marker}"),
+        Call(eval, f"open({str(marker)!r}, 'w')"),
+        Call(np.load, "x"),
+    ):
         small().assign(label=[call, 1]).to_pickle(path, compression=None)
         with pytest.raises(ForeshapError, match=r"posix.system|builtins.eval|numpy.load"):
             read_frame(path)
@@ -138,7 +151,11 @@ def dtype_of(name, given):
 
 def array_of(dtype, shape, content):
     """Opcodes of an array as numpy pickles it, of any dtype (opcodes), shape and content."""
-    start = load("numpy.core.multiarray", "_reconstruct") + load("numpy", "ndarray") + b"K\x00\x85C\x01b\x87R"
+    start = (
+        load("numpy.core.multiarray", "_reconstruct")
+        + load("numpy", "ndarray")
+        + b"K\x00\x85C\x01b\x87R"
+    )
     return start + b"(K\x01" + opcodes(shape) + dtype + b"\x89" + opcodes(content) + b"tb"
 
 
@@ -168,7 +185,9 @@ HOSTILE = {
 }  # fmt: skip
 
 
-DOUBLED = b")" + b"2\x86" * 60  # a tuple of two of itself, sixty times: 2**60 in what looks at them all
+DOUBLED = (
+    b")" + b"2\x86" * 60
+)  # a tuple of two of itself, sixty times: 2**60 in what looks at them all
 INDEX = load("pandas.core.indexes.base", "_new_Index") + load("pandas", "Index")
 MANAGER = load("pandas.core.internals.managers", "BlockManager") + b")\x81"
 TEXT = b"X" + struct.pack("<I", 10**6) + b"x" * 10**6
@@ -207,13 +226,17 @@ def test_what_no_frame_holds_is_refused_and_takes_no_memory(tmp_path, name):
 
 def test_cells_that_grow_or_are_no_cells_are_refused(tmp_path):
     path, late = tmp_path / "evil.csv", [1]
-    small().assign(label=pd.Series([late, late], dtype=object)).to_pickle(path, protocol=3, compression=None)
+    small().assign(label=pd.Series([late, late], dtype=object)).to_pickle(
+        path, protocol=3, compression=None
+    )
     data = path.read_bytes()
     place = re.search(rb"\]q(.)K\x01a", data, re.DOTALL)[1]
     path.write_bytes(data[:-1] + b"h" + place + DOUBLED + b"a0.")  # once the frame is whole
     with pytest.raises(ForeshapError, match="asks for values within"):
         read_frame(path)
-    small().assign(label=pd.Series([pd.Index([1]), 1], dtype=object)).to_pickle(path, compression=None)
+    small().assign(label=pd.Series([pd.Index([1]), 1], dtype=object)).to_pickle(
+        path, compression=None
+    )
     with pytest.raises(ForeshapError, match="asks for cells of Index"):
         read_frame(path)
 
@@ -227,7 +250,9 @@ def test_no_bytes_do_anything_but_a_frame_or_one_sentence(tmp_path):
             changed = bytearray(data)
             for place in rng.integers(len(data), size=rng.integers(1, 4)):
                 changed[place] = rng.integers(256)
-            path.write_bytes(changed[: len(data) if rng.random() < 0.7 else rng.integers(len(data))])
+            path.write_bytes(
+                changed[: len(data) if rng.random() < 0.7 else rng.integers(len(data))]
+            )
             try:
                 assert type(read_frame(path)) is pd.DataFrame
             except ForeshapError as error:
@@ -235,7 +260,13 @@ def test_no_bytes_do_anything_but_a_frame_or_one_sentence(tmp_path):
 
 
 def test_what_is_no_frame_is_refused(tmp_path):
-    for content in (pickle.dumps([1]), pickle.dumps(None), b"", b"trace_name,label\na,b\n", pickle.dumps(np.arange(3))):
+    for content in (
+        pickle.dumps([1]),
+        pickle.dumps(None),
+        b"",
+        b"trace_name,label\na,b\n",
+        pickle.dumps(np.arange(3)),
+    ):
         (tmp_path / "bad.csv").write_bytes(content)
         with pytest.raises(ForeshapError, match="bad.csv"):
             read_frame(tmp_path / "bad.csv")
@@ -264,15 +295,35 @@ def benchmark(folder, period, days, seed=0, **changes):
 
 def test_the_benchmark_becomes_tensors_and_nothing_is_lost(tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
-    pre = benchmark(folder, "pre", ["09-01T00:00:01", "09-02", "10-25T23:59:00", "11-05", "08-01"], seed=1)
+    pre = benchmark(
+        folder, "pre", ["09-01T00:00:01", "09-02", "10-25T23:59:00", "11-05", "08-01"], seed=1
+    )
     visso = benchmark(folder, "visso", ["10-26T19:00:00", "10-29", "10-25T12:00:00"], seed=2)
-    post = benchmark(folder, "post", ["10-30T07:00:00", "11-02", "12-24", "11-03", "11-04", "11-05"], seed=3)
-    bad = dict(enumerate([post["E_channel"][0], post["E_channel"][1], None, [np.nan] * 2500, np.ones(7), ["x"] * 2500]))
+    post = benchmark(
+        folder, "post", ["10-30T07:00:00", "11-02", "12-24", "11-03", "11-04", "11-05"], seed=3
+    )
+    bad = dict(
+        enumerate(
+            [
+                post["E_channel"][0],
+                post["E_channel"][1],
+                None,
+                [np.nan] * 2500,
+                np.ones(7),
+                ["x"] * 2500,
+            ]
+        )
+    )
     benchmark(folder, "post", ["10-30T07:00:00", "11-02", "12-24", "11-03", "11-04", "11-06"], seed=3,
               E_channel=[bad[k] for k in range(6)])  # fmt: skip
     found = from_frames(folder, out)
-    left_out, outside = "inside the window left out around the mainshock", "outside the span of the study"
-    assert found.written == 5 and found.written + len(found.rejected) == len(pre) + len(visso) + len(post)
+    left_out, outside = (
+        "inside the window left out around the mainshock",
+        "outside the span of the study",
+    )
+    assert found.written == 5 and found.written + len(found.rejected) == len(pre) + len(
+        visso
+    ) + len(post)
     assert dict(zip(found.rejected["trace_name"].str[8:-3], found.rejected["reason"])) == {
         "13": "its file and its time disagree on the class", "14": outside, "20": left_out, "21": left_out,
         "30": left_out, "32": "component missing", "33": "samples not finite", "34": "not of shape (3, samples)",
@@ -282,10 +333,18 @@ def test_the_benchmark_becomes_tensors_and_nothing_is_lost(tmp_path):
     assert list(read_table(out, "NRCA", "pre")["source_id"]) == ["10", "11", "12", "22"]
     offered = offered_traces(out)
     event = offered[offered["trace_name"] == "NRCA.IV.11_EV"].iloc[0]
-    np.testing.assert_array_equal(foreshap.load_trace(out, event), [pre[f"{c}_channel"][1] for c in "ENZ"])
+    np.testing.assert_array_equal(
+        foreshap.load_trace(out, event), [pre[f"{c}_channel"][1] for c in "ENZ"]
+    )
     report = foreshap.preprocess(out, tmp_path / "tensors", [foreshap.VARIANTS["P64"]])["P64"]
     assert report.written == 5 and report.written + len(report.rejected) == 14
-    assert foreshap.load_spectrograms(tmp_path / "tensors/P64.h5").labels.tolist() == [0, 0, 0, 0, 1]
+    assert foreshap.load_spectrograms(tmp_path / "tensors/P64.h5").labels.tolist() == [
+        0,
+        0,
+        0,
+        0,
+        1,
+    ]
 
 
 def test_without_a_mainshock_the_file_says_the_class(tmp_path):
@@ -294,12 +353,16 @@ def test_without_a_mainshock_the_file_says_the_class(tmp_path):
     benchmark(folder, "visso", ["10-26T19:00:00"], seed=2)
     benchmark(folder, "post", ["10-30T07:00:00"], seed=3)
     found = from_frames(folder, tmp_path / "out", mainshock=None)
-    assert found.written == 2 and list(found.rejected["reason"]) == ["inside the window left out around the mainshock"]
+    assert found.written == 2 and list(found.rejected["reason"]) == [
+        "inside the window left out around the mainshock"
+    ]
     assert offered_traces(tmp_path / "out")["label"].tolist() == [0, 1, -1]
     assert list(read_table(tmp_path / "out", "NRCA", "pre")["source_id"]) == ["10"]
     for label, period in ([1, 0], "pre"), ([0, 1], "post"):
         other = folder / f"frame_{period}.pkl"
-        read_frame(folder / "dataframe_pre_NRCA.csv").assign(label=[label]).to_pickle(other, compression=None)
+        read_frame(folder / "dataframe_pre_NRCA.csv").assign(label=[label]).to_pickle(
+            other, compression=None
+        )
         from_frames([other], tmp_path / period, mainshock=None)
         assert len(read_table(tmp_path / period, "NRCA", period)) == 1
 
@@ -316,9 +379,17 @@ def test_cells_of_any_type_are_written_or_rejected(tmp_path):
     benchmark(tmp_path / "in", "pre", days, seed=1, **cells)
     report = from_frames(tmp_path / "in", tmp_path / "out")
     unnamed, unfit = "name that can't be used", "samples are no numbers"
-    assert report.written == 2 and list(report.rejected["reason"]) == [unnamed, unnamed, unfit, unfit]
+    assert report.written == 2 and list(report.rejected["reason"]) == [
+        unnamed,
+        unnamed,
+        unfit,
+        unfit,
+    ]
     table = read_table(tmp_path / "out", "NRCA", "pre")
-    assert list(table["trace_name"]) == ["5", "a\\ud800"] and list(table["network_code"]) == ["\\ud800", "IV"]
+    assert list(table["trace_name"]) == ["5", "a\\ud800"] and list(table["network_code"]) == [
+        "\\ud800",
+        "IV",
+    ]
     offered = offered_traces(tmp_path / "out")
     assert len(offered) == 6 and (offered["reason"] == "").sum() == 2
 

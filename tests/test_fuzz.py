@@ -31,14 +31,19 @@ from test_frames import benchmark as write_frame
 from test_picks import EVENTS, hyp
 
 import foreshap
-from foreshap.background import Background
+from foreshap import from_continuous
+from foreshap.explainability.background import Background
 from foreshap.files import ForeshapError, sha256
-from foreshap.model import Scaling, SpectrogramCNN, write_checkpoint
-from foreshap.sources import answers, fdsn, from_continuous
+from foreshap.preprocessing.waveforms import COLUMNS, offered_traces, write_waveforms
+from foreshap.sources import answers, fdsn
 from foreshap.sources.downloads import extract
-from foreshap.waveforms import COLUMNS, offered_traces, write_waveforms
+from foreshap.training.model import Scaling, SpectrogramCNN, write_checkpoint
 
-SUITE, HANG, MEMORY = 500, 10, 2 * 2**30  # inputs in the suite; s; bytes that reading small files may need
+SUITE, HANG, MEMORY = (
+    500,
+    10,
+    2 * 2**30,
+)  # inputs in the suite; s; bytes that reading small files may need
 SHORT = [foreshap.VARIANTS[name] for name in ("P64", "S64")]
 
 # What whole files look like
@@ -55,9 +60,9 @@ def make_layout(folder):
         )  # fmt: skip
         traces = ((name, rng.integers(-99, 99, (3, 2600), dtype=np.int16)) for name in names)
         write_waveforms(folder, "TST", period, traces, table)
-    pd.DataFrame({"trace_name": ["x"], "station": ["TST"], "label": [-1], "reason": ["P missing"]}).to_csv(
-        folder / "import_rejected.csv", index=False
-    )
+    pd.DataFrame(
+        {"trace_name": ["x"], "station": ["TST"], "label": [-1], "reason": ["P missing"]}
+    ).to_csv(folder / "import_rejected.csv", index=False)
 
 
 def make_tensors(folder):
@@ -90,7 +95,9 @@ def make_shap(folder):
             foreshap.load_spectrograms(source / "P64.h5"),
         )
         background = Background("both", np.array([0, 3]), 2, 0)
-        foreshap.explain_events(checkpoint, spectrograms, np.array([1, 4]), background, folder / "P64.h5")
+        foreshap.explain_events(
+            checkpoint, spectrograms, np.array([1, 4]), background, folder / "P64.h5"
+        )
 
 
 def make_published(folder):
@@ -105,20 +112,39 @@ def make_published(folder):
 def make_quakeml(folder):
     where = obspy.core.event.WaveformStreamID("NA", "TST")
     times = [obspy.UTCDateTime(2020, 1, 1) + s for s in (10, 12)]
-    picks = [obspy.core.event.Pick(time=time, phase_hint=hint, waveform_id=where) for hint, time in zip("PS", times)]
-    obspy.Catalog([obspy.core.event.Event(picks=picks)]).write(str(folder / "picks.xml"), format="QUAKEML")
+    picks = [
+        obspy.core.event.Pick(time=time, phase_hint=hint, waveform_id=where)
+        for hint, time in zip("PS", times)
+    ]
+    obspy.Catalog([obspy.core.event.Event(picks=picks)]).write(
+        str(folder / "picks.xml"), format="QUAKEML"
+    )
 
 
 def make_picks(folder):
     times = [str(obspy.UTCDateTime(2020, 1, 1) + s) for s in (10, 40)]
-    pairs = {"event_id": ["a", "b"], "network": "NA", "station": "TST", "p_time": times, "s_time": times[1:] * 2}
+    pairs = {
+        "event_id": ["a", "b"],
+        "network": "NA",
+        "station": "TST",
+        "p_time": times,
+        "s_time": times[1:] * 2,
+    }
     pd.DataFrame(pairs | {"snr": [1.5, 2.5]}).to_csv(folder / "picks.csv", index=False)
 
 
 def make_recordings(folder):
     rng = np.random.default_rng(0)
-    header = {"network": "NA", "station": "TST", "sampling_rate": 100.0, "starttime": obspy.UTCDateTime(2020, 1, 1)}
-    traces = [obspy.Trace(rng.integers(-99, 99, 7000, dtype=np.int32), header | {"channel": f"HH{c}"}) for c in "ENZ"]
+    header = {
+        "network": "NA",
+        "station": "TST",
+        "sampling_rate": 100.0,
+        "starttime": obspy.UTCDateTime(2020, 1, 1),
+    }
+    traces = [
+        obspy.Trace(rng.integers(-99, 99, 7000, dtype=np.int32), header | {"channel": f"HH{c}"})
+        for c in "ENZ"
+    ]
     obspy.Stream(traces).write(str(folder / "all.mseed"), format="MSEED")
 
 
@@ -142,7 +168,9 @@ def make_archive(folder):
             content = path.read_bytes()
             content = content.replace(b",TST,", b",NRCA,") if path.suffix == ".csv" else content
             (folder / path.name.replace("TST", "NRCA")).write_bytes(content)
-    similar = pd.DataFrame({"trace_name": ["TST.NA.00_EV", "TST.NA.01_EV"], "associato_ev": ["7", "7"]}, dtype=object)
+    similar = pd.DataFrame(
+        {"trace_name": ["TST.NA.00_EV", "TST.NA.01_EV"], "associato_ev": ["7", "7"]}, dtype=object
+    )
     similar.to_pickle(folder / "dataframe_NRCA_SelectedSimilarTraces.csv", protocol=4)
 
 
@@ -157,9 +185,9 @@ def make_nonlinloc(folder):
 
 
 def make_nordic(folder):
-    obspy.Catalog([earthquake("a", "2020-01-01T00:00:05", 42.8, 13.1, 2.0, (("NA", "TST", "P", 5.0),))]).write(
-        str(folder / "picks.nordic"), format="NORDIC"
-    )
+    obspy.Catalog(
+        [earthquake("a", "2020-01-01T00:00:05", 42.8, 13.1, 2.0, (("NA", "TST", "P", 5.0),))]
+    ).write(str(folder / "picks.nordic"), format="NORDIC")
 
 
 def make_response(folder):
@@ -187,7 +215,9 @@ def call_layout(folder, output):
     reports = foreshap.preprocess(folder, output, SHORT)
     for name, report in reports.items():
         tensors = foreshap.load_spectrograms(output / f"{name}.h5")
-        assert report.written + len(report.rejected) == len(offered_traces(folder)), "the counts don't add up"
+        assert report.written + len(report.rejected) == len(offered_traces(folder)), (
+            "the counts don't add up"
+        )
         assert np.isfinite(tensors.values[:]).all() and len(tensors.labels) == report.written
         assert set(report.rejected["reason"]) <= set(foreshap.REASONS)
         tensors.values.file.close()
@@ -216,11 +246,15 @@ def call_datasets(folder, output):
 
 def call_picks(folder, output):
     (picks,) = folder.glob("picks.*")
-    from_continuous(output.parent / "whole/recordings", picks, output / "layout", "2020-01-01T00:00:20")
+    from_continuous(
+        output.parent / "whole/recordings", picks, output / "layout", "2020-01-01T00:00:20"
+    )
 
 
 def call_recordings(folder, output):
-    from_continuous(folder, output.parent / "whole/picks/picks.csv", output / "layout", "2020-01-01T00:00:20")
+    from_continuous(
+        folder, output.parent / "whole/picks/picks.csv", output / "layout", "2020-01-01T00:00:20"
+    )
 
 
 def call_response(folder, output):
@@ -250,7 +284,10 @@ def call_zip(folder, output):
 READERS = {  # name -> make whole files in a folder, read the folder (and write to an output folder)
     "layout": (make_layout, call_layout),
     "tensors": (make_tensors, call_tensors),
-    "checkpoint": (make_checkpoint, lambda folder, output: foreshap.load_checkpoint(folder / "P64.pt")),
+    "checkpoint": (
+        make_checkpoint,
+        lambda folder, output: foreshap.load_checkpoint(folder / "P64.pt"),
+    ),
     "shap": (make_shap, call_shap),
     "published": (
         make_published,
@@ -264,7 +301,10 @@ READERS = {  # name -> make whole files in a folder, read the folder (and write 
     "nordic": (make_nordic, call_picks),
     "stationxml": (make_response, call_response),
     "frames": (make_frames, lambda folder, output: foreshap.from_frames(folder, output / "layout")),
-    "archive": (make_archive, lambda folder, output: foreshap.from_nrca_archive(folder, output / "layout")),
+    "archive": (
+        make_archive,
+        lambda folder, output: foreshap.from_nrca_archive(folder, output / "layout"),
+    ),
     "seisbench": (
         make_seisbench,
         lambda folder, output: foreshap.from_seisbench(folder, output / "layout", "2016-10-30"),
@@ -284,9 +324,13 @@ NASTY = st.one_of(
     ]),
     st.text(max_size=8), st.floats().map(repr), st.integers().map(str), st.datetimes().map(str),
 )  # fmt: skip
-WHERE = st.one_of(st.integers(0, 2**24), st.integers(0, 4096), st.integers(0, 512), st.integers(-2048, -1))
+WHERE = st.one_of(
+    st.integers(0, 2**24), st.integers(0, 4096), st.integers(0, 512), st.integers(-2048, -1)
+)
 LENGTH = st.one_of(st.integers(1, 64), st.integers(1, 8192))
-NUMBER = st.sampled_from([0, 1, 2, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1])
+NUMBER = st.sampled_from(
+    [0, 1, 2, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1]
+)
 CHANGE = st.one_of(
     st.tuples(st.just("flip"), WHERE, st.integers(1, 255)),
     st.tuples(st.just("number"), WHERE, NUMBER, st.sampled_from([1, 2, 4, 8])),
@@ -345,7 +389,9 @@ def with_token(content, number, word):
 def state(folder):
     """Every file in a folder and its hash."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.md5(path.read_bytes()).hexdigest() for path in files}
+    return {
+        str(path.relative_to(folder)): hashlib.md5(path.read_bytes()).hexdigest() for path in files
+    }
 
 
 def serve(reader, connection):
@@ -377,7 +423,9 @@ class Reading:
             (base / "whole" / name).mkdir(parents=True)
             READERS[name][0](base / "whole" / name)
         whole = base / "whole" / reader
-        self.files = {path.name: path.read_bytes() for path in sorted(whole.rglob("*")) if path.is_file()}
+        self.files = {
+            path.name: path.read_bytes() for path in sorted(whole.rglob("*")) if path.is_file()
+        }
         (base / "input").mkdir()
         (base / "output").mkdir()
         assert self.ends(whole)[0] == "read", self.ends(whole)
@@ -394,7 +442,9 @@ class Reading:
             theirs.close()
         try:
             self.connection.send((folder, self.base / "output"))
-            if self.connection.poll(HANG + (0 if hasattr(self, "before") else 60)):  # the first call imports
+            if self.connection.poll(
+                HANG + (0 if hasattr(self, "before") else 60)
+            ):  # the first call imports
                 return self.connection.recv()
             return self.stopped(f"a hang of more than {HANG} s")
         except (EOFError, ConnectionError):
@@ -460,13 +510,17 @@ def test_a_damaged_file_is_read_or_refused(reader):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--inputs", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--readers", nargs="*", default=list(READERS), choices=list(READERS))
     arguments, failed = parser.parse_args(), 0
     for reader in arguments.readers:
-        endings, wrongs = fuzz(reader, -(-arguments.inputs // len(arguments.readers)), arguments.seed)
+        endings, wrongs = fuzz(
+            reader, -(-arguments.inputs // len(arguments.readers)), arguments.seed
+        )
         print(f"{reader}: {json.dumps(endings)}", flush=True)
         for wrong, (count, said, drawn) in wrongs.items():
             print(f"  {count} times {wrong} ({said}), such as {str(drawn)[:500]}", flush=True)

@@ -15,9 +15,24 @@ import pytest
 import requests
 
 import foreshap
-from foreshap.datasets import waveform_folder
-from foreshap.files import ForeshapError, check_room, folder_replaced_whole, folder_written_whole, written_whole
-from foreshap.waveforms import COLUMNS, PERIODS, REASONS, event_times, read_table, read_trace, stations, write_waveforms
+from foreshap.files import (
+    ForeshapError,
+    check_room,
+    folder_replaced_whole,
+    folder_written_whole,
+    written_whole,
+)
+from foreshap.preprocessing.variants import PERIODS
+from foreshap.preprocessing.waveforms import (
+    COLUMNS,
+    REASONS,
+    event_times,
+    read_table,
+    read_trace,
+    stations,
+    write_waveforms,
+)
+from foreshap.sources.datasets import waveform_folder
 
 VARIANTS = [foreshap.VARIANTS[name] for name in ("P64", "S64")]
 
@@ -41,7 +56,10 @@ def reasons(folder, output):
     """Variant -> trace -> why it was rejected."""
     reports = foreshap.preprocess(folder, output, VARIANTS)
     assert all(set(report.rejected["reason"]) <= set(REASONS) for report in reports.values())
-    return {name: dict(zip(r.rejected["trace_name"], r.rejected["reason"])) for name, r in reports.items()}
+    return {
+        name: dict(zip(r.rejected["trace_name"], r.rejected["reason"]))
+        for name, r in reports.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -50,14 +68,30 @@ def reasons(folder, output):
         (lambda text: text.replace(",", ";"), "TST_pre_attributes.csv .*comma-separated"),
         (lambda text: text.replace(",", "\t"), "TST_pre_attributes.csv .*comma-separated"),
         (lambda text: text.replace("\n", ",\n").replace("sec,\n", "sec\n", 1), "more fields"),
-        (lambda text: text.replace("A,", "A,1,2,3,4,5,6,7,8,9,0,1,2,3,4,5,6,7,8", 1).replace(",A", "", 1), "fields"),
-        (lambda text: text.replace("source_id", "p_s_diff_sec"), "two columns are called p_s_diff_sec"),
+        (
+            lambda text: text.replace("A,", "A,1,2,3,4,5,6,7,8,9,0,1,2,3,4,5,6,7,8", 1).replace(
+                ",A", "", 1
+            ),
+            "fields",
+        ),
+        (
+            lambda text: text.replace("source_id", "p_s_diff_sec"),
+            "two columns are called p_s_diff_sec",
+        ),
         (lambda text: text.replace("A,", "A\0,"), "zero"),
         (lambda text: text.encode().replace(b"A,", b"\xff\xfe,"), "UTF-8"),
-        (lambda text: text.replace("A,", "OTHER,").replace("B,", "MORE,"), "no trace in common .*A, OTHER"),
-        (lambda text: text.replace("00:00,,", "00:00,NA,NRCA", 1).replace("NRCA,", "NRCA", 1), "NRCA, not of TST"),
         (
-            lambda text: text.replace("00:00,,", "00:00,IV,TST", 1).replace("00:00,,", "00:00,IV,NRCA"),
+            lambda text: text.replace("A,", "OTHER,").replace("B,", "MORE,"),
+            "no trace in common .*A, OTHER",
+        ),
+        (
+            lambda text: text.replace("00:00,,", "00:00,NA,NRCA", 1).replace("NRCA,", "NRCA", 1),
+            "NRCA, not of TST",
+        ),
+        (
+            lambda text: text.replace("00:00,,", "00:00,IV,TST", 1).replace(
+                "00:00,,", "00:00,IV,NRCA"
+            ),
             "in 1 of 2 .*NRCA, not",
         ),
         (lambda text: "", "comma-separated"),
@@ -83,7 +117,9 @@ def test_marks_times_and_numbers_of_any_spelling(tmp_path):
         "2016-10-01T00:00:00", "2016-10-01T00:00:00.000000", "2016-10-01T00:00:00Z", "2016-10-01 00:00:00.0",
         "2016-10-01T02:00:00+02:00", "2016-10-01 00:00:00+00:00", "2016-10-01", "yesterday", "2016-02-30T00:00:00", "",
     ]  # fmt: skip
-    folder = layout(tmp_path, {name: noise(i) for i, name in enumerate(names)}, trace_start_time=starts)
+    folder = layout(
+        tmp_path, {name: noise(i) for i, name in enumerate(names)}, trace_start_time=starts
+    )
     table = folder / "TST_pre_attributes.csv"
     table.write_text("\ufeff" + table.read_text())
     times = event_times(read_table(folder, "TST", "pre"))
@@ -93,9 +129,19 @@ def test_marks_times_and_numbers_of_any_spelling(tmp_path):
 
 def test_s_p_times_that_no_earthquake_has(tmp_path):
     s_p = ["1e300", "inf", "-inf", "nan", "abc", "1001", "999", "9" * 400]
-    folder = layout(tmp_path, {name: noise(i) for i, name in enumerate("ABCDEFGH")}, p_s_diff_sec=s_p)
+    folder = layout(
+        tmp_path, {name: noise(i) for i, name in enumerate("ABCDEFGH")}, p_s_diff_sec=s_p
+    )
     far, none = "S-P longer than 1000 s", "S-P missing"
-    known = {"A": far, "B": far, "C": "S-P zero or negative", "D": none, "E": none, "F": far, "H": far}
+    known = {
+        "A": far,
+        "B": far,
+        "C": "S-P zero or negative",
+        "D": none,
+        "E": none,
+        "F": far,
+        "H": far,
+    }
     found = reasons(folder, tmp_path)
     assert found == {"P64": known, "S64": known | {"G": "window longer than the trace"}}
 
@@ -150,10 +196,27 @@ def test_types_and_sizes_of_every_kind(tmp_path):
     none = "samples are no numbers"
     expected = dict.fromkeys(("complex", "text", "boolean", "compound", "references"), none)
     expected |= dict.fromkeys(("infinite", "not a number", "huge", "top"), "samples not finite")
-    expected |= {"empty": "window longer than the trace", "flat": "component flat", "claimed": "component flat"}
-    expected |= {"chunk": "no array of samples", "filter": "samples can't be read: the file is damaged here"}
+    expected |= {
+        "empty": "window longer than the trace",
+        "flat": "component flat",
+        "claimed": "component flat",
+    }
+    expected |= {
+        "chunk": "no array of samples",
+        "filter": "samples can't be read: the file is damaged here",
+    }
     expected |= {"scalar": "no array of samples", "nothing": "no array of samples"}
-    names = [*kinds, *bad, "references", "claimed", "chunk", "filter", "scalar", "nothing", "long one"]
+    names = [
+        *kinds,
+        *bad,
+        "references",
+        "claimed",
+        "chunk",
+        "filter",
+        "scalar",
+        "nothing",
+        "long one",
+    ]
     folder = layout(tmp_path, dict.fromkeys(names, good))
     with h5py.File(folder / "TST_pre.hdf5", "r+") as file:
         for name in names:
@@ -165,9 +228,14 @@ def test_types_and_sizes_of_every_kind(tmp_path):
         file.create_dataset("chunk", (3, 10**9), "f8", chunks=(3, 10**7))
         file.create_dataset("filter", data=good, chunks=(3, 2600), compression="gzip")
         file["scalar"], file["nothing"] = 5.0, h5py.Empty("f8")
-        many = file.create_dataset("long one", (3, 10**7), "i4", chunks=(3, 10**5), compression="gzip")
+        many = file.create_dataset(
+            "long one", (3, 10**7), "i4", chunks=(3, 10**5), compression="gzip"
+        )
         many[:, :2600] = good
-        _, start = file["filter"].id.get_chunk_info(0)[2:0:-1], file["filter"].id.get_chunk_info(0).byte_offset
+        _, start = (
+            file["filter"].id.get_chunk_info(0)[2:0:-1],
+            file["filter"].id.get_chunk_info(0).byte_offset,
+        )
     with open(folder / "TST_pre.hdf5", "r+b") as file:
         file.seek(start)
         file.write(b"\xff" * 64)
@@ -175,12 +243,17 @@ def test_types_and_sizes_of_every_kind(tmp_path):
     assert found["P64"] == expected
     tensors = foreshap.load_spectrograms(tmp_path / "P64.h5")
     written = dict(zip(tensors.table["trace_name"], tensors.values[:]))
-    for name in set(kinds) - {"half"} | {"long one"}:  # the constant that "unsigned" has more goes with detrending
+    for name in set(kinds) - {"half"} | {
+        "long one"
+    }:  # the constant that "unsigned" has more goes with detrending
         np.testing.assert_allclose(written[name], written["long"], atol=1e-4)
     with h5py.File(folder / "TST_pre.hdf5") as file:
         assert read_trace(file, "long one", 700)[0].shape == (3, 700)
         assert (
-            foreshap.load_trace(folder, {"station": "TST", "period": "pre", "trace_name": "long one"}).shape[1] < 10**6
+            foreshap.load_trace(
+                folder, {"station": "TST", "period": "pre", "trace_name": "long one"}
+            ).shape[1]
+            < 10**6
         )
 
 
@@ -194,7 +267,9 @@ def test_a_damaged_heap_is_no_endless_loop(tmp_path):
     content[piece + 8 : piece + 16] = bytes(8)
     (folder / "TST_pre.hdf5").write_bytes(content)
     code = "import foreshap, sys; foreshap.preprocess(sys.argv[1], sys.argv[1])"
-    run = subprocess.run([sys.executable, "-c", code, folder], timeout=120, capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code, folder], timeout=120, capture_output=True, text=True
+    )
     assert "ForeshapError" in run.stderr and "heap at byte" in run.stderr
 
 
@@ -204,9 +279,16 @@ def clip(samples, level):
 
 def test_clipped_seismograms_are_flagged_and_kept(tmp_path):
     t = np.arange(2600) / 100
-    wave = {f: np.where(t > 5, 1e5 * np.sin(2 * np.pi * f * (t - 5)) * np.exp(-(t - 5) / 9), 0) for f in (0.3, 1, 3)}
-    three = lambda f, seed, level: noise(seed) + np.stack([0 * t, clip(wave[f], level), wave[f]]).astype(int)
-    traces = {f"{f} Hz clipped": three(f, 1, 5e4) for f in wave} | {f"{f} Hz": three(f, 2, 1e9) for f in wave}
+    wave = {
+        f: np.where(t > 5, 1e5 * np.sin(2 * np.pi * f * (t - 5)) * np.exp(-(t - 5) / 9), 0)
+        for f in (0.3, 1, 3)
+    }
+    three = lambda f, seed, level: (
+        noise(seed) + np.stack([0 * t, clip(wave[f], level), wave[f]]).astype(int)
+    )
+    traces = {f"{f} Hz clipped": three(f, 1, 5e4) for f in wave} | {
+        f"{f} Hz": three(f, 2, 1e9) for f in wave
+    }
     for f in wave:  # the recorder's end is one number, whatever noise comes with the wave
         traces[f"{f} Hz clipped"] = clip(traces[f"{f} Hz clipped"], 49_000)
     traces |= {"quiet": noise(3, size=2), "said": noise(4)}
@@ -220,7 +302,9 @@ def test_clipped_seismograms_are_flagged_and_kept(tmp_path):
 
 
 def test_real_seismograms_are_flagged_when_clipped_and_only_then(iquique, tmp_path):
-    foreshap.from_continuous(iquique / "waveforms", iquique / "picks.csv", tmp_path / "in", "2014-04-01T23:46:47")
+    foreshap.from_continuous(
+        iquique / "waveforms", iquique / "picks.csv", tmp_path / "in", "2014-04-01T23:46:47"
+    )
     written = foreshap.preprocess(tmp_path / "in", tmp_path / "out", VARIANTS[:1])["P64"].written
     table = foreshap.load_spectrograms(tmp_path / "out/P64.h5").table
     assert written > 350 and table["clipped"].sum() <= 0.01 * written
@@ -236,7 +320,10 @@ def test_real_seismograms_are_flagged_when_clipped_and_only_then(iquique, tmp_pa
                     file[name][:] = np.clip(samples, middle - 0.3 * height, middle + 0.3 * height)
     foreshap.preprocess(tmp_path / "in", tmp_path / "out", VARIANTS[:1])
     table = foreshap.load_spectrograms(tmp_path / "out/P64.h5").table.set_index("trace_name")
-    assert len(loud) > 7 and table.loc[loud, "clipped"].mean() > 0.8, (len(loud), table.loc[loud, "clipped"].mean())
+    assert len(loud) > 7 and table.loc[loud, "clipped"].mean() > 0.8, (
+        len(loud),
+        table.loc[loud, "clipped"].mean(),
+    )
 
 
 LIMITED = """
@@ -259,7 +346,9 @@ def test_a_disk_that_takes_no_more_leaves_what_was_there(demo, tmp_path, limit):
 
 
 def test_a_small_disk_is_named_before_the_work(demo, tmp_path, small_disk):
-    foreshap.preprocess(layout(tmp_path / "in", {"A": noise(0)}), small_disk)  # the folder is a disk of its own
+    foreshap.preprocess(
+        layout(tmp_path / "in", {"A": noise(0)}), small_disk
+    )  # the folder is a disk of its own
     before = {path.name: path.read_bytes() for path in small_disk.iterdir()}
     assert set(before) == {f"{name}.h5" for name in foreshap.VARIANTS}
     with pytest.raises(ForeshapError, match="disk needs 14.1 MiB and its disk has"):
@@ -271,13 +360,20 @@ def test_an_error_leaves_files_and_folders_as_they_were(tmp_path):
     (tmp_path / "file").write_text("old")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/kept").write_text("old")
-    for writer, name in ((written_whole, "file"), (folder_written_whole, "folder"), (folder_replaced_whole, "folder")):
+    for writer, name in (
+        (written_whole, "file"),
+        (folder_written_whole, "folder"),
+        (folder_replaced_whole, "folder"),
+    ):
         with pytest.raises(KeyError), writer(tmp_path / name) as partial:
             (partial if name == "file" else partial / "kept").write_text("new")
             raise KeyError
     assert (tmp_path / "file").read_text() == (tmp_path / "folder/kept").read_text() == "old"
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder", "kept"]
-    for writer, left in ((folder_written_whole, {"kept", "other"}), (folder_replaced_whole, {"third"})):
+    for writer, left in (
+        (folder_written_whole, {"kept", "other"}),
+        (folder_replaced_whole, {"third"}),
+    ):
         with writer(tmp_path / "folder") as partial:
             (partial / ("other" if "kept" in left else "third")).write_text("new")
         assert {path.name for path in (tmp_path / "folder").iterdir()} == left
@@ -287,11 +383,17 @@ def test_an_error_leaves_files_and_folders_as_they_were(tmp_path):
 @pytest.mark.parametrize("writer", [written_whole, folder_written_whole, folder_replaced_whole])
 def test_what_cannot_be_written_is_named(tmp_path, small_disk, writer):
     (tmp_path / "file").write_text("old")
-    paths = [tmp_path / "file/new", small_disk / "new"] + [tmp_path / "file"] * (writer == folder_written_whole)
+    paths = [tmp_path / "file/new", small_disk / "new"] + [tmp_path / "file"] * (
+        writer == folder_written_whole
+    )
     for path in paths:
-        with pytest.raises(ForeshapError, match=f"{path} can't be written .*Errno.* choose another folder"):
+        with pytest.raises(
+            ForeshapError, match=f"{path} can't be written .*Errno.* choose another folder"
+        ):
             with writer(path) as partial:
-                (partial if writer == written_whole else partial / "large").write_bytes(bytes(2**22))
+                (partial if writer == written_whole else partial / "large").write_bytes(
+                    bytes(2**22)
+                )
     with pytest.raises(ForeshapError, match="file/new can't be written"):
         check_room(tmp_path / "file/new", 1)
     assert (tmp_path / "file").read_text() == "old" and not list(small_disk.iterdir())
@@ -309,16 +411,22 @@ with getattr(files, sys.argv[1])(sys.argv[2]) as partial:
 """
 
 
-@pytest.mark.parametrize("writer", ["written_whole", "folder_written_whole", "folder_replaced_whole"])
+@pytest.mark.parametrize(
+    "writer", ["written_whole", "folder_written_whole", "folder_replaced_whole"]
+)
 @pytest.mark.parametrize("existing", [True, False])
 def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, writer, existing):
     target = tmp_path / "target"
     write = lambda: getattr(foreshap.files, writer)(target)
-    put = lambda partial, text: (partial if writer == "written_whole" else partial / "kept").write_text(text)
+    put = lambda partial, text: (
+        partial if writer == "written_whole" else partial / "kept"
+    ).write_text(text)
     if existing:
         with write() as partial:
             put(partial, "old")
-    process = subprocess.Popen([sys.executable, "-c", WRITER, writer, target], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, writer, target], stdout=subprocess.PIPE
+    )
     process.stdout.readline()
     with write() as partial:  # that of a process at work stays
         put(partial, "meanwhile")
@@ -335,7 +443,9 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, writer, exi
 def killed_writer(target, names, renames):
     """Write a folder of files in a process of its own that is killed after so many renames."""
     replace, more = os.replace, iter(range(renames))
-    os.replace = lambda *two: replace(*two) if next(more, None) is not None else os.kill(os.getpid(), signal.SIGKILL)
+    os.replace = lambda *two: (
+        replace(*two) if next(more, None) is not None else os.kill(os.getpid(), signal.SIGKILL)
+    )
     with folder_written_whole(target) as partial:
         for name in names:
             (partial / name).parent.mkdir(exist_ok=True)
@@ -344,8 +454,13 @@ def killed_writer(target, names, renames):
 
 @pytest.mark.parametrize("renames", range(6))
 @pytest.mark.parametrize("reader", ["", "noise", "writer"])
-def test_after_a_kill_between_renames_all_files_are_the_old_or_the_new_ones(tmp_path, renames, reader):
-    target, names = tmp_path / "target", [f"{s}TST_{period}.hdf5" for s in ("", "noise/") for period in PERIODS]
+def test_after_a_kill_between_renames_all_files_are_the_old_or_the_new_ones(
+    tmp_path, renames, reader
+):
+    target, names = (
+        tmp_path / "target",
+        [f"{s}TST_{period}.hdf5" for s in ("", "noise/") for period in PERIODS],
+    )
     (target / "noise").mkdir(parents=True)
     for name in names:
         (target / name).write_text("old")
@@ -372,7 +487,9 @@ def test_a_process_of_the_same_number_removes_what_was_left(tmp_path):
 
 
 def test_what_a_killed_run_left_beside_a_dataset_that_is_up_to_date_is_removed(tmp_path):
-    (tmp_path / "datasets.toml").write_text('[demo]\nsource = "simulated"\nseed = 1\nn_events = 60\n')
+    (tmp_path / "datasets.toml").write_text(
+        '[demo]\nsource = "simulated"\nseed = 1\nn_events = 60\n'
+    )
     written = (waveform_folder("demo", tmp_path) / "DEMO_pre.hdf5").stat().st_mtime_ns
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
@@ -386,10 +503,10 @@ def test_what_a_killed_run_left_beside_a_dataset_that_is_up_to_date_is_removed(t
 
 
 def test_a_dataset_killed_while_built_is_built_by_the_next_call(tmp_path):
-    (tmp_path / "datasets.toml").write_text('[demo]\nsource = "simulated"\nseed = 1\nn_events = 60\n')
-    code = (
-        "import sys, foreshap; print(flush=True); foreshap.waveform_folder('demo', sys.argv[1], seed=int(sys.argv[2]))"
+    (tmp_path / "datasets.toml").write_text(
+        '[demo]\nsource = "simulated"\nseed = 1\nn_events = 60\n'
     )
+    code = "import sys, foreshap; print(flush=True); foreshap.waveform_folder('demo', sys.argv[1], seed=int(sys.argv[2]))"
     rng, whole = np.random.default_rng(0), {}
     for seed in (1, 2):
         whole[seed] = (waveform_folder("demo", tmp_path, seed=seed) / "DEMO_pre.hdf5").read_bytes()

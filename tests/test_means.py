@@ -15,7 +15,9 @@ def test_means_are_those_of_numpy():
     np.testing.assert_allclose(mean.signed, part.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(mean.absolute, np.abs(part).mean(axis=0), atol=1e-6)
     expected = part.std(axis=0, ddof=1) / np.sqrt(50)
-    assert abs(np.mean(mean.standard_error / expected) - 1) < 0.05  # the bootstrap divides by n, not n - 1
+    assert (
+        abs(np.mean(mean.standard_error / expected) - 1) < 0.05
+    )  # the bootstrap divides by n, not n - 1
     assert np.abs(mean.standard_error / expected - 1).max() < 0.25
     kept = np.abs(part.mean(axis=0)).sum() / np.abs(part).mean(axis=0).sum()
     assert np.isclose(mean.cancellation, kept) and mean.n_events == 50
@@ -25,7 +27,10 @@ def test_means_are_those_of_numpy():
 
 def test_several_networks_are_averaged_event_by_event():
     values = np.random.default_rng(3).standard_normal((2, 40, 3, 2, 2))
-    found, expected = foreshap.batch_mean(list(values), range(40)), foreshap.batch_mean(values.mean(axis=0), range(40))
+    found, expected = (
+        foreshap.batch_mean(list(values), range(40)),
+        foreshap.batch_mean(values.mean(axis=0), range(40)),
+    )
     np.testing.assert_allclose(found.standard_error, expected.standard_error)
     np.testing.assert_allclose(found.absolute, np.abs(values.mean(axis=0)).mean(axis=0))
 
@@ -50,7 +55,10 @@ def test_groups_are_the_users_and_a_loud_event_can_be_scaled_down():
 
 
 def test_profiles_are_sums():
-    values, rows = np.random.default_rng(2).standard_normal((9, 3, 4, 5)).astype("f4"), np.array([1, 4, 7, 8])
+    values, rows = (
+        np.random.default_rng(2).standard_normal((9, 3, 4, 5)).astype("f4"),
+        np.array([1, 4, 7, 8]),
+    )
     over_frequency, over_time = foreshap.profiles(values, rows)
     np.testing.assert_allclose(over_frequency, values[rows].sum(axis=(1, 3)), atol=1e-5)
     np.testing.assert_allclose(over_time, values[rows].sum(axis=(1, 2)), atol=1e-5)

@@ -13,8 +13,14 @@ from scipy import ndimage
 from torch import nn
 
 import foreshap
-from foreshap import methods
-from foreshap.inspection import ELEMENTWISE, LINEAR, POOLING, UNCHANGED, inspect_model
+from foreshap.explainability.methods import libraries as methods
+from foreshap.explainability.methods.inspection import (
+    ELEMENTWISE,
+    LINEAR,
+    POOLING,
+    UNCHANGED,
+    inspect_model,
+)
 
 SMALL = {  # every method, with options that make it fast
     "deep": (methods.deep_shap, {}),
@@ -59,13 +65,17 @@ def normal(n, shape, dtype=torch.float64):
 def real(trained):
     """The trained network's margin, some of its events and a background."""
     checkpoint = foreshap.load_checkpoint(trained.path)
-    margin = Calls(lambda self, x: foreshap.model.margin(self.model(x))[:, None], model=checkpoint.model)
+    margin = Calls(
+        lambda self, x: foreshap.training.model.margin(self.model(x))[:, None], model=checkpoint.model
+    )
     x = checkpoint.scaling(trained.spectrograms.values[:15])
     return ready(margin), x[:3], x[3:]
 
 
 @pytest.mark.parametrize("dtype", (torch.float32, torch.float64))
-@pytest.mark.parametrize("name", ("deep", "expected-gradients", "integrated-gradients", "partition-mean"))
+@pytest.mark.parametrize(
+    "name", ("deep", "expected-gradients", "integrated-gradients", "partition-mean")
+)
 def test_a_linear_network_has_its_known_answer(name, dtype):
     torch.manual_seed(0)
     network = ready(nn.Sequential(nn.Flatten(), nn.Linear(18, 1)).to(dtype))
@@ -75,7 +85,9 @@ def test_a_linear_network_has_its_known_answer(name, dtype):
     values, base, error = prepare(network, background, **options)(event, 7)
     weights = network[1].weight.reshape(3, 2, 3).numpy()
     expected = weights * (event - background.mean(dim=0)).numpy()
-    tolerance = 1e-5 if dtype == torch.float32 else 1e-7 if name == "integrated-gradients" else 1e-12
+    tolerance = (
+        1e-5 if dtype == torch.float32 else 1e-7 if name == "integrated-gradients" else 1e-12
+    )
     if error is None:
         np.testing.assert_allclose(values, expected, atol=tolerance)
     else:  # of 18 values, 40 draws each
@@ -92,7 +104,12 @@ def test_values_and_base_sum_to_the_output(real, name):
     for key, event in enumerate(x):
         values, base, _ = explain(event, key)
         output = network(event[None]).item()
-        loose = {"deep": 1e-4, "expected-gradients": 0.3, "integrated-gradients": 0.02, "partition-telea": 0.05}
+        loose = {
+            "deep": 1e-4,
+            "expected-gradients": 0.3,
+            "integrated-gradients": 0.02,
+            "partition-telea": 0.05,
+        }
         tolerance = loose.get(name, 1e-5)
         assert abs(values.sum() + base - output) < tolerance * scale
         assert np.abs(values).max() > 0
@@ -112,13 +129,17 @@ def test_expected_gradients_are_those_of_their_definition():
     """Draws as the library documents them, gradients by autograd, mean and standard error by numpy."""
     shape, samples = (3, 2, 3), 30
     network, (event,), background = curved(shape), normal(1, shape), normal(9, shape)
-    values, _, error = methods.expected_gradients(network, background, samples=samples, seed=5)(event, 8)
+    values, _, error = methods.expected_gradients(network, background, samples=samples, seed=5)(
+        event, 8
+    )
     draws = np.random.RandomState(np.random.default_rng([5, 8]).integers(2**32))
     terms = []
     for _ in range(samples):
         other, t = background[draws.choice(9)], draws.uniform()
         point = (t * event + (1 - t) * other).requires_grad_()
-        terms.append(((event - other) * torch.autograd.grad(network(point[None])[0, 0], point)[0]).numpy())
+        terms.append(
+            ((event - other) * torch.autograd.grad(network(point[None])[0, 0], point)[0]).numpy()
+        )
     np.testing.assert_allclose(values, np.mean(terms, axis=0), atol=1e-6)
     np.testing.assert_allclose(error, np.std(terms, axis=0, ddof=1) / np.sqrt(samples), atol=1e-6)
 
@@ -173,7 +194,9 @@ def test_partition_keeps_components_apart_where_the_published_setting_ties_them(
     (event,), background = normal(1, shape, torch.float32), normal(9, shape, torch.float32)
     for masker in methods.FILLINGS:
         values, *_ = methods.partition(network, background, 200, masker)(event, 0)
-        assert np.abs(values[[0, 2]]).max() < 1e-7 < 1e-3 < np.abs(values[1]).max()  # single precision's rounding
+        assert (
+            np.abs(values[[0, 2]]).max() < 1e-7 < 1e-3 < np.abs(values[1]).max()
+        )  # single precision's rounding
     tied, *_ = methods.partition_telea(network, background, evaluations=60)(event, 0)
     np.testing.assert_allclose(tied[0], tied[1], atol=1e-7)
     np.testing.assert_allclose(tied[2], tied[1], atol=1e-7)
@@ -183,7 +206,9 @@ def test_partition_keeps_components_apart_where_the_published_setting_ties_them(
 def test_telea_is_what_the_library_gives_for_an_image():
     shape = (3, 2, 4)
     network = curved(shape, torch.float32)
-    event = torch.tensor(np.random.default_rng(3).permutation(256)[:24].reshape(shape), dtype=torch.float32)
+    event = torch.tensor(
+        np.random.default_rng(3).permutation(256)[:24].reshape(shape), dtype=torch.float32
+    )
     event.view(-1)[:2] = torch.tensor((0.0, 255.0))  # levels of 8 bits already
     output = lambda images: network(torch.tensor(images.transpose(0, 3, 1, 2))).numpy()
     explainer = shap.Explainer(output, shap.maskers.Image("inpaint_telea", (2, 4, 3)))
@@ -191,7 +216,9 @@ def test_telea_is_what_the_library_gives_for_an_image():
     expected = explainer(image, max_evals=5000, silent=True).values[0, ..., 0].transpose(2, 0, 1)
     values, *_ = methods.partition_telea(network, event[None])(event, 0)
     np.testing.assert_allclose(values, expected, atol=1e-6)
-    np.testing.assert_allclose(values[2], values[0] + values[1], atol=1e-6)  # a half of every single pixel is Z's
+    np.testing.assert_allclose(
+        values[2], values[0] + values[1], atol=1e-6
+    )  # a half of every single pixel is Z's
 
 
 def test_blur_smooths_each_component_on_its_own():
@@ -234,20 +261,32 @@ def test_threads_give_the_bytes_of_one_and_leave_nothing_behind(real, name):
         assert found[1] == alone[key][1]
         for mine, other in zip(found[::2], alone[key][::2]):
             assert (mine is None and other is None) or mine.tobytes() == other.tobytes()
-    assert np.array_equal(np.random.get_state()[1], state[0]) and np.random.get_state()[2] == state[1]
+    assert (
+        np.array_equal(np.random.get_state()[1], state[0]) and np.random.get_state()[2] == state[1]
+    )
     after = network.state_dict()
-    assert after.keys() == before.keys() and all(torch.equal(after[key], before[key]) for key in before)
-    assert not any(m._forward_hooks or m._backward_hooks or m._forward_pre_hooks for m in network.modules())
+    assert after.keys() == before.keys() and all(
+        torch.equal(after[key], before[key]) for key in before
+    )
+    assert not any(
+        m._forward_hooks or m._backward_hooks or m._forward_pre_hooks for m in network.modules()
+    )
     assert torch.equal(x, given[0]) and torch.equal(background, given[1]) and not x.requires_grad
 
 
 def test_seed_and_key_decide_the_draws():
     """Draws choose the points of expected gradients, and which of two equal blocks partition halves first."""
     shape = (3, 4, 4)
-    event, background = torch.ones(shape, dtype=torch.float64), torch.zeros(1, *shape, dtype=torch.float64)
+    event, background = (
+        torch.ones(shape, dtype=torch.float64),
+        torch.zeros(1, *shape, dtype=torch.float64),
+    )
     blocks = torch.tensor([[1.0, 3.0], [5.0, 9.0]], dtype=torch.float64).tile(3, 2, 2)
     even = ready(Calls(lambda self, x: (x * blocks).sum((1, 2, 3))[:, None]))
-    for prepare, network in ((methods.expected_gradients, curved(shape)), (methods.partition, even)):
+    for prepare, network in (
+        (methods.expected_gradients, curved(shape)),
+        (methods.partition, even),
+    ):
         explain = lambda key, seed: prepare(network, background, 150, seed=seed)(event, key)[0]
         assert np.array_equal(explain(1, 0), explain(1, 0))
         assert not np.array_equal(explain(1, 0), explain(2, 0))
@@ -257,7 +296,11 @@ def test_seed_and_key_decide_the_draws():
 def test_a_missing_library_and_bad_options_get_a_sentence(monkeypatch):
     network, background = curved((3, 2, 2)), normal(4, (3, 2, 2))
     for prepare, options, words in (
-        (methods.partition, {"masker": "noise"}, "no masker 'noise': choose from mean, blur, inpaint"),
+        (
+            methods.partition,
+            {"masker": "noise"},
+            "no masker 'noise': choose from mean, blur, inpaint",
+        ),
         (methods.partition, {"evaluations": 1}, "evaluations is 1: give at least 2"),
         (methods.partition_telea, {"evaluations": 0}, "evaluations is 0"),
         (methods.expected_gradients, {"samples": 1}, "samples is 1"),
@@ -267,10 +310,17 @@ def test_a_missing_library_and_bad_options_get_a_sentence(monkeypatch):
             prepare(network, background, **options)
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(foreshap.ForeshapError, match=r"needs captum, .* pip install 'foreshap\[methods\]'"):
+    with pytest.raises(
+        foreshap.ForeshapError, match=r"needs captum, .* pip install 'foreshap\[methods\]'"
+    ):
         methods.integrated_gradients(network, background)
-    for prepare, options in ((methods.partition, {"masker": "inpaint"}), (methods.partition_telea, {})):
-        with pytest.raises(foreshap.ForeshapError, match=r"needs cv2, .* pip install 'foreshap\[methods\]'"):
+    for prepare, options in (
+        (methods.partition, {"masker": "inpaint"}),
+        (methods.partition_telea, {}),
+    ):
+        with pytest.raises(
+            foreshap.ForeshapError, match=r"needs cv2, .* pip install 'foreshap\[methods\]'"
+        ):
             prepare(network, background, **options)
     assert methods.partition(network, background)
 
@@ -295,7 +345,11 @@ def calling(function, **modules):
 def library_error(model):
     """Largest additivity error of shap.DeepExplainer, as a share of the outputs' range."""
     model, x, background = ready(model).double(), normal(4, SHAPE), normal(30, SHAPE)
-    values = shap.DeepExplainer(model, background).shap_values(x, check_additivity=False).sum(axis=(1, 2, 3))
+    values = (
+        shap.DeepExplainer(model, background)
+        .shap_values(x, check_additivity=False)
+        .sum(axis=(1, 2, 3))
+    )
     outputs, others = model(x).numpy(), model(background).numpy()
     return np.abs(values + others.mean(axis=0) - outputs).max() / np.ptp(others)
 
@@ -342,7 +396,9 @@ def test_what_passes_is_right(layer):
     lambda self, x: self.output(self.relu(y := self.dense(x.flatten(1))) + y),
 ))  # fmt: skip
 def test_linear_functions_pass_and_are_right(forward):
-    model = calling(forward, relu=nn.ReLU(), drop=nn.Dropout(), shift=nn.Parameter(torch.ones(3, 1, 1)))
+    model = calling(
+        forward, relu=nn.ReLU(), drop=nn.Dropout(), shift=nn.Parameter(torch.ones(3, 1, 1))
+    )
     inspect_model(model, torch.zeros(1, *SHAPE))
     assert library_error(model) < 1e-12
 
@@ -380,24 +436,36 @@ def test_what_deeplift_gets_wrong_is_named(words):
     model = FOUND[words]()
     with pytest.raises(foreshap.ForeshapError, match=words) as raised:
         inspect_model(model, torch.zeros(1, *SHAPE))
-    assert str(raised.value).endswith("or use the method 'expected-gradients' or 'tiles'.") or "BatchNorm" in str(model)
+    assert str(raised.value).endswith(
+        "or use the method 'expected-gradients' or 'tiles'."
+    ) or "BatchNorm" in str(model)
     assert library_error(model) > 0.005
 
 
 def test_other_models_that_get_a_sentence():
     event = torch.zeros(1, *SHAPE)
     in_place = with_layer(nn.ReLU(inplace=True))
-    conditional = calling(lambda self, x: self.output(self.dense(x.flatten(1))) * (1 if x.sum() > 0 else 2))
+    conditional = calling(
+        lambda self, x: self.output(self.dense(x.flatten(1))) * (1 if x.sum() > 0 else 2)
+    )
     softmax = nn.Sequential(nn.Flatten(), nn.Linear(144, 2), nn.Softmax(dim=1)).eval()
     nested = with_layer(nn.Dropout())
     nested[1].train()
     for model, x, words in (
         (in_place, event, r"1 \(ReLU\) overwrites its input: write nn.ReLU\(inplace=False\)"),
-        (with_layer(nn.MaxPool2d(2, dilation=2)), event, r"1 \(MaxPool2d\) has windows that overlap or are dilated"),
+        (
+            with_layer(nn.MaxPool2d(2, dilation=2)),
+            event,
+            r"1 \(MaxPool2d\) has windows that overlap or are dilated",
+        ),
         (conditional, event, "forward can't be followed .*control flow"),
         (softmax, event, r"2 \(Softmax\) is of a kind"),
         (with_layer(), event[..., :5], r"fails on an event of shape \(1, 3, 6, 5\)"),
-        (with_layer().train(), event, "is in training mode, where dropout draws anew each time: call model.eval"),
+        (
+            with_layer().train(),
+            event,
+            "is in training mode, where dropout draws anew each time: call model.eval",
+        ),
         (nested, event, "is in training mode"),
     ):
         with pytest.raises(foreshap.ForeshapError, match=words):
@@ -405,7 +473,10 @@ def test_other_models_that_get_a_sentence():
 
 
 def test_what_forward_does_not_use_passes_and_what_it_keeps_is_kept():
-    model = calling(lambda self, x: self.output(self.seen.append(1) or self.dense(x.flatten(1))), unused=nn.SiLU())
+    model = calling(
+        lambda self, x: self.output(self.seen.append(1) or self.dense(x.flatten(1))),
+        unused=nn.SiLU(),
+    )
     model.seen = []
     inspect_model(model, torch.zeros(1, *SHAPE))
     assert not model.seen

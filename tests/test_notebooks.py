@@ -39,17 +39,26 @@ def run(notebook, twice=False, **parameters):
     known = {name: value for name, value in parameters.items() if f"{name} = " in first.source}
     first.source += "".join(f"\n{name} = {value!r}" for name, value in known.items())
     if twice:
-        copies = [[cell, nbformat.from_dict({**cell, "id": f"{cell.id}-again"})] for cell in book.cells]
+        copies = [
+            [cell, nbformat.from_dict({**cell, "id": f"{cell.id}-again"})] for cell in book.cells
+        ]
         book.cells = [cell for pair in copies for cell in pair]
-    nbclient.NotebookClient(book, timeout=600, resources={"metadata": {"path": ROOT / Path(notebook).parent}}).execute()
+    nbclient.NotebookClient(
+        book, timeout=600, resources={"metadata": {"path": ROOT / Path(notebook).parent}}
+    ).execute()
     return book
 
 
 def results(cell):
     """What a cell shows, without progress bars: printed text, tables and pictures."""
-    printed = "".join(o.text for o in cell.outputs if o.output_type == "stream" and o.name == "stdout")
+    printed = "".join(
+        o.text for o in cell.outputs if o.output_type == "stream" and o.name == "stdout"
+    )
     shown = [o.data for o in cell.outputs if "data" in o and "widget" not in str(o.data)]
-    return [printed, *({k: v for k, v in data.items() if k in ("text/plain", "image/png")} for data in shown)]
+    return [
+        printed,
+        *({k: v for k, v in data.items() if k in ("text/plain", "image/png")} for data in shown),
+    ]
 
 
 def check_no_warnings(book):
@@ -67,7 +76,10 @@ def places(tmp_path_factory):
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_each_cell_run_twice_gives_the_same(notebook, places):
-    twice = notebook not in (NOTEBOOKS[2], NOTEBOOKS[4])  # the code of those is that of the ones before
+    twice = notebook not in (
+        NOTEBOOKS[2],
+        NOTEBOOKS[4],
+    )  # the code of those is that of the ones before
     book = run(notebook, twice, **places, **FEW)
     check_no_warnings(book)
     cells = code_cells(book)
@@ -81,7 +93,9 @@ def real_places(tmp_path_factory, iquique):
     """The project's own declaration of Iquique, with its paths made absolute."""
     folder = tmp_path_factory.mktemp("iquique")
     declared = (ROOT / "data" / "datasets.toml").read_text()
-    (folder / "datasets.toml").write_text(declared.replace("../../shared/data/iquique", str(iquique)))
+    (folder / "datasets.toml").write_text(
+        declared.replace("../../shared/data/iquique", str(iquique))
+    )
     return {"DATASET": "iquique", "DATA": str(folder), "CHECKPOINTS": str(folder / "checkpoints")}
 
 
@@ -103,10 +117,16 @@ def test_controls_of_published_spectrograms_without_dates(nrca, tmp_path):
     declared = (ROOT / "data" / "datasets.toml").read_text()
     (tmp_path / "datasets.toml").write_text(declared.replace("../../shared/data/nrca", str(nrca)))
     book = run(
-        NOTEBOOKS[5], **FEW, DATASET="nrca_published", DATA=str(tmp_path), CHECKPOINTS=str(tmp_path / "checkpoints")
+        NOTEBOOKS[5],
+        **FEW,
+        DATASET="nrca_published",
+        DATA=str(tmp_path),
+        CHECKPOINTS=str(tmp_path / "checkpoints"),
     )
     check_no_warnings(book)
-    found = json.loads((tmp_path / "nrca_published" / "controls" / "P64-13s" / "verdict.json").read_text())
+    found = json.loads(
+        (tmp_path / "nrca_published" / "controls" / "P64-13s" / "verdict.json").read_text()
+    )
     measured = {row["control"]: row["measured"] for row in found["rows"]}
     assert found["verdict"] == "station/background" and found["simulated"] == "no"
     assert measured["noise before P"] > 0.95 > measured["minus own noise"] > 0.8
@@ -124,17 +144,23 @@ def test_controls_of_published_spectrograms_without_dates(nrca, tmp_path):
 
 
 def test_controls_of_too_few_events_say_so_and_run_to_the_end(tmp_path):
-    (tmp_path / "datasets.toml").write_text('[demo]\nsource = "simulated"\nn_events = 44\nseed = 1\n')
+    (tmp_path / "datasets.toml").write_text(
+        '[demo]\nsource = "simulated"\nn_events = 44\nseed = 1\n'
+    )
     waveforms = foreshap.waveform_folder("demo", tmp_path)
     foreshap.preprocess(waveforms, tmp_path / "demo", [foreshap.VARIANTS["P64"]])
-    check_no_warnings(run(NOTEBOOKS[5], **FEW, DATA=str(tmp_path), CHECKPOINTS=str(tmp_path / "checkpoints")))
+    check_no_warnings(
+        run(NOTEBOOKS[5], **FEW, DATA=str(tmp_path), CHECKPOINTS=str(tmp_path / "checkpoints"))
+    )
     found = json.loads((tmp_path / "demo" / "controls" / "P64" / "verdict.json").read_text())
     assert found["verdict"] == "undecided" and "lacks" in found["reasons"][-1]
     assert "22 foreshocks, 22 aftershocks, 30 are needed" in found["skipped"]["1 windows"]
 
 
 def test_controls_of_one_class_reach_the_page(tmp_path):
-    (tmp_path / "datasets.toml").write_text('[demo]\nsource = "simulated"\nn_events = 80\nseed = 1\n')
+    (tmp_path / "datasets.toml").write_text(
+        '[demo]\nsource = "simulated"\nn_events = 80\nseed = 1\n'
+    )
     waveforms = foreshap.waveform_folder("demo", tmp_path)
     table = waveforms / "DEMO_post_attributes.csv"
     table.write_text(table.read_text().splitlines()[0] + "\n")
@@ -142,7 +168,10 @@ def test_controls_of_one_class_reach_the_page(tmp_path):
     book = run(NOTEBOOKS[5], **FEW, DATA=str(tmp_path), CHECKPOINTS=str(tmp_path / "checkpoints"))
     check_no_warnings(book)
     found = json.loads((tmp_path / "demo" / "controls" / "P64" / "verdict.json").read_text())
-    assert found["verdict"] == "undecided" and "40 foreshocks, 0 aftershocks" in found["skipped"]["1 windows"]
+    assert (
+        found["verdict"] == "undecided"
+        and "40 foreshocks, 0 aftershocks" in found["skipped"]["1 windows"]
+    )
     assert "image/png" in results(next(cell for cell in book.cells if cell.id == "page"))[1]
 
 

@@ -9,7 +9,9 @@ import foreshap
 
 @pytest.fixture
 def imported(nrca, tmp_path):
-    return foreshap.import_spectrograms(nrca / "nrca_spectrograms.npz", tmp_path, doi="10.1007/978-3-032-10185-3_25")
+    return foreshap.import_spectrograms(
+        nrca / "nrca_spectrograms.npz", tmp_path, doi="10.1007/978-3-032-10185-3_25"
+    )
 
 
 def test_the_tensor_file_holds_what_was_published(nrca, imported):
@@ -45,7 +47,9 @@ def test_a_network_learns_real_spectrograms(imported):
     spectrograms = foreshap.load_spectrograms(imported)
     split = foreshap.random_split(spectrograms.table, 0)
     result = foreshap.train(spectrograms, split, foreshap.TrainingConfig(max_epochs=4))
-    assert result.metrics["accuracy"] >= 0.9  # these 400 were all classified correctly by the published network
+    assert (
+        result.metrics["accuracy"] >= 0.9
+    )  # these 400 were all classified correctly by the published network
     assert len(result.predictions) == 80
     for impossible in (foreshap.time_block_split, foreshap.cluster_split):
         with pytest.raises(foreshap.ForeshapError, match="no (time|hypocentre): split at random"):

@@ -10,9 +10,9 @@ from obspy.core import event as quakeml
 from obspy.core.inventory import Inventory, Network, Site, Station
 from obspy.taup import TauPyModel
 
+from foreshap import Velocity, from_continuous, read_picks
 from foreshap.files import ForeshapError
-from foreshap.sources import Velocity, from_continuous, read_picks
-from foreshap.sources.predictions import predict_arrivals
+from foreshap.sources.arrival_times import predict_arrivals
 from foreshap.sources.responses import read_inventory, station_places
 
 START = obspy.UTCDateTime("2020-01-01T00:00:00")
@@ -25,8 +25,13 @@ def event(name, origin, *picks, network="NA", magnitude=2.3):
     where = quakeml.Origin(time=START + origin, **SOURCE)
     size = quakeml.Magnitude(mag=magnitude, origin_id=where.resource_id, magnitude_type="ML")
     of = lambda station: quakeml.WaveformStreamID(network, station, "", "HHZ")
-    marks = [quakeml.Pick(time=START + t, phase_hint=hint, waveform_id=of(station)) for hint, t, station in picks]
-    return quakeml.Event(resource_id=f"smi:local/{name}", origins=[where], magnitudes=[size], picks=marks)
+    marks = [
+        quakeml.Pick(time=START + t, phase_hint=hint, waveform_id=of(station))
+        for hint, t, station in picks
+    ]
+    return quakeml.Event(
+        resource_id=f"smi:local/{name}", origins=[where], magnitudes=[size], picks=marks
+    )
 
 
 EVENTS = (
@@ -54,7 +59,10 @@ def hyp(path, events):
             "Res       Weight    StaLoc(X  Y         Z)        SDist    SAzim  RAz  RDip RQual    Tcorr",
         ]  # fmt: skip
         for pick in one.picks:
-            when = pick.time.strftime("%Y%m%d %H%M ") + f"{pick.time.second + pick.time.microsecond / 1e6:9.4f}"
+            when = (
+                pick.time.strftime("%Y%m%d %H%M ")
+                + f"{pick.time.second + pick.time.microsecond / 1e6:9.4f}"
+            )
             lines.append(
                 f"{pick.waveform_id.station_code} ?    HHZ  I {pick.phase_hint}      ? {when} GAU 0.05 -1 -1 -1 > 0.4 "
                 "0 1 0 0 0 0.3 109.4 359.0 -1.0  0 0"
@@ -69,7 +77,12 @@ def records(folder, *stations, network="NA", seconds=600):
     rng, stream = np.random.default_rng(0), obspy.Stream()
     for station in stations:
         for channel in ("HHE", "HHN", "HHZ"):
-            header = {"network": network, "station": station, "channel": channel, "sampling_rate": 100.0}
+            header = {
+                "network": network,
+                "station": station,
+                "channel": channel,
+                "sampling_rate": 100.0,
+            }
             samples = rng.integers(-(2**20), 2**20, 100 * seconds, dtype=np.int32)
             stream += obspy.Trace(samples, header | {"starttime": START})
     folder.mkdir(exist_ok=True)
@@ -79,7 +92,9 @@ def records(folder, *stations, network="NA", seconds=600):
 
 def stationxml(path, *places):
     """Write StationXML of stations (code, latitude, longitude, elevation) without channels."""
-    stations = [Station(code, *place, site=Site("none"), creation_date=START) for code, *place in places]
+    stations = [
+        Station(code, *place, site=Site("none"), creation_date=START) for code, *place in places
+    ]
     Inventory([Network("NA", stations)], "test").write(str(path), format="STATIONXML")
     return path
 
@@ -96,7 +111,11 @@ def test_every_format_gives_the_same_pairs(tmp_path):
     hyp(tmp_path / "a.hyp", EVENTS)
     expected = read_picks(tmp_path / "a.QuakeML")
     assert list(expected["event_id"]) == ["a", "b", "a"] and list(expected["network"]) == ["NA"] * 3
-    assert expected["p_time"].dt.strftime("%M:%S.%f").tolist() == ["01:45.120000", "06:45.500000", "01:47.500000"]
+    assert expected["p_time"].dt.strftime("%M:%S.%f").tolist() == [
+        "01:45.120000",
+        "06:45.500000",
+        "01:47.500000",
+    ]
     assert expected["s_time"].isna().tolist() == [False, False, True]
     numbers = ["source_latitude", "source_longitude", "source_depth_km"]
     assert expected[numbers].to_numpy().tolist() == [[-20.5, -70.2, 31.5]] * 3
@@ -105,11 +124,20 @@ def test_every_format_gives_the_same_pairs(tmp_path):
     as_csv(tmp_path / "a.csv", expected)
     for name in ("a.csv", "a.nor", "a.hyp"):
         found = read_picks(tmp_path / name)
-        pd.testing.assert_frame_equal(found[["station", "p_time", "s_time"]], expected[["station", "p_time", "s_time"]])
+        pd.testing.assert_frame_equal(
+            found[["station", "p_time", "s_time"]], expected[["station", "p_time", "s_time"]]
+        )
         np.testing.assert_allclose(found[numbers], expected[numbers])
-        origins = [pd.to_datetime(table["source_origin_time"], utc=True) for table in (found, expected)]
-        assert abs(origins[0] - origins[1]).max() < pd.Timedelta("0.06s")  # the header line of Nordic has 0.1 s
-    assert list(read_picks(tmp_path / "a.hyp")["event_id"])[:2] == ["20200101T000140.25", "20200101T000640.50"]
+        origins = [
+            pd.to_datetime(table["source_origin_time"], utc=True) for table in (found, expected)
+        ]
+        assert abs(origins[0] - origins[1]).max() < pd.Timedelta(
+            "0.06s"
+        )  # the header line of Nordic has 0.1 s
+    assert list(read_picks(tmp_path / "a.hyp")["event_id"])[:2] == [
+        "20200101T000140.25",
+        "20200101T000640.50",
+    ]
     assert list(read_picks(tmp_path / "a.csv")["event_id"]) == ["a", "b", "a"]
 
 
@@ -130,8 +158,14 @@ def test_origin_and_travel_times_reach_the_tables(tmp_path):
     records(tmp_path / "in", "TST")
     from_continuous(tmp_path / "in", tmp_path / "a.xml", tmp_path / "out", MAINSHOCK)
     row = pd.read_csv(tmp_path / "out/TST_pre_attributes.csv").iloc[0]
-    assert (row["source_magnitude"], row["source_depth_km"], row["source_latitude"]) == (2.3, 31.5, -20.5)
-    np.testing.assert_allclose(row[["p_travel_sec", "s_travel_sec"]].astype(float), [4.87, 9.09], atol=1e-6)
+    assert (row["source_magnitude"], row["source_depth_km"], row["source_latitude"]) == (
+        2.3,
+        31.5,
+        -20.5,
+    )
+    np.testing.assert_allclose(
+        row[["p_travel_sec", "s_travel_sec"]].astype(float), [4.87, 9.09], atol=1e-6
+    )
 
 
 def test_a_blank_network_is_that_of_the_recordings(tmp_path):
@@ -147,13 +181,22 @@ def test_a_blank_network_is_that_of_the_recordings(tmp_path):
 
 
 def test_picks_that_name_the_network_and_others_that_do_not_are_pairs(tmp_path):
-    picks = ("P", 105, "TST"), ("S", 109, "TST"), ("P", 106, "TWO"), ("P", 107, "TWO"), ("S", 110, "TWO")
+    picks = (
+        ("P", 105, "TST"),
+        ("S", 109, "TST"),
+        ("P", 106, "TWO"),
+        ("P", 107, "TWO"),
+        ("S", 110, "TWO"),
+    )
     one = event("a", 100, *picks)
     for pick, network in zip(one.picks, ("NA", None, "NA", "XX", " ")):
         pick.waveform_id.network_code = network
     quakeml.Catalog([one]).write(str(tmp_path / "a.xml"), format="QUAKEML")
     found = read_picks(tmp_path / "a.xml")[["station", "network", "s_time"]].dropna()
-    assert found[["station", "network"]].to_numpy().tolist() == [["TST", "NA"], ["TWO", ""]]  # TWO's S may be of both
+    assert found[["station", "network"]].to_numpy().tolist() == [
+        ["TST", "NA"],
+        ["TWO", ""],
+    ]  # TWO's S may be of both
 
 
 def test_ids_that_end_alike_are_not_one_event(tmp_path):
@@ -173,15 +216,24 @@ def test_ids_that_end_alike_are_not_one_event(tmp_path):
 
 def test_an_event_that_no_recorded_station_picked_is_offered_at_each(tmp_path):
     elsewhere = event("d", 500, ("P", 505, "ELSE"), ("S", 509, "ELSE"))
-    quakeml.Catalog([EVENTS[1], event("c", 300), elsewhere]).write(str(tmp_path / "a.xml"), format="QUAKEML")
+    quakeml.Catalog([EVENTS[1], event("c", 300), elsewhere]).write(
+        str(tmp_path / "a.xml"), format="QUAKEML"
+    )
     records(tmp_path / "in", "TST", "TWO")
     as_csv(tmp_path / "a.csv", read_picks(tmp_path / "a.xml", pickless=True).assign(cluster=7))
     report = from_continuous(tmp_path / "in", tmp_path / "a.csv", tmp_path / "out", MAINSHOCK)
-    assert pd.read_csv(tmp_path / "out/TST_post_attributes.csv", dtype=str)["cluster"].tolist() == ["7"]
+    assert pd.read_csv(tmp_path / "out/TST_post_attributes.csv", dtype=str)["cluster"].tolist() == [
+        "7"
+    ]
     report = from_continuous(tmp_path / "in", tmp_path / "a.xml", tmp_path / "out", MAINSHOCK)
-    expected = {f"{station}.NA.{name}_EV": "P missing" for station in ("TST", "TWO") for name in "cd"}
+    expected = {
+        f"{station}.NA.{name}_EV": "P missing" for station in ("TST", "TWO") for name in "cd"
+    }
     expected["ELSE.NA.d_EV"] = "no waveform of this station"
-    assert report.written == 1 and dict(zip(report.rejected["trace_name"], report.rejected["reason"])) == expected
+    assert (
+        report.written == 1
+        and dict(zip(report.rejected["trace_name"], report.rejected["reason"])) == expected
+    )
 
 
 def test_stations_of_one_code_are_imported_one_network_at_a_time(tmp_path):
@@ -190,16 +242,28 @@ def test_stations_of_one_code_are_imported_one_network_at_a_time(tmp_path):
     one, other = EVENTS[0], event("b", 400, ("P", 405, "TST"), ("S", 409, "TST"), network="XX")
     quakeml.Catalog([one, other]).write(str(tmp_path / "both.xml"), format="QUAKEML")
     quakeml.Catalog([one, event("c", 300)]).write(str(tmp_path / "one.xml"), format="QUAKEML")
-    with pytest.raises(ForeshapError, match="TST is a station of the networks NA and XX.* give the picks"):
+    with pytest.raises(
+        ForeshapError, match="TST is a station of the networks NA and XX.* give the picks"
+    ):
         from_continuous(tmp_path / "in", tmp_path / "both.xml", tmp_path / "out", MAINSHOCK)
-    assert from_continuous(tmp_path / "in", tmp_path / "one.xml", tmp_path / "out", MAINSHOCK).written == 1
+    assert (
+        from_continuous(tmp_path / "in", tmp_path / "one.xml", tmp_path / "out", MAINSHOCK).written
+        == 1
+    )
 
 
 def test_a_date_is_no_time_of_a_pick_and_shifted_columns_are_refused(tmp_path):
-    lines = ["event_id,network,station,p_time,s_time", "a,NA,TST,2020,2020-01-01", "b,NA,TST,20200101T000140,"]
+    lines = [
+        "event_id,network,station,p_time,s_time",
+        "a,NA,TST,2020,2020-01-01",
+        "b,NA,TST,20200101T000140,",
+    ]
     (tmp_path / "a.csv").write_text("\n".join(lines))
     found = read_picks(tmp_path / "a.csv").set_index("event_id")
-    assert found["s_time"].isna().all() and found["p_time"].isna().to_dict() == {"a": True, "b": False}
+    assert found["s_time"].isna().all() and found["p_time"].isna().to_dict() == {
+        "a": True,
+        "b": False,
+    }
     (tmp_path / "a.csv").write_text("\n".join([lines[0], lines[1] + ","]))
     with pytest.raises(ForeshapError, match="more fields than its first line"):
         read_picks(tmp_path / "a.csv")
@@ -214,13 +278,18 @@ def test_a_row_without_an_event_is_refused(tmp_path, blank):
 
 
 def test_a_pick_without_a_station_is_refused(tmp_path):
-    as_csv(tmp_path / "a.csv", read_picks(hyp(tmp_path / "a.hyp", EVENTS)).assign(station=["TST", None, "TST"]))
+    as_csv(
+        tmp_path / "a.csv",
+        read_picks(hyp(tmp_path / "a.hyp", EVENTS)).assign(station=["TST", None, "TST"]),
+    )
     with pytest.raises(ForeshapError, match=r"a\.csv holds a pick without a station code"):
         read_picks(tmp_path / "a.csv")
 
 
 def test_the_preferred_origin_counts_and_an_arrival_names_its_phase(tmp_path):
-    one = event("a", 100, ("P", 105, "TST"), (None, 109, "TST"), ("S", 108, "TST"), ("PP", 101, "TST"))
+    one = event(
+        "a", 100, ("P", 105, "TST"), (None, 109, "TST"), ("S", 108, "TST"), ("PP", 101, "TST")
+    )
     better = quakeml.Origin(time=START + 101, latitude=1.0, longitude=2.0, depth=3000.0)
     better.arrivals = [quakeml.Arrival(pick_id=one.picks[1].resource_id, phase="Sg")]
     one.picks[2].evaluation_status = "rejected"
@@ -246,12 +315,16 @@ ATTACKS = {
 @pytest.mark.parametrize("read", [read_picks, read_inventory])
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=list(ATTACKS))
 def test_a_document_that_declares_a_type_is_refused(tmp_path, attack, read, encoding):
-    (tmp_path / "a.xml").write_bytes((f'<?xml version="1.0" encoding="{encoding}"?>' + attack).encode(encoding))
+    (tmp_path / "a.xml").write_bytes(
+        (f'<?xml version="1.0" encoding="{encoding}"?>' + attack).encode(encoding)
+    )
     with pytest.raises(ForeshapError, match=r"a\.xml (has a DOCTYPE|can't be read as XML)"):
         read(tmp_path / "a.xml")
 
 
-@pytest.mark.parametrize("name", ["a.xml", "a.hyp", "a.nor", "a.csv", "a.pkl", "none.xml", "none.csv", "none"])
+@pytest.mark.parametrize(
+    "name", ["a.xml", "a.hyp", "a.nor", "a.csv", "a.pkl", "none.xml", "none.csv", "none"]
+)
 def test_what_holds_no_picks_gives_one_sentence(tmp_path, name):
     if not name.startswith("none"):
         (tmp_path / name).write_bytes(b"\x80\x04\x95cos\nsystem\n\xff\xfe<q/>")
@@ -283,12 +356,18 @@ def test_straight_rays_agree_with_the_triangle(tmp_path):
     assert found["s_predicted"].drop([("a", "TST"), ("b", "TST")]).eq(1).all()
     since = lambda time: (time - pd.Timestamp(str(START))).total_seconds()
     for code, latitude, longitude, elevation in places:
-        ray = math.hypot(distance_km((-20.5, -70.2), (latitude, longitude)), 31.5 + elevation / 1000)
+        ray = math.hypot(
+            distance_km((-20.5, -70.2), (latitude, longitude)), 31.5 + elevation / 1000
+        )
         row = found.loc["c", code]
         assert since(row["p_time"]) - 500 == pytest.approx(ray / 6.0, rel=0.005)
         assert since(row["s_time"]) - 500 == pytest.approx(1.75 * ray / 6.0, rel=0.005)
-    assert found.loc["a", "TWO"]["p_time"] == pd.Timestamp(str(START + 107.5))  # the pick stays; S follows from it
-    assert since(found.loc["a", "TWO"]["s_time"]) - 107.5 == pytest.approx(0.75 * ray / 6.0, rel=0.005)
+    assert found.loc["a", "TWO"]["p_time"] == pd.Timestamp(
+        str(START + 107.5)
+    )  # the pick stays; S follows from it
+    assert since(found.loc["a", "TWO"]["s_time"]) - 107.5 == pytest.approx(
+        0.75 * ray / 6.0, rel=0.005
+    )
 
 
 def test_taup_gives_the_first_arrivals(tmp_path):
@@ -297,13 +376,22 @@ def test_taup_gives_the_first_arrivals(tmp_path):
     one = event("c", 500)
     one.origins[0].depth = 10_000.0
     quakeml.Catalog([one]).write(str(tmp_path / "a.xml"), format="QUAKEML")
-    found = predict_arrivals(read_picks(tmp_path / "a.xml", pickless=True), table, "iasp91").set_index("station")
-    since = lambda code, name: (found.loc[code, name] - pd.Timestamp(str(START + 500))).total_seconds()
-    ray = math.hypot(distance_km((-20.5, -70.2), near[1:3]), 10.0)  # within the upper crust: 5.8 and 3.36 km/s
+    found = predict_arrivals(
+        read_picks(tmp_path / "a.xml", pickless=True), table, "iasp91"
+    ).set_index("station")
+    since = lambda code, name: (
+        found.loc[code, name] - pd.Timestamp(str(START + 500))
+    ).total_seconds()
+    ray = math.hypot(
+        distance_km((-20.5, -70.2), near[1:3]), 10.0
+    )  # within the upper crust: 5.8 and 3.36 km/s
     assert since("NEAR", "p_time") == pytest.approx(ray / 5.8, rel=0.01)
     assert since("NEAR", "s_time") == pytest.approx(ray / 3.36, rel=0.01)
     degrees = distance_km((-20.5, -70.2), far[1:3]) / (math.pi * 6371 / 180)
-    p, s = (TauPyModel("iasp91").get_travel_times(10.0, degrees, phase_list=[name])[0].time for name in "PS")
+    p, s = (
+        TauPyModel("iasp91").get_travel_times(10.0, degrees, phase_list=[name])[0].time
+        for name in "PS"
+    )
     np.testing.assert_allclose([since("FAR", "p_time"), since("FAR", "s_time")], [p, s], rtol=0.006)
 
 
@@ -322,11 +410,18 @@ def test_nothing_is_predicted_unless_asked_for(tmp_path):
         tmp_path / "in", csv, tmp_path / "out", MAINSHOCK, predict={"vp": 6.0, "vp_vs": 1.75}
     )  # fmt: skip
     assert report.written == 2
-    rows = pd.concat([pd.read_csv(tmp_path / f"out/TST_{period}_attributes.csv") for period in ("pre", "post")])
-    assert rows[["source_id", "p_predicted", "s_predicted"]].to_numpy().tolist() == [["a", 0, 1], ["c", 1, 1]]
+    rows = pd.concat(
+        [pd.read_csv(tmp_path / f"out/TST_{period}_attributes.csv") for period in ("pre", "post")]
+    )
+    assert rows[["source_id", "p_predicted", "s_predicted"]].to_numpy().tolist() == [
+        ["a", 0, 1],
+        ["c", 1, 1],
+    ]
     assert (rows["receiver_elevation_m"] == 900).all() and (rows["p_s_diff_sec"] > 3).all()
     for predict in ("earth", "../model", {"vp": 6}, {"vp": 6, "vp_vs": 0.5}, 3):
         with pytest.raises(ForeshapError, match="no velocity|no model"):
             from_continuous(tmp_path / "in", csv, tmp_path / "out", MAINSHOCK, predict=predict)
     with pytest.raises(ForeshapError, match="coordinates"):
-        from_continuous(tmp_path / "in", tmp_path / "a.xml", tmp_path / "out", MAINSHOCK, predict="iasp91")
+        from_continuous(
+            tmp_path / "in", tmp_path / "a.xml", tmp_path / "out", MAINSHOCK, predict="iasp91"
+        )

@@ -13,11 +13,12 @@ import pytest
 from obspy.core.inventory import Channel, Inventory, Network, Response, Site, Station
 
 import foreshap
-from foreshap.clipping import flagged
+from foreshap import from_continuous
 from foreshap.files import ForeshapError
-from foreshap.sources import from_continuous
-from foreshap.sources.noise import QUIET_AFTER, QUIET_BEFORE
-from foreshap.waveforms import PERIODS, read_table
+from foreshap.preprocessing.clipping import flagged
+from foreshap.preprocessing.variants import PERIODS
+from foreshap.preprocessing.waveforms import read_table
+from foreshap.sources.noise_windows import QUIET_AFTER, QUIET_BEFORE
 
 START = obspy.UTCDateTime("2020-01-01T00:00:00")
 MAINSHOCK = "2020-01-01T00:05:00"
@@ -29,7 +30,13 @@ def counts(seed, seconds=SECONDS):
 
 
 def trace(code, samples, start=0.0, rate=100.0, location="", network="NA"):
-    header = {"network": network, "station": "TST", "location": location, "channel": code, "sampling_rate": rate}
+    header = {
+        "network": network,
+        "station": "TST",
+        "location": location,
+        "channel": code,
+        "sampling_rate": rate,
+    }
     return obspy.Trace(np.asarray(samples), header | {"starttime": START + start})
 
 
@@ -42,21 +49,31 @@ def write(path, *traces, form="MSEED"):
 def picks(path, *pairs):
     """Write pairs (event, P, S) in seconds after START."""
     rows = [(name, "NA", "TST", str(START + p), str(START + s)) for name, p, s in pairs]
-    pd.DataFrame(rows, columns=["event_id", "network", "station", "p_time", "s_time"]).to_csv(path, index=False)
+    pd.DataFrame(rows, columns=["event_id", "network", "station", "p_time", "s_time"]).to_csv(
+        path, index=False
+    )
     return path
 
 
 def imported(tmp_path, *pairs, source="in", mainshock=MAINSHOCK, **options):
     """Import; returns (report, trace name -> samples, tables of both periods together, attributes)."""
     table = picks(tmp_path / "picks.csv", *(pairs or [("a", 100, 102)]))
-    report, traces = from_continuous(tmp_path / source, table, tmp_path / "out", mainshock, **options), {}
+    report, traces = (
+        from_continuous(tmp_path / source, table, tmp_path / "out", mainshock, **options),
+        {},
+    )
     if not (tmp_path / "out/TST_pre.hdf5").exists():
         return report, {}, None, {}
     for period in PERIODS:
         with h5py.File(tmp_path / f"out/TST_{period}.hdf5") as file:
             traces |= {name: file[name][:] for name in file}
             attributes = dict(file.attrs)
-    return report, traces, pd.concat([read_table(tmp_path / "out", "TST", period) for period in PERIODS]), attributes
+    return (
+        report,
+        traces,
+        pd.concat([read_table(tmp_path / "out", "TST", period) for period in PERIODS]),
+        attributes,
+    )
 
 
 class Payload:
@@ -83,7 +100,9 @@ def test_a_pickle_among_the_recordings_runs_nothing(tmp_path):
         imported(tmp_path, source="in/evil")
     for name in ("evil.mseed", "evil.sac"):
         (tmp_path / name).write_bytes(evil)
-        with pytest.raises(ForeshapError, match=f"{name} can't be read as a recording .no miniSEED or SAC"):
+        with pytest.raises(
+            ForeshapError, match=f"{name} can't be read as a recording .no miniSEED or SAC"
+        ):
             imported(tmp_path, source=name)
     for name in ("evil.xml", "evil.hyp", "evil.nor", "evil.csv"):
         (tmp_path / name).write_bytes(evil)
@@ -112,19 +131,25 @@ def test_sac_without_a_network_serves_the_picks_and_the_response(tmp_path):
     for part in parts:
         write(tmp_path / f"in/{part.stats.channel}.sac", part, form="SAC")
     _, traces, *_ = imported(tmp_path)
-    np.testing.assert_array_equal(traces["TST.NA.a_EV"], np.stack([part.data[9500:12100] for part in parts]))
+    np.testing.assert_array_equal(
+        traces["TST.NA.a_EV"], np.stack([part.data[9500:12100] for part in parts])
+    )
     report, *_ = imported(tmp_path, inventory=stationxml(tmp_path / "s.xml", "flat", 100))
     assert report.written == 1
 
 
-@pytest.mark.parametrize("code, unit", [(6, "nm"), (7, "nm/s"), (8, "nm/s^2"), (5, "counts"), (50, "counts")])
+@pytest.mark.parametrize(
+    "code, unit", [(6, "nm"), (7, "nm/s"), (8, "nm/s^2"), (5, "counts"), (50, "counts")]
+)
 def test_sac_says_its_unit(tmp_path, code, unit):
     parts = [trace(f"HH{c}", counts(n).astype("f4")) for n, c in enumerate("ENZ")]
     for part in parts:
         part.stats.sac = {"idep": code}
         write(tmp_path / f"in/{part.stats.channel}.sac", part, form="SAC")
     _, traces, _, attributes = imported(tmp_path)
-    np.testing.assert_array_equal(traces["TST.NA.a_EV"], np.stack([part.data[9500:12100] for part in parts]))
+    np.testing.assert_array_equal(
+        traces["TST.NA.a_EV"], np.stack([part.data[9500:12100] for part in parts])
+    )
     assert attributes["unit"] == unit
 
 
@@ -133,7 +158,9 @@ def test_recordings_in_several_units_are_not_mixed(tmp_path):
     parts[2].stats.sac = {"idep": 7}
     for part in parts:
         write(tmp_path / f"in/{part.stats.channel}.sac", part, form="SAC")
-    with pytest.raises(ForeshapError, match=r"several units \(counts in .*HHE.sac, nm/s in .*HHZ.sac\)"):
+    with pytest.raises(
+        ForeshapError, match=r"several units \(counts in .*HHE.sac, nm/s in .*HHZ.sac\)"
+    ):
         imported(tmp_path)
     inventory = stationxml(tmp_path / "s.xml", "flat", 100)  # says what they are
     assert imported(tmp_path, inventory=inventory)[3]["unit"] == "nm/s"
@@ -142,7 +169,9 @@ def test_recordings_in_several_units_are_not_mixed(tmp_path):
 def test_real_data_as_sds_and_sac_give_the_same_samples(tmp_path, iquique):
     stream = obspy.Stream()
     for channel in "ENZ":
-        stream += obspy.read(str(iquique / f"waveforms/CX.PB01..HH{channel}.D.2014.121"), format="MSEED")
+        stream += obspy.read(
+            str(iquique / f"waveforms/CX.PB01..HH{channel}.D.2014.121"), format="MSEED"
+        )
     first = obspy.UTCDateTime("2014-05-01T00:00:00")
     stream.trim(first, first + 1800)
     for one in stream:
@@ -163,10 +192,21 @@ def test_real_data_as_sds_and_sac_give_the_same_samples(tmp_path, iquique):
 
 def test_overlaps_that_agree_are_joined_and_others_are_refused(tmp_path):
     east, north, vertical = counts(1), counts(2), counts(3)
-    write(tmp_path / "in/1.mseed", trace("HHE", east), trace("HHN", north), trace("HHZ", vertical[:11000]))
-    write(tmp_path / "in/2.mseed", trace("HHZ", vertical[10500:], 105.0), trace("HHE", east[9000:20000], 90.0))
+    write(
+        tmp_path / "in/1.mseed",
+        trace("HHE", east),
+        trace("HHN", north),
+        trace("HHZ", vertical[:11000]),
+    )
+    write(
+        tmp_path / "in/2.mseed",
+        trace("HHZ", vertical[10500:], 105.0),
+        trace("HHE", east[9000:20000], 90.0),
+    )
     _, traces, *_ = imported(tmp_path)
-    np.testing.assert_array_equal(traces["TST.NA.a_EV"], [data[9500:12100] for data in (east, north, vertical)])
+    np.testing.assert_array_equal(
+        traces["TST.NA.a_EV"], [data[9500:12100] for data in (east, north, vertical)]
+    )
     changed = east[9000:20000].copy()
     changed[2000] += 1
     write(tmp_path / "in/3.mseed", trace("HHE", changed, 90.0))
@@ -179,10 +219,20 @@ def test_overlaps_that_agree_are_joined_and_others_are_refused(tmp_path):
 
 def test_pieces_of_different_rates_or_directions_are_not_joined(tmp_path):
     parts = [trace(code, counts(seed)) for seed, code in enumerate(("HHN", "HHZ"))]
-    write(tmp_path / "in/1.mseed", *parts, trace("HHE", counts(5)[:11000]), trace("HH2", counts(5)[11000:], 110.0))
+    write(
+        tmp_path / "in/1.mseed",
+        *parts,
+        trace("HHE", counts(5)[:11000]),
+        trace("HH2", counts(5)[11000:], 110.0),
+    )
     report, *_ = imported(tmp_path, ("a", 100, 102), ("b", 120, 122))
     assert report.written == 1 and list(report.rejected["reason"]) == ["recordings can't be joined"]
-    write(tmp_path / "in/1.mseed", *parts, trace("HHE", counts(5)[:11000]), trace("HHE", counts(5)[:40000], 110.0, 50))
+    write(
+        tmp_path / "in/1.mseed",
+        *parts,
+        trace("HHE", counts(5)[:11000]),
+        trace("HHE", counts(5)[:40000], 110.0, 50),
+    )
     report, *_ = imported(tmp_path)
     assert list(report.rejected["reason"]) == ["recordings can't be joined"]
 
@@ -190,21 +240,36 @@ def test_pieces_of_different_rates_or_directions_are_not_joined(tmp_path):
 def test_the_instrument_is_said_and_numbered_channels_are_taken_as_north_and_east(tmp_path):
     one, two, vertical = counts(1), counts(2), counts(3)
     parts = {"HH1": one, "HH2": two, "HHZ": vertical}
-    write(tmp_path / "in/1.mseed", *(trace(code, samples, location="00") for code, samples in parts.items()))
-    write(tmp_path / "in/2.mseed", *(trace(f"EN{code}", counts(9), location="10") for code in "ENZ"))
+    write(
+        tmp_path / "in/1.mseed",
+        *(trace(code, samples, location="00") for code, samples in parts.items()),
+    )
+    write(
+        tmp_path / "in/2.mseed", *(trace(f"EN{code}", counts(9), location="10") for code in "ENZ")
+    )
     _, traces, table, attributes = imported(tmp_path)
-    np.testing.assert_array_equal(traces["TST.NA.a_EV"], [data[9500:12100] for data in (two, one, vertical)])
+    np.testing.assert_array_equal(
+        traces["TST.NA.a_EV"], [data[9500:12100] for data in (two, one, vertical)]
+    )
     assert table[["receiver_location_code", "receiver_type"]].to_numpy().tolist() == [["00", "HH"]]
-    assert attributes["orientation"] == "channel 1 taken as north, 2 as east: no azimuths were given"
+    assert (
+        attributes["orientation"] == "channel 1 taken as north, 2 as east: no azimuths were given"
+    )
     foreshap.preprocess(tmp_path / "out", tmp_path, [foreshap.VARIANTS["P64"]])
-    assert list(foreshap.load_spectrograms(tmp_path / "P64.h5").table["receiver_location_code"]) == ["00"]
+    assert list(
+        foreshap.load_spectrograms(tmp_path / "P64.h5").table["receiver_location_code"]
+    ) == ["00"]
 
 
 def test_an_event_that_another_instrument_recorded_has_that_reason(tmp_path):
     for location, start in ("00", 0), ("10", 300):
-        parts = [trace(f"HH{c}", counts(n, 200), start, location=location) for n, c in enumerate("ENZ")]
+        parts = [
+            trace(f"HH{c}", counts(n, 200), start, location=location) for n, c in enumerate("ENZ")
+        ]
         write(tmp_path / f"in/{location}.mseed", *parts)
-    report, traces, *_ = imported(tmp_path, ("a", 100, 102), ("b", 150, 152), ("other", 400, 402), ("none", 250, 252))
+    report, traces, *_ = imported(
+        tmp_path, ("a", 100, 102), ("b", 150, 152), ("other", 400, 402), ("none", 250, 252)
+    )
     assert sorted(traces) == ["TST.NA.a_EV", "TST.NA.b_EV"]
     assert dict(zip(report.rejected["trace_name"], report.rejected["reason"])) == {
         "TST.NA.other_EV": "another instrument", "TST.NA.none_EV": "no waveform at this time"
@@ -212,10 +277,14 @@ def test_an_event_that_another_instrument_recorded_has_that_reason(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "length, broken, reason", [(512, 1, "window runs beyond the recording"), (4096, 3, "component missing")]
+    "length, broken, reason",
+    [(512, 1, "window runs beyond the recording"), (4096, 3, "component missing")],
 )
 def test_broken_first_records_are_a_gap_too(tmp_path, length, broken, reason):
-    parts = [trace(code, np.cumsum(counts(s) % 100).astype(np.int32)) for s, code in enumerate(("HHZ", "HHE", "HHN"))]
+    parts = [
+        trace(code, np.cumsum(counts(s) % 100).astype(np.int32))
+        for s, code in enumerate(("HHZ", "HHE", "HHN"))
+    ]
     path = write(tmp_path / "in/x", *parts)
     obspy.Stream(parts).write(str(path), format="MSEED", reclen=length, encoding="STEIM2")
     pairs = ("first", 6, 8), ("later", 300, 302)
@@ -228,7 +297,9 @@ def test_broken_first_records_are_a_gap_too(tmp_path, length, broken, reason):
     report, traces, *_ = imported(tmp_path, *pairs)
     assert list(report.rejected["reason"]) == [reason]
     np.testing.assert_array_equal(traces["TST.NA.later_EV"], expected["TST.NA.later_EV"])
-    with tarfile.open(tmp_path / "in/x.tar", "w") as archive:  # other kinds of files are passed over
+    with tarfile.open(
+        tmp_path / "in/x.tar", "w"
+    ) as archive:  # other kinds of files are passed over
         archive.add(path, "y")
     path.unlink()
     with pytest.raises(ForeshapError, match="holds no miniSEED or SAC"):
@@ -246,15 +317,22 @@ def test_a_file_that_is_named_like_a_recording_and_holds_none_is_named(tmp_path,
 
 
 def test_a_broken_record_is_a_gap_or_named(tmp_path):
-    parts = [trace(code, np.cumsum(counts(s) % 100).astype(np.int32)) for s, code in enumerate(("HHE", "HHN", "HHZ"))]
+    parts = [
+        trace(code, np.cumsum(counts(s) % 100).astype(np.int32))
+        for s, code in enumerate(("HHE", "HHN", "HHZ"))
+    ]
     pairs = ("a", 50, 52), ("b", 300, 302), ("c", 550, 552)
     path = tmp_path / "in/x.mseed"
-    obspy.Stream(parts).write(str(write(path, *parts)), format="MSEED", reclen=512, encoding="STEIM2")
+    obspy.Stream(parts).write(
+        str(write(path, *parts)), format="MSEED", reclen=512, encoding="STEIM2"
+    )
     good = path.read_bytes()
     _, expected, *_ = imported(tmp_path, *pairs)
     records = len(good) // 512
     broken = bytearray(good)
-    broken[512 * (records // 6) : 512 * (records // 6) + 48] = b"\xff" * 48  # a header, in the middle of HHE
+    broken[512 * (records // 6) : 512 * (records // 6) + 48] = (
+        b"\xff" * 48
+    )  # a header, in the middle of HHE
     path.write_bytes(broken)
     report, traces, *_ = imported(tmp_path, *pairs)
     assert list(report.rejected["reason"]) == ["gap inside the window"] and len(traces) == 2
@@ -276,14 +354,26 @@ def test_a_broken_record_is_a_gap_or_named(tmp_path):
 @pytest.mark.parametrize("seed", range(4))
 def test_mutated_headers_end_in_a_report_or_a_clear_error(tmp_path, seed):
     rng = np.random.default_rng(seed)
-    parts = [trace(code, np.cumsum(counts(s, 120) % 100).astype(np.int32)) for s, code in enumerate(("HHE", "HHZ"))]
+    parts = [
+        trace(code, np.cumsum(counts(s, 120) % 100).astype(np.int32))
+        for s, code in enumerate(("HHE", "HHZ"))
+    ]
     parts.append(trace("HHN", np.cumsum(counts(5, 120) % 100).astype(np.int32)))
     path = write(tmp_path / "in/x.mseed", *parts)
     good = np.frombuffer(path.read_bytes(), np.uint8)
     _, expected, *_ = imported(tmp_path, ("a", 50, 52))
-    offsets = [*range(20), 30, 31, *range(36, 40), *range(44, 64)]  # but time and rate: nothing else confirms them
+    offsets = [
+        *range(20),
+        30,
+        31,
+        *range(36, 40),
+        *range(44, 64),
+    ]  # but time and rate: nothing else confirms them
     for _ in range(15):
-        bad, places = good.copy(), rng.integers(0, len(good) // 4096, 3) * 4096 + rng.choice(offsets, 3)
+        bad, places = (
+            good.copy(),
+            rng.integers(0, len(good) // 4096, 3) * 4096 + rng.choice(offsets, 3),
+        )
         bad[places] = rng.integers(0, 256, 3)
         path.write_bytes(bad[: rng.integers(1, len(bad))] if rng.random() < 0.2 else bad)
         try:
@@ -309,22 +399,37 @@ SEISMOMETERS = {
 def motion(seed, rate, answer=None):
     """A sum of sines (n,) [m/s], or the counts that a seismometer of this frequency response makes of it."""
     phases = np.random.default_rng(seed).uniform(0, 2 * np.pi, len(FREQUENCIES))
-    factors = 1e-5 * np.exp(1j * phases) * (1 if answer is None else answer(2j * np.pi * FREQUENCIES))
+    factors = (
+        1e-5 * np.exp(1j * phases) * (1 if answer is None else answer(2j * np.pi * FREQUENCIES))
+    )
     times = np.arange(120 * rate) / rate
     return sum((f * np.exp(2j * np.pi * hz * times)).real for f, hz in zip(factors, FREQUENCIES))
 
 
 def stationxml(path, seismometer, rate, azimuths=(90.0, 0.0), codes="ENZ", since=START - 86400):
     zeros, poles = SEISMOMETERS[seismometer][0]
-    response = Response.from_paz(zeros, poles, GAIN, output_units="COUNTS", normalization_factor=1.0)
+    response = Response.from_paz(
+        zeros, poles, GAIN, output_units="COUNTS", normalization_factor=1.0
+    )
     response.instrument_sensitivity.value = GAIN
     directions = zip(codes, (*azimuths, 0.0), (0.0, 0.0, -90.0))
     place = {"latitude": -20.6, "longitude": -70.0, "elevation": 900.0, "depth": 0.0}
     channels = [
-        Channel(f"HH{c}", "", **place, azimuth=a, dip=d, sample_rate=rate, response=response, start_date=since)
+        Channel(
+            f"HH{c}",
+            "",
+            **place,
+            azimuth=a,
+            dip=d,
+            sample_rate=rate,
+            response=response,
+            start_date=since,
+        )
         for c, a, d in directions
     ]
-    station = Station("TST", -20.6, -70.0, 900.0, channels=channels, site=Site("none"), creation_date=START)
+    station = Station(
+        "TST", -20.6, -70.0, 900.0, channels=channels, site=Site("none"), creation_date=START
+    )
     Inventory([Network("NA", [station])], "test").write(str(path), format="STATIONXML")
     return path
 
@@ -333,12 +438,17 @@ def stationxml(path, seismometer, rate, azimuths=(90.0, 0.0), codes="ENZ", since
 @pytest.mark.parametrize("rate", [100, 200])
 def test_the_response_is_removed_to_ground_velocity(tmp_path, seismometer, rate):
     answer = SEISMOMETERS[seismometer][1]
-    parts = [trace(f"HH{c}", np.rint(motion(n, rate, answer)).astype(np.int32), 0, rate) for n, c in enumerate("ENZ")]
+    parts = [
+        trace(f"HH{c}", np.rint(motion(n, rate, answer)).astype(np.int32), 0, rate)
+        for n, c in enumerate("ENZ")
+    ]
     write(tmp_path / "in/x.mseed", *parts)
     inventory = stationxml(tmp_path / "s.xml", seismometer, rate)
     pairs = ("a", 50, 52), ("early", 14.9, 17), ("late", 90, 92)
     report, traces, table, attributes = imported(tmp_path, *pairs, inventory=inventory)
-    assert report.rejected["reason"].tolist() == ["window runs beyond the recording"] * 2  # less than 10 s to taper
+    assert (
+        report.rejected["reason"].tolist() == ["window runs beyond the recording"] * 2
+    )  # less than 10 s to taper
     first = round((obspy.UTCDateTime(table["trace_start_time"].iloc[0]) - START) * rate)
     expected = np.stack([1e9 * motion(n, rate)[first:][:: rate // 100][:2600] for n in range(3)])
     assert np.abs(traces["TST.NA.a_EV"] - expected).max() < 0.01 * np.abs(expected).max()
@@ -351,9 +461,15 @@ def test_the_response_is_removed_to_ground_velocity(tmp_path, seismometer, rate)
 def test_components_are_turned_to_true_directions(tmp_path):
     answer, angle = SEISMOMETERS["flat"][1], np.radians(30)
     east, north, up = (motion(n, 100, answer) for n in range(3))
-    one, two = north * np.cos(angle) + east * np.sin(angle), east * np.cos(angle) - north * np.sin(angle)
+    one, two = (
+        north * np.cos(angle) + east * np.sin(angle),
+        east * np.cos(angle) - north * np.sin(angle),
+    )
     numbered = {"HH2": two, "HH1": one, "HHZ": up}
-    write(tmp_path / "in/x.mseed", *(trace(code, np.rint(data).astype(np.int32)) for code, data in numbered.items()))
+    write(
+        tmp_path / "in/x.mseed",
+        *(trace(code, np.rint(data).astype(np.int32)) for code, data in numbered.items()),
+    )
     inventory = stationxml(tmp_path / "s.xml", "flat", 100, (120.0, 30.0), "21Z")
     _, traces, _, attributes = imported(tmp_path, ("a", 50, 52), inventory=inventory)
     expected = 1e9 * np.stack([motion(n, 100)[4500:7100] for n in range(3)])
@@ -365,13 +481,18 @@ def test_components_are_turned_to_true_directions(tmp_path):
 def test_clipped_and_flat_recordings_are_known_by_their_counts(tmp_path, rate, removed):
     rng, times = np.random.default_rng(0), np.arange(120 * rate) / rate
     after = np.maximum(times - 50, 0)
-    wave = 3e6 * np.exp(-after / 4) * np.sin(2 * np.pi * 2.3 * after) + rng.normal(0, 300, len(times))
+    wave = 3e6 * np.exp(-after / 4) * np.sin(2 * np.pi * 2.3 * after) + rng.normal(
+        0, 300, len(times)
+    )
     east = np.clip(wave, -1e6, 1e6)
     options = {"inventory": stationxml(tmp_path / "s.xml", "flat", rate)} if removed else {}
     pairs = ("quiet", 20, 22), ("loud", 50, 52)
     for first, reasons in ((east, []), (0 * east + 1234, ["component flat"] * 2)):
         parts = {"HHE": first, "HHN": wave, "HHZ": wave}
-        write(tmp_path / "in/x.mseed", *(trace(c, part.astype(np.int32), 0, rate) for c, part in parts.items()))
+        write(
+            tmp_path / "in/x.mseed",
+            *(trace(c, part.astype(np.int32), 0, rate) for c, part in parts.items()),
+        )
         report, _, table, _ = imported(tmp_path, *pairs, **options)
         assert list(report.rejected["reason"]) == reasons
         assert flagged(table).tolist() == [False, True][: report.written]
@@ -384,7 +505,9 @@ def test_a_rate_near_100_hz_is_another_rate(tmp_path, rate):
     wave = lambda times: 1e6 * np.sin(2 * np.pi * 17 * times)
     samples = np.rint(wave(np.arange(60_000) / rate)).astype(np.int32)
     parts = [trace(f"HH{c}", samples, 0, rate) for c in "ENZ"]
-    rate = obspy.read(str(write(tmp_path / "in/x.mseed", *parts)))[0].stats.sampling_rate  # as the file can hold it
+    rate = obspy.read(str(write(tmp_path / "in/x.mseed", *parts)))[
+        0
+    ].stats.sampling_rate  # as the file can hold it
     samples = np.rint(wave(np.arange(60_000) / rate)).astype(np.int32)
     write(tmp_path / "in/x.mseed", *(trace(f"HH{c}", samples, 0, rate) for c in "ENZ"))
     _, traces, table, _ = imported(tmp_path, ("a", 500, 502))
@@ -404,7 +527,9 @@ def test_several_units_in_one_folder_are_refused(tmp_path):
     imported(tmp_path, ("a", 50, 52), ("b", 400, 402))
     with h5py.File(tmp_path / "out/TST_post.hdf5", "a") as file:
         file.attrs["unit"] = "nm/s"
-    with pytest.raises(ForeshapError, match=r"several units \(counts in TST_pre.hdf5, nm/s in TST_post.hdf5\)"):
+    with pytest.raises(
+        ForeshapError, match=r"several units \(counts in TST_pre.hdf5, nm/s in TST_post.hdf5\)"
+    ):
         foreshap.preprocess(tmp_path / "out", tmp_path)
 
 
@@ -419,7 +544,7 @@ def test_noise_windows_hold_no_event_and_are_the_recorded_samples(tmp_path):
     times = [(f"e{n}", p, p + 3) for n, p in enumerate((300, 700, 1200, 2000, 2300, 3000, 3100))]
     report, *_ = imported(tmp_path, *times, mainshock=str(START + 1800))
     noise = tmp_path / "out/noise"
-    assert report.written == 7 and foreshap.waveforms.stations(noise) == ["TST"]
+    assert report.written == 7 and foreshap.preprocessing.waveforms.stations(noise) == ["TST"]
     tables = [read_table(noise, "TST", period) for period in PERIODS]
     assert [len(table) for table in tables] == [3, 4]  # as many as events
     for period, table in zip(PERIODS, tables):
@@ -429,7 +554,9 @@ def test_noise_windows_hold_no_event_and_are_the_recorded_samples(tmp_path):
                 assert (period == "pre") == (first + 5 < 1800)
                 samples = file[name][:]
                 end = first + samples.shape[1] / 100
-                np.testing.assert_array_equal(samples, [part[round(first * 100) : round(end * 100)] for part in data])
+                np.testing.assert_array_equal(
+                    samples, [part[round(first * 100) : round(end * 100)] for part in data]
+                )
                 for _, p, s in times:
                     assert end <= p - QUIET_AFTER or first >= s + QUIET_BEFORE
                 assert end * 100 <= gap.start or first * 100 >= gap.stop
@@ -438,7 +565,9 @@ def test_noise_windows_hold_no_event_and_are_the_recorded_samples(tmp_path):
     assert starts[0] < 100 and starts[-1] > 1700  # spread over all that was recorded
     reports = foreshap.preprocess(noise, tmp_path / "noise")
     assert all(one.written == 7 and one.rejected.empty for one in reports.values())
-    imported(tmp_path, *[(f"e{p}", p, p + 1) for p in range(30, 3531, 100)], mainshock=str(START + 1800))
+    imported(
+        tmp_path, *[(f"e{p}", p, p + 1) for p in range(30, 3531, 100)], mainshock=str(START + 1800)
+    )
     assert not noise.exists()
     assert [file.name for file in (tmp_path / "out").iterdir() if "noise" in file.name] == []
 
@@ -450,19 +579,25 @@ def test_events_and_noise_are_of_one_run(tmp_path):
             part.stats.station = station
         write(tmp_path / f"in/{station}.mseed", *parts)
     table = pd.read_csv(picks(tmp_path / "a.csv", ("a", 300, 303), ("b", 1200, 1203)))
-    busy = pd.read_csv(picks(tmp_path / "a.csv", *[(f"e{p}", p, p + 1) for p in range(30, 1751, 100)]))
+    busy = pd.read_csv(
+        picks(tmp_path / "a.csv", *[(f"e{p}", p, p + 1) for p in range(30, 1751, 100)])
+    )
     table = pd.concat([table, table.assign(station="TWO")])
     run = lambda pairs, **options: (
         pairs.to_csv(tmp_path / "a.csv")
-        or from_continuous(tmp_path / "in", tmp_path / "a.csv", tmp_path / "out", str(START + 600), **options)
+        or from_continuous(
+            tmp_path / "in", tmp_path / "a.csv", tmp_path / "out", str(START + 600), **options
+        )
     )
-    content = lambda: {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    content = lambda: {
+        path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()
+    }
     run(table)
     before = content()
     with pytest.raises(ForeshapError, match=r"instrument HH: choose from \.HH"):
         run(table, instrument="HH")
     assert content() == before
     run(pd.concat([table, busy.assign(station="TWO")]))
-    assert foreshap.waveforms.stations(tmp_path / "out") == ["TST", "TWO"]
-    assert foreshap.waveforms.stations(tmp_path / "out/noise") == ["TST"]
+    assert foreshap.preprocessing.waveforms.stations(tmp_path / "out") == ["TST", "TWO"]
+    assert foreshap.preprocessing.waveforms.stations(tmp_path / "out/noise") == ["TST"]
     assert not [path for path in (tmp_path / "out").rglob(".*")]

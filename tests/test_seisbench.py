@@ -10,11 +10,18 @@ import pytest
 from scipy.signal import resample
 
 import foreshap
-from foreshap.clipping import flagged
+from foreshap import from_continuous, from_seisbench, to_seisbench
 from foreshap.files import ForeshapError
-from foreshap.periods import periods
-from foreshap.sources import from_continuous, from_seisbench, to_seisbench
-from foreshap.waveforms import COLUMNS, PERIODS, REASONS, event_times, offered_traces, read_table
+from foreshap.preprocessing.clipping import flagged
+from foreshap.preprocessing.periods import periods
+from foreshap.preprocessing.variants import PERIODS
+from foreshap.preprocessing.waveforms import (
+    COLUMNS,
+    REASONS,
+    event_times,
+    offered_traces,
+    read_table,
+)
 
 MAINSHOCK = "2016-10-30T06:40:17"
 START = pd.Timestamp("2016-10-30T06:00:00Z")
@@ -22,7 +29,9 @@ START = pd.Timestamp("2016-10-30T06:00:00Z")
 
 @pytest.fixture
 def library():
-    return pytest.importorskip("seisbench.data", reason="the optional extra seisbench is not installed")
+    return pytest.importorskip(
+        "seisbench.data", reason="the optional extra seisbench is not installed"
+    )
 
 
 def noise(seed, length=6000, dtype=np.int32):
@@ -41,7 +50,11 @@ def write(folder, rows, data, chunk="", **data_format):
     """A data set by hand: rows of metadata, and dataset name -> array; a None in data_format leaves a value out."""
     folder.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_csv(folder / f"metadata{chunk}.csv", index=False)
-    data_format = {"dimension_order": "CW", "component_order": "ENZ", "sampling_rate": 100} | data_format
+    data_format = {
+        "dimension_order": "CW",
+        "component_order": "ENZ",
+        "sampling_rate": 100,
+    } | data_format
     with h5py.File(folder / f"waveforms{chunk}.hdf5", "w") as file:
         file.create_group("data")
         for name, samples in data.items():
@@ -58,7 +71,9 @@ def traces(folder, station="NRCA"):
     for period, table in zip(PERIODS, tables):
         with h5py.File(folder / f"{station}_{period}.hdf5") as file:
             assert set(file) == set(table["trace_name"])
-            found |= {name: file[trace][:] for name, trace in zip(table["source_id"], table["trace_name"])}
+            found |= {
+                name: file[trace][:] for name, trace in zip(table["source_id"], table["trace_name"])
+            }
     return found, pd.concat(tables).set_index("source_id")
 
 
@@ -74,31 +89,51 @@ def test_layout_to_seisbench_and_back_is_the_same(tmp_path, demo, library):
     report = from_seisbench(tmp_path / "out", tmp_path / "back", MAINSHOCK)
     assert (report.written, len(report.rejected)) == (80, 0)
     for index, period in enumerate(PERIODS):
-        before, after = (read_table(folder, "DEMO", period) for folder in (demo.waveforms, tmp_path / "back"))
+        before, after = (
+            read_table(folder, "DEMO", period) for folder in (demo.waveforms, tmp_path / "back")
+        )
         pd.testing.assert_frame_equal(before, after, rtol=1e-12)
         rows = there.metadata.set_index("trace_name").loc[before["trace_name"]]
         assert set(rows["trace_category"]) == {("foreshock", "aftershock")[index]}
-        np.testing.assert_allclose(rows["trace_s_arrival_sample"], 500 + 100 * before["p_s_diff_sec"])
+        np.testing.assert_allclose(
+            rows["trace_s_arrival_sample"], 500 + 100 * before["p_s_diff_sec"]
+        )
         assert list(rows["source_magnitude"]) == list(before["source_magnitude"])
-        one, two = (h5py.File(folder / f"DEMO_{period}.hdf5") for folder in (demo.waveforms, tmp_path / "back"))
+        one, two = (
+            h5py.File(folder / f"DEMO_{period}.hdf5")
+            for folder in (demo.waveforms, tmp_path / "back")
+        )
         for name in before["trace_name"]:
             np.testing.assert_array_equal(one[name][:], two[name][:])
             assert one[name].dtype == two[name].dtype
             seen = there.get_waveforms(there.get_idx_from_trace_name(name))
             np.testing.assert_array_equal(seen, one[name][:])
     foreshap.preprocess(tmp_path / "back", tmp_path / "tensors")
-    tensors = [foreshap.load_spectrograms(folder / "S32.h5") for folder in (demo.folder, tmp_path / "tensors")]
+    tensors = [
+        foreshap.load_spectrograms(folder / "S32.h5")
+        for folder in (demo.folder, tmp_path / "tensors")
+    ]
     np.testing.assert_array_equal(tensors[0].values[:], tensors[1].values[:])
 
 
 @pytest.mark.parametrize("buckets", [True, False])
 def test_a_set_that_seisbench_wrote_comes_in(tmp_path, library, buckets):
     samples = {f"e{n}": noise(n, 5000 + 10 * n, np.float32) for n in range(6)}
-    with library.WaveformDataWriter(tmp_path / "in/metadata.csv", tmp_path / "in/waveforms.hdf5") as writer:
+    with library.WaveformDataWriter(
+        tmp_path / "in/metadata.csv", tmp_path / "in/waveforms.hdf5"
+    ) as writer:
         writer.bucket_size = 3 if buckets else 1
-        writer.data_format = {"dimension_order": "CW", "component_order": "ZNE", "sampling_rate": 100, "unit": "mps"}
+        writer.data_format = {
+            "dimension_order": "CW",
+            "component_order": "ZNE",
+            "sampling_rate": 100,
+            "unit": "mps",
+        }
         for n, (name, one) in enumerate(samples.items()):
-            writer.add_trace(row(name, 10.0 * n, p=2000 + n, s=2300, split="train", source_magnitude=n), one[::-1])
+            writer.add_trace(
+                row(name, 10.0 * n, p=2000 + n, s=2300, split="train", source_magnitude=n),
+                one[::-1],
+            )
     names = pd.read_csv(tmp_path / "in/metadata.csv")["trace_name"]
     assert names.str.contains("$", regex=False).all() == buckets
     report = from_seisbench(tmp_path / "in", tmp_path / "out", MAINSHOCK)
@@ -109,8 +144,13 @@ def test_a_set_that_seisbench_wrote_comes_in(tmp_path, library, buckets):
         assert found[name].dtype == np.float32
         p_time = START + pd.Timedelta(minutes=10 * n, seconds=20 + n / 100)
         assert abs(event_times(table)[name] - p_time) < pd.Timedelta(microseconds=1)
-        assert table["p_s_diff_sec"][name] == pytest.approx(3 - n / 100) and table["source_magnitude"][name] == n
-    assert set(table["split"]) == {"train"} and list(table) == [c for c in COLUMNS if c != "source_id"] + ["split"]
+        assert (
+            table["p_s_diff_sec"][name] == pytest.approx(3 - n / 100)
+            and table["source_magnitude"][name] == n
+        )
+    assert set(table["split"]) == {"train"} and list(table) == [
+        c for c in COLUMNS if c != "source_id"
+    ] + ["split"]
     with h5py.File(tmp_path / "out/NRCA_pre.hdf5") as file:
         assert file.attrs["unit"] == "nm/s" and file.attrs["component_order"] == "ENZ"
     there = library.WaveformDataset(tmp_path / "in", component_order="ENZ")
@@ -118,13 +158,16 @@ def test_a_set_that_seisbench_wrote_comes_in(tmp_path, library, buckets):
 
 
 @pytest.mark.parametrize(
-    "unit, factor", [("m/s", 1e9), ("km/s", 1e12), ("M*S**-1", 1e9), ("cm/s", 1e7), ("µm/s", 1e3), ("nm/s", 1)]
+    "unit, factor",
+    [("m/s", 1e9), ("km/s", 1e12), ("M*S**-1", 1e9), ("cm/s", 1e7), ("µm/s", 1e3), ("nm/s", 1)],
 )
 def test_velocities_become_nanometres_a_second(tmp_path, unit, factor):
     velocity = np.random.default_rng(0).normal(0, 1000, (3, 6000)) / factor
     write(tmp_path / "in", [row("a")], {"a": velocity}, unit=unit)
     from_seisbench(tmp_path / "in", tmp_path / "out", MAINSHOCK)
-    np.testing.assert_allclose(traces(tmp_path / "out")[0]["a"], factor * velocity[:, 1500:4100], rtol=1e-12)
+    np.testing.assert_allclose(
+        traces(tmp_path / "out")[0]["a"], factor * velocity[:, 1500:4100], rtol=1e-12
+    )
     with h5py.File(tmp_path / "out/NRCA_pre.hdf5") as file:
         assert file.attrs["unit"] == "nm/s"
 
@@ -144,7 +187,9 @@ def test_other_units_stay_and_are_not_mixed(tmp_path, unit):
 def test_the_mainshock_and_the_periods_decide(tmp_path):
     rows = [row(f"e{m}", m) for m in (0, 30, 39, 40, 50, 90)]
     write(tmp_path / "in", rows, {one["trace_name"]: noise(1) for one in rows})
-    spans = periods(MAINSHOCK, end="2016-10-30T07:00", left_out=("2016-10-30T06:35", "2016-10-30T06:40:18"))
+    spans = periods(
+        MAINSHOCK, end="2016-10-30T07:00", left_out=("2016-10-30T06:35", "2016-10-30T06:40:18")
+    )
     report = from_seisbench(tmp_path / "in", tmp_path / "out", spans)
     pre, post = (read_table(tmp_path / "out", "NRCA", period) for period in PERIODS)
     assert (list(pre["source_id"]), list(post["source_id"])) == (["e0", "e30"], ["e40", "e50"])
@@ -166,7 +211,11 @@ def test_dimensions_and_components_in_any_order(tmp_path, dimensions, order):
 
 
 def test_metadata_of_a_trace_overrides_the_format(tmp_path):
-    rows = [row("a", trace_component_order="ZNE", trace_sampling_rate_hz=100), row("b", 1), row("c", 2, trace_dt_s=0)]
+    rows = [
+        row("a", trace_component_order="ZNE", trace_sampling_rate_hz=100),
+        row("b", 1),
+        row("c", 2, trace_dt_s=0),
+    ]
     data = {"a": noise(1)[::-1], "b": noise(2), "c": noise(3)}
     write(tmp_path, rows, data, component_order=list("ENZ"), sampling_rate=100.0000001)
     from_seisbench(tmp_path, tmp_path / "out", MAINSHOCK)
@@ -176,7 +225,9 @@ def test_metadata_of_a_trace_overrides_the_format(tmp_path):
     assert found["b"].dtype == np.int32  # 100.0000001 Hz is 100 Hz
     write(tmp_path, rows, data, component_order=None, sampling_rate=None)
     report = from_seisbench(tmp_path, tmp_path / "out2", MAINSHOCK)
-    assert reasons(report) == dict.fromkeys(["NRCA.IV.b_EV", "NRCA.IV.c_EV"], "sampling rate missing")
+    assert reasons(report) == dict.fromkeys(
+        ["NRCA.IV.b_EV", "NRCA.IV.c_EV"], "sampling rate missing"
+    )
     write(tmp_path, [row("a", trace_dt_s=0.01)], {"a": noise(1)}, sampling_rate=50)
     from_seisbench(tmp_path, tmp_path / "out3", MAINSHOCK)
     np.testing.assert_array_equal(traces(tmp_path / "out3")[0]["a"], noise(1)[:, 1500:4100])
@@ -187,7 +238,11 @@ def test_other_rates_agree_with_fourier_resampling(tmp_path, rate, top):
     length = 120 * rate
     frequency = np.fft.rfftfreq(length, 1 / rate)
     rng = np.random.default_rng(0)
-    spectrum = np.exp(2j * np.pi * rng.random((3, len(frequency)))) * (frequency > 0.5) * (frequency < top / 4)
+    spectrum = (
+        np.exp(2j * np.pi * rng.random((3, len(frequency))))
+        * (frequency > 0.5)
+        * (frequency < top / 4)
+    )
     spectrum[:, round(120 * top)] = 0.3 * np.abs(spectrum).sum(axis=1)  # above 50 Hz it must vanish
     signal = 1e6 * np.fft.irfft(spectrum, length) / length * 1000 + 500_000
     p = 60 * rate + 3.3
@@ -195,8 +250,14 @@ def test_other_rates_agree_with_fourier_resampling(tmp_path, rate, top):
     from_seisbench(tmp_path, tmp_path / "out", MAINSHOCK)
     found, table = traces(tmp_path / "out")
     first = (pd.Timestamp(table["trace_start_time"]["a"]) - START).total_seconds()
-    assert abs(first + 5 - p / rate) <= 0.005 and found["a"].shape == (3, 2900) and found["a"].dtype == np.float32
-    expected = resample(resample(signal, 12_000, axis=1), 120_000, axis=1)[:, round(1000 * first) :: 10][:, :2900]
+    assert (
+        abs(first + 5 - p / rate) <= 0.005
+        and found["a"].shape == (3, 2900)
+        and found["a"].dtype == np.float32
+    )
+    expected = resample(resample(signal, 12_000, axis=1), 120_000, axis=1)[
+        :, round(1000 * first) :: 10
+    ][:, :2900]
     assert np.abs(found["a"] - expected).max() < 0.01 * np.abs(expected - 500_000).max()
     assert table["p_s_diff_sec"]["a"] == pytest.approx(8)
 
@@ -214,8 +275,16 @@ def test_clipped_and_flat_recordings_are_known_by_their_counts(tmp_path):
 
 
 def test_the_earliest_arrivals_count_and_a_trace_goes_as_far_as_its_recording(tmp_path):
-    picks = {"trace_p_arrival_sample": np.nan, "trace_Pn_arrival_sample": 600.4, "trace_Pg_arrival_sample": 650}
-    picks |= {"trace_Sg_arrival_sample": 2600, "trace_Sn_arrival_sample": 2500.4, "trace_pP_arrival_sample": 1}
+    picks = {
+        "trace_p_arrival_sample": np.nan,
+        "trace_Pn_arrival_sample": 600.4,
+        "trace_Pg_arrival_sample": 650,
+    }
+    picks |= {
+        "trace_Sg_arrival_sample": 2600,
+        "trace_Sn_arrival_sample": 2500.4,
+        "trace_pP_arrival_sample": 1,
+    }
     write(tmp_path, [row("a", s=np.nan) | picks], {"a": noise(1, 3500)})
     from_seisbench(tmp_path, tmp_path / "out", MAINSHOCK)
     found, table = traces(tmp_path / "out")
@@ -228,7 +297,12 @@ def test_the_earliest_arrivals_count_and_a_trace_goes_as_far_as_its_recording(tm
 def test_each_trace_that_cannot_be_used_has_its_reason(tmp_path):
     block, flawed = np.stack([noise(n) for n in range(4)]), noise(1, dtype=float)
     flawed[1, 2500] = np.nan
-    data = {"bucket0": block, "two": noise(1)[:2], "four": np.ones((4, 6000)), "text": np.full((3, 6000), "a", "S1")}
+    data = {
+        "bucket0": block,
+        "two": noise(1)[:2],
+        "four": np.ones((4, 6000)),
+        "text": np.full((3, 6000), "a", "S1"),
+    }
     data |= {
         "gappy": flawed,
         "flat": noise(1)[0],
@@ -260,14 +334,27 @@ def test_each_trace_that_cannot_be_used_has_its_reason(tmp_path):
         "twice": (row("bucket0$0", source_id="good"), "duplicate name"),
         "noname": (row("bucket0$0", station_code="../x"), "name that can't be used"),
     }  # fmt: skip
-    rows += [row("bucket0$ 0, :3, :6000", source_id="good"), row("bucket0$-3,:,500:4000", 1, 1500, source_id="fits")]
-    rows += [one | {"source_id": one["source_id"] if name == "twice" else name} for name, (one, _) in more.items()]
+    rows += [
+        row("bucket0$ 0, :3, :6000", source_id="good"),
+        row("bucket0$-3,:,500:4000", 1, 1500, source_id="fits"),
+    ]
+    rows += [
+        one | {"source_id": one["source_id"] if name == "twice" else name}
+        for name, (one, _) in more.items()
+    ]
     write(tmp_path / "in", rows, data)
     report = from_seisbench(tmp_path / "in", tmp_path / "out", periods(MAINSHOCK, end="2017-01-01"))
     assert report.written == 2 and len(report.rejected) == len(rows) - 2
     said = {f"NRCA.IV.{n}_EV": reason for n, reason in enumerate(names.values())}
-    said |= {f"NRCA.IV.{name}_EV": reason for name, (_, reason) in more.items() if name not in ("twice", "noname")}
-    said |= {"NRCA.IV.good_EV (2)": "duplicate name", ".._x.IV.noname_EV": "name that can't be used"}
+    said |= {
+        f"NRCA.IV.{name}_EV": reason
+        for name, (_, reason) in more.items()
+        if name not in ("twice", "noname")
+    }
+    said |= {
+        "NRCA.IV.good_EV (2)": "duplicate name",
+        ".._x.IV.noname_EV": "name that can't be used",
+    }
     assert reasons(report) == said and set(said.values()) < set(REASONS)
     found = traces(tmp_path / "out")[0]
     np.testing.assert_array_equal(found["good"], block[0, :, 1500:4100])
@@ -278,13 +365,19 @@ def test_each_trace_that_cannot_be_used_has_its_reason(tmp_path):
 
 
 def test_the_usable_one_of_several_rows_is_written_and_each_other_has_a_reason(tmp_path):
-    rows = [row(f"t{n}", source_id="e", p=p) for n, p in enumerate((np.nan, 400, 2000, 2000, np.nan))]
+    rows = [
+        row(f"t{n}", source_id="e", p=p) for n, p in enumerate((np.nan, 400, 2000, 2000, np.nan))
+    ]
     write(tmp_path / "in", rows, {f"t{n}": noise(n) for n in range(5)})
     report = from_seisbench(tmp_path / "in", tmp_path / "out", MAINSHOCK)
     said = ["P missing", "window runs beyond the recording", "duplicate name", "P missing"]
     assert reasons(report) == {f"NRCA.IV.e_EV ({n})": reason for n, reason in enumerate(said, 2)}
     np.testing.assert_array_equal(traces(tmp_path / "out")[0]["e"], noise(2)[:, 1500:4100])
-    assert offered_traces(tmp_path / "out")["trace_name"].nunique() == len(rows) == report.written + len(said)
+    assert (
+        offered_traces(tmp_path / "out")["trace_name"].nunique()
+        == len(rows)
+        == report.written + len(said)
+    )
 
 
 def test_a_file_cannot_point_to_other_files_nor_fill_the_memory(tmp_path):
@@ -298,9 +391,13 @@ def test_a_file_cannot_point_to_other_files_nor_fill_the_memory(tmp_path):
         external = [(str(secret), 0, 72_000)]
         file.create_dataset("data/raw", (3, 6000), np.int32, external=external)
         layout = h5py.VirtualLayout((3, 6000), np.int32)
-        layout[:] = h5py.VirtualSource(str(tmp_path / "elsewhere/waveforms.hdf5"), "data/a", (3, 6000))
+        layout[:] = h5py.VirtualSource(
+            str(tmp_path / "elsewhere/waveforms.hdf5"), "data/a", (3, 6000)
+        )
         file.create_virtual_dataset("data/virtual", layout)
-        file.create_dataset("data/bomb", (3, 2**23), np.int32, chunks=(3, 2**23), compression="gzip")  # 96 MiB a chunk
+        file.create_dataset(
+            "data/bomb", (3, 2**23), np.int32, chunks=(3, 2**23), compression="gzip"
+        )  # 96 MiB a chunk
     report = from_seisbench(tmp_path / "in", tmp_path / "out", MAINSHOCK)
     assert report.written == 0 and set(reasons(report).values()) == {"no array of samples"}
 
@@ -311,7 +408,9 @@ def test_a_damaged_block_costs_its_own_traces_alone(tmp_path):
     path = tmp_path / "in/waveforms.hdf5"
     with h5py.File(path, "a") as file:
         blocks = np.stack([noise(n) for n in range(4)])
-        dataset = file.create_dataset("data/bucket0", data=blocks, chunks=(1, 3, 6000), compression="gzip")
+        dataset = file.create_dataset(
+            "data/bucket0", data=blocks, chunks=(1, 3, 6000), compression="gzip"
+        )
         place = dataset.id.get_chunk_info(2).byte_offset
     with open(path, "r+b") as file:
         file.seek(place + 100)
@@ -322,7 +421,9 @@ def test_a_damaged_block_costs_its_own_traces_alone(tmp_path):
 
 
 def test_declared_samples_that_are_not_there_are_not_read(tmp_path):
-    write(tmp_path / "in", [row("huge", p=10**9, s=2 * 10**12, source_id="1")], {}, sampling_rate=1000)
+    write(
+        tmp_path / "in", [row("huge", p=10**9, s=2 * 10**12, source_id="1")], {}, sampling_rate=1000
+    )
     with h5py.File(tmp_path / "in/waveforms.hdf5", "a") as file:
         file.create_dataset("data/huge", (3, 10**13), np.int16, chunks=(3, 10**6))[:, 10**9] = 1
     report = from_seisbench(tmp_path / "in", tmp_path / "out", MAINSHOCK, seconds_after_s=0)
@@ -340,28 +441,47 @@ def test_stations_are_selected_and_one_instrument_serves_each(tmp_path):
     write(tmp_path, rows, data)
     report = from_seisbench(tmp_path, tmp_path / "out", MAINSHOCK, ["IV.NRCA"])
     pre = read_table(tmp_path / "out", "NRCA", "pre")
-    assert (report.written, list(pre["source_id"]), list(pre["receiver_type"])) == (2, ["0", "1"], ["HH", "HH"])
-    np.testing.assert_array_equal(traces(tmp_path / "out")[0]["1"], data["IV.NRCA.HH.1"][:, 1500:4100])
+    assert (report.written, list(pre["source_id"]), list(pre["receiver_type"])) == (
+        2,
+        ["0", "1"],
+        ["HH", "HH"],
+    )
+    np.testing.assert_array_equal(
+        traces(tmp_path / "out")[0]["1"], data["IV.NRCA.HH.1"][:, 1500:4100]
+    )
     others = {"NRCA.IV.0_EV (2)", "NRCA.IV.1_EV (2)", "NRCA.IV.2_EV"}
     assert reasons(report) == dict.fromkeys(others, "another instrument")
     report = from_seisbench(tmp_path, tmp_path / "hn", MAINSHOCK, "IV.NRCA", instrument="00.HN")
     assert report.written == 3 and len(report.rejected) == 2
-    with pytest.raises(ForeshapError, match=r"NRCA is a station of the networks XX and IV.*stations="):
+    with pytest.raises(
+        ForeshapError, match=r"NRCA is a station of the networks XX and IV.*stations="
+    ):
         from_seisbench(tmp_path, tmp_path / "all", MAINSHOCK)
     report = from_seisbench(tmp_path, tmp_path / "all", MAINSHOCK, ["IV.NRCA", "MMO1"])
     assert report.written == 2 + 3 and len(read_table(tmp_path / "all", "MMO1", "pre")) == 3
     with pytest.raises(ForeshapError, match="no trace of IV.MMO2, NONE: check"):
-        from_seisbench(tmp_path, tmp_path / "none", MAINSHOCK, ["IV.NRCA", "MMO1", "NONE", "IV.MMO2"])
+        from_seisbench(
+            tmp_path, tmp_path / "none", MAINSHOCK, ["IV.NRCA", "MMO1", "NONE", "IV.MMO2"]
+        )
     assert not (tmp_path / "none").exists()
 
 
-WRONG = {"seconds_after_p": ("20", -10, np.nan), "seconds_after_s": (None, np.inf), "instrument": (None, 5)}
+WRONG = {
+    "seconds_after_p": ("20", -10, np.nan),
+    "seconds_after_s": (None, np.inf),
+    "instrument": (None, 5),
+}
 
 
-@pytest.mark.parametrize("option, value", [(option, value) for option in WRONG for value in WRONG[option]])
+@pytest.mark.parametrize(
+    "option, value", [(option, value) for option in WRONG for value in WRONG[option]]
+)
 def test_an_option_of_another_kind_is_refused_by_its_name(tmp_path, option, value):
     write(tmp_path / "in", [row("a")], {"a": noise(1)})
-    for importer, source in (from_seisbench, [tmp_path / "in"]), (from_continuous, [tmp_path / "in", tmp_path / "p"]):
+    for importer, source in (
+        (from_seisbench, [tmp_path / "in"]),
+        (from_continuous, [tmp_path / "in", tmp_path / "p"]),
+    ):
         with pytest.raises(ForeshapError, match=f"{option} = .* is no"):
             importer(*source, tmp_path / "out", MAINSHOCK, **{option: value})
     assert not (tmp_path / "out").exists()
@@ -392,7 +512,9 @@ def damage(folder, kind):
     elif kind == "separator":
         metadata.write_text(text.replace(",", ";"))
     elif kind.startswith("without "):
-        pd.read_csv(metadata).drop(columns=kind.removeprefix("without ")).to_csv(metadata, index=False)
+        pd.read_csv(metadata).drop(columns=kind.removeprefix("without ")).to_csv(
+            metadata, index=False
+        )
     elif kind == "binary":
         metadata.write_bytes(b"\xff\xfe\x00" * 100)
     elif kind == "quote":
@@ -463,7 +585,11 @@ def test_a_byte_order_mark_and_mixed_times_are_read(tmp_path):
 
 
 def test_what_is_not_exported_is_named(tmp_path):
-    write(tmp_path / "in", [row(name, n, snr=n) for n, name in enumerate("abcd")], {name: noise(1) for name in "abcd"})
+    write(
+        tmp_path / "in",
+        [row(name, n, snr=n) for n, name in enumerate("abcd")],
+        {name: noise(1) for name in "abcd"},
+    )
     layout = tmp_path / "layout"
     from_seisbench(tmp_path / "in", layout, MAINSHOCK)
     with h5py.File(layout / "NRCA_pre.hdf5", "a") as file:
@@ -481,11 +607,16 @@ def test_what_is_not_exported_is_named(tmp_path):
     exported = pd.read_csv(tmp_path / "sb/metadata.csv")
     assert list(exported["trace_name"]) == ["NRCA.IV.c_EV"] and list(exported["snr"]) == [2]
     with h5py.File(tmp_path / "sb/waveforms.hdf5") as file:
-        assert list(file["data"]) == ["NRCA.IV.c_EV"] and file["data_format/component_order"][()] == b"ENZ"
+        assert (
+            list(file["data"]) == ["NRCA.IV.c_EV"]
+            and file["data_format/component_order"][()] == b"ENZ"
+        )
     with h5py.File(layout / "NRCA_post.hdf5", "a") as file:
         file["NRCA.IV.z_EV"] = noise(1)
         file.attrs["unit"] = "nm/s"
-    table.loc[[2]].assign(trace_name="NRCA.IV.z_EV").to_csv(layout / "NRCA_post_attributes.csv", index=False)
+    table.loc[[2]].assign(trace_name="NRCA.IV.z_EV").to_csv(
+        layout / "NRCA_post_attributes.csv", index=False
+    )
     before = (tmp_path / "sb/waveforms.hdf5").read_bytes()
     with pytest.raises(ForeshapError, match="counts and nm/s"):
         to_seisbench(layout, tmp_path / "sb")
@@ -498,8 +629,16 @@ def test_a_layout_of_the_needed_columns_and_one_of_too_many_are_exported(tmp_pat
         (tmp_path / "in").mkdir(exist_ok=True)
         with h5py.File(tmp_path / f"in/NRCA_{period}.hdf5", "w") as file:
             file[period] = samples
-        about = {"trace_name": [period], "trace_start_time": [f"2016-10-{day}"], "p_s_diff_sec": [2.0]}
-        about |= {} if period == "pre" else {"station_code": ["OTHER"], "trace_sampling_rate_hz": [50], "snr": [3]}
+        about = {
+            "trace_name": [period],
+            "trace_start_time": [f"2016-10-{day}"],
+            "p_s_diff_sec": [2.0],
+        }
+        about |= (
+            {}
+            if period == "pre"
+            else {"station_code": ["OTHER"], "trace_sampling_rate_hz": [50], "snr": [3]}
+        )
         pd.DataFrame(about).to_csv(tmp_path / f"in/NRCA_{period}_attributes.csv", index=False)
     assert to_seisbench(tmp_path / "in", tmp_path / "sb").written == 2
     header = (tmp_path / "sb/metadata.csv").read_text().splitlines()[0].split(",")

@@ -6,14 +6,22 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 import foreshap
-from foreshap import separability
-from foreshap.separability import folds, held_out_scores, overlap_weights, placebo_dates, roc_auc
+from foreshap.controls import plain_models as separability
+from foreshap.controls.plain_models import (
+    folds,
+    held_out_scores,
+    overlap_weights,
+    placebo_dates,
+    roc_auc,
+)
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     """400 simulated events in the columns of a tensor file."""
-    folder = foreshap.simulate_sequence(tmp_path_factory.mktemp("table"), 400, seed=5, effects={"magnitude": 0.4})
+    folder = foreshap.simulate_sequence(
+        tmp_path_factory.mktemp("table"), 400, seed=5, effects={"magnitude": 0.4}
+    )
     return foreshap.offered_traces(folder)
 
 
@@ -25,14 +33,22 @@ def test_roc_auc_is_scikit_learns():
         found = roc_auc(scores, labels, w)
         assert found["measured"] == pytest.approx(roc_auc_score(labels, scores, sample_weight=w))
         assert found["low"] < found["measured"] < found["high"] and found["n_events"] == 200
-    assert 0.1 < roc_auc(scores, labels)["high"] - roc_auc(scores, labels)["low"] < 0.2  # Hanley-McNeil: 0.15
+    assert (
+        0.1 < roc_auc(scores, labels)["high"] - roc_auc(scores, labels)["low"] < 0.2
+    )  # Hanley-McNeil: 0.15
     with pytest.raises(foreshap.ForeshapError, match="too few events: 5 foreshocks"):
         roc_auc(scores[65:], labels[65:])
 
 
 def test_equal_scores_count_half_whatever_their_order():
     labels = np.repeat([0, 1], 50)
-    assert roc_auc(np.zeros(100), labels) == {"measured": 0.5, "low": 0.5, "high": 0.5, "chance": 0.5, "n_events": 100}
+    assert roc_auc(np.zeros(100), labels) == {
+        "measured": 0.5,
+        "low": 0.5,
+        "high": 0.5,
+        "chance": 0.5,
+        "n_events": 100,
+    }
     scores = np.random.default_rng(0).integers(0, 4, 100) + labels
     for order in (np.arange(100), np.arange(100)[::-1]):
         found = roc_auc(scores[order], labels[order])["measured"]
@@ -53,7 +69,9 @@ def test_what_cannot_be_held_out_is_refused(table):
 
 def test_what_no_event_has_is_refused(table):
     with pytest.raises(foreshap.ForeshapError, match="no event has a frame there"):
-        held_out_scores(np.full((len(table), 3), np.nan), table["label"].to_numpy(), folds(table, "random", 0))
+        held_out_scores(
+            np.full((len(table), 3), np.nan), table["label"].to_numpy(), folds(table, "random", 0)
+        )
 
 
 def test_a_fold_never_saw_its_events(table):
@@ -94,7 +112,11 @@ def test_overlap_weights_balance_every_mean(table):
     mean = lambda x, k: np.average(x[labels == k], axis=0, weights=weights[labels == k])
     for x in (covariates.to_numpy(), covariates.to_numpy() ** 2):
         apart = x[labels == 1].mean(axis=0) - x[labels == 0].mean(axis=0)
-        assert np.abs((mean(x, 1) - mean(x, 0)) / x.std(axis=0)).max() < 0.03 < np.abs(apart / x.std(axis=0)).max()
+        assert (
+            np.abs((mean(x, 1) - mean(x, 0)) / x.std(axis=0)).max()
+            < 0.03
+            < np.abs(apart / x.std(axis=0)).max()
+        )
     assert (separability.effective_events(weights, labels) < 200).all()
     with pytest.raises(foreshap.ForeshapError, match="too few"):
         overlap_weights(pd.DataFrame({"told": labels + 0.01 * covariates["p_s_diff_sec"]}), labels)
@@ -107,14 +129,21 @@ def test_placebo_dates_have_equal_sides(table):
     assert {"mainshock", "across", "inside foreshocks", "inside aftershocks"} == set(dates["kind"])
     for date in dates.assign(day=(dates["time"] - middle) / pd.Timedelta(days=1)).itertuples():
         assert len(date.before) == len(date.after) >= separability.LEAST
-        assert days[date.before].max() <= date.day + 1e-9 and date.day - 1e-9 <= days[date.after].min()
-        inside, span = date.kind.startswith("inside"), np.abs(days[np.r_[date.before, date.after]] - date.day).max()
+        assert (
+            days[date.before].max() <= date.day + 1e-9 and date.day - 1e-9 <= days[date.after].min()
+        )
+        inside, span = (
+            date.kind.startswith("inside"),
+            np.abs(days[np.r_[date.before, date.after]] - date.day).max(),
+        )
         longest[inside] = max(span, longest[inside])
         if inside:
             mine = labels == int("after" in date.kind)
             assert set(labels[np.r_[date.before, date.after]]) == {int("after" in date.kind)}
             assert span <= min(date.day - days[mine].min(), days[mine].max() - date.day) + 1e-9
-    assert longest[False] <= longest[True] + 9 < np.ptp(days) / 2  # the mainshock has no advantage of its span
+    assert (
+        longest[False] <= longest[True] + 9 < np.ptp(days) / 2
+    )  # the mainshock has no advantage of its span
     with pytest.raises(foreshap.ForeshapError, match="overlap in time"):
         mixed = table.sample(frac=1, random_state=0, ignore_index=True)
         placebo_dates(mixed.assign(label=np.arange(len(table)) % 2), 0)

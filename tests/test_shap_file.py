@@ -12,9 +12,17 @@ import torch
 import xarray
 
 import foreshap
-from foreshap.background import Background
+from foreshap.explainability.background import Background
 
-TENSORS = ("shap", "output", "base_value", "additivity_error", "mean", "mean_absolute", "standard_error")
+TENSORS = (
+    "shap",
+    "output",
+    "base_value",
+    "additivity_error",
+    "mean",
+    "mean_absolute",
+    "standard_error",
+)
 
 
 def explained(trained, path, n=6, **changes):
@@ -22,7 +30,9 @@ def explained(trained, path, n=6, **changes):
     kind = {"n": changes.pop("background", 10), "kind": changes.pop("kind", "both")}
     rows = changes.pop("rows", foreshap.chosen_test_rows(checkpoint, n, seed=0))
     background = foreshap.choose_background(checkpoint, trained.spectrograms, seed=0, **kind)
-    return foreshap.explain_events(checkpoint, trained.spectrograms, rows, background, path, **changes)
+    return foreshap.explain_events(
+        checkpoint, trained.spectrograms, rows, background, path, **changes
+    )
 
 
 def tensors(path):
@@ -44,14 +54,19 @@ def test_the_file_holds_what_shap_tensors_gives(trained, tmp_path):
     with xarray.open_dataset(found.path, engine="h5netcdf", phony_dims="access") as data:
         assert data["shap"].dims == ("trace_name", "channel", "frequency", "time")
         assert data["mean"].dims == ("class", "channel", "frequency", "time")
-        assert data.attrs["checkpoint_sha256"] == checkpoint.card["sha256"] and len(data["background"]) == 10
+        assert (
+            data.attrs["checkpoint_sha256"] == checkpoint.card["sha256"]
+            and len(data["background"]) == 10
+        )
         assert data.attrs["simulated"].startswith("yes")
         names = trained.spectrograms.table["trace_name"].to_numpy()
         assert data["background"].values.tolist() == names[background.rows].tolist()
         for label in (0, 1):
             events = direct.values[found.table["label"] == label]
             np.testing.assert_allclose(data["mean"][label], events.mean(axis=0), atol=1e-6)
-            np.testing.assert_allclose(data["mean_absolute"][label], np.abs(events).mean(axis=0), atol=1e-6)
+            np.testing.assert_allclose(
+                data["mean_absolute"][label], np.abs(events).mean(axis=0), atol=1e-6
+            )
             assert data["n_events"][label] == len(events)
 
 
@@ -76,7 +91,11 @@ def test_an_events_own_noise_as_background(trained, tmp_path):
 def test_an_empty_or_one_class_background_gets_a_sentence(trained, tmp_path):
     checkpoint, s = foreshap.load_checkpoint(trained.path), trained.spectrograms
     foreshocks = np.flatnonzero(s.labels == 0)
-    for rows, words in ((foreshocks, "of one class"), (foreshocks[:0], "empty"), (None, "no Background")):
+    for rows, words in (
+        (foreshocks, "of one class"),
+        (foreshocks[:0], "empty"),
+        (None, "no Background"),
+    ):
         background = foreshocks if rows is None else Background("both", rows, len(rows), 0)
         with pytest.raises(foreshap.ForeshapError, match=words):
             foreshap.explain_events(checkpoint, s, np.arange(3), background, tmp_path / "P64.h5")
@@ -87,7 +106,9 @@ def test_work_from_something_else_is_refused_and_kept(trained, tmp_path):
     path = tmp_path / "P64.h5"
     explained(trained, path)
     before = path.read_bytes()
-    other = foreshap.train(trained.spectrograms, trained.result.split, foreshap.TrainingConfig(max_epochs=1, seed=9))
+    other = foreshap.train(
+        trained.spectrograms, trained.result.split, foreshap.TrainingConfig(max_epochs=1, seed=9)
+    )
     foreshap.save_checkpoint(other, tmp_path / "other.pt")
     for words, change in {
         "P64.h5 was made with another background": {"background": 8},
@@ -104,7 +125,10 @@ def test_work_from_something_else_is_refused_and_kept(trained, tmp_path):
 
 def in_another_process(trained_path, tensor_path, path, ready):
     """Explain 60 events, as a notebook would."""
-    checkpoint, spectrograms = foreshap.load_checkpoint(trained_path), foreshap.load_spectrograms(tensor_path)
+    checkpoint, spectrograms = (
+        foreshap.load_checkpoint(trained_path),
+        foreshap.load_spectrograms(tensor_path),
+    )
     background = foreshap.choose_background(checkpoint, spectrograms, 40, 0)
     ready.send("go")
     foreshap.explain_events(checkpoint, spectrograms, np.arange(60), background, path)
@@ -144,7 +168,9 @@ def test_killed_twenty_times_it_ends_with_the_same_bytes(trained, tmp_path, star
                 found.append(int(np.isfinite(file["additivity_error"][:]).sum()))
     explained(trained, path, rows=np.arange(60), background=40)
     assert tensors(path) == tensors(undisturbed) and not list(tmp_path.glob("*unfinished*"))
-    assert found == sorted(found) and len(set(found)) > 1, found  # some were killed between two batches
+    assert found == sorted(found) and len(set(found)) > 1, (
+        found
+    )  # some were killed between two batches
 
 
 class FillsTheDisk(ThreadPoolExecutor):
@@ -169,8 +195,13 @@ class FillsTheDisk(ThreadPoolExecutor):
 
 def test_a_full_disk_keeps_what_is_done(trained, tmp_path, small_disk):
     undisturbed = explained(trained, tmp_path / "whole.h5", rows=np.arange(60)).path
-    path, unfinished, ballast = (small_disk / name for name in ("P64.h5", "P64.h5.unfinished", "ballast"))
-    with pytest.raises(foreshap.ForeshapError, match="P64.h5.unfinished can't be written on .* events done are kept"):
+    path, unfinished, ballast = (
+        small_disk / name for name in ("P64.h5", "P64.h5.unfinished", "ballast")
+    )
+    with pytest.raises(
+        foreshap.ForeshapError,
+        match="P64.h5.unfinished can't be written on .* events done are kept",
+    ):
         explained(trained, path, rows=np.arange(60), executor=FillsTheDisk(ballast))
     with h5py.File(unfinished) as file:
         assert 8 <= np.isfinite(file["additivity_error"][:]).sum() < 60
@@ -185,7 +216,9 @@ def test_unfinished_work_is_resumed_not_repeated(trained, tmp_path):
     explained(trained, path)
     unfinished = tmp_path / "P64.h5.unfinished"
     path.rename(unfinished)
-    with h5py.File(unfinished, "r+") as file:  # as after a kill: one event to do, another marked by hand
+    with h5py.File(
+        unfinished, "r+"
+    ) as file:  # as after a kill: one event to do, another marked by hand
         file["additivity_error"][2], file["shap"][4] = np.nan, 5.0
         wanted = file["shap"][2]
         file["shap"][2] = 0.0
@@ -213,7 +246,9 @@ def test_a_dask_cluster_gives_the_same_bytes(trained, tmp_path):
         distributed.LocalCluster(2, threads_per_worker=2, dashboard_address=None) as cluster,
         distributed.Client(cluster) as client,
     ):
-        assert tensors(explained(trained, tmp_path / "dask.h5", n=16, executor=client).path) == tensors(alone)
+        assert tensors(
+            explained(trained, tmp_path / "dask.h5", n=16, executor=client).path
+        ) == tensors(alone)
 
 
 def test_torch_keeps_its_threads(trained, tmp_path):

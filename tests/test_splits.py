@@ -23,7 +23,10 @@ def table():
 
 
 def splits(table, seed=0):
-    return [f(table, seed) for f in (foreshap.random_split, foreshap.time_block_split, foreshap.cluster_split)]
+    return [
+        f(table, seed)
+        for f in (foreshap.random_split, foreshap.time_block_split, foreshap.cluster_split)
+    ]
 
 
 def test_every_event_on_one_side_and_both_classes_on_each(table):
@@ -53,13 +56,22 @@ def test_time_blocks_are_contiguous_and_random_sides_are_not(table):
         for label in (0, 1):
             rows = np.flatnonzero(table["label"] == label)
             rows = rows[np.argsort(table["seconds"].to_numpy()[rows])]
-            changes[split.name, label] = np.abs(np.diff(np.isin(rows, split.test).astype(int))).sum()
-    assert max(changes["time blocks", k] for k in (0, 1)) <= 4 < 40 < min(changes["random", k] for k in (0, 1))
+            changes[split.name, label] = np.abs(
+                np.diff(np.isin(rows, split.test).astype(int))
+            ).sum()
+    assert (
+        max(changes["time blocks", k] for k in (0, 1))
+        <= 4
+        < 40
+        < min(changes["random", k] for k in (0, 1))
+    )
 
 
 def test_clusters_hold_neighbours(table):
     """The nearest neighbour of a test event is a test event far more often than at random."""
-    place = np.c_[table["source_latitude"] * 111.2, table["source_longitude"] * 81.6, table["source_depth_km"]]
+    place = np.c_[
+        table["source_latitude"] * 111.2, table["source_longitude"] * 81.6, table["source_depth_km"]
+    ]
     distance = np.linalg.norm(place[:, None] - place, axis=2) + np.diag(np.full(600, np.inf))
     share = lambda split: np.isin(distance[split.test].argmin(axis=1), split.test).mean()
     random, _, clusters = splits(table)

@@ -9,8 +9,15 @@ import torch
 from torch import nn
 
 import foreshap
-from foreshap.attribution import ChosenOutput
-from foreshap.tiles import WINDOWS, frame_windows, halves, physical_tiles, shapley_tiles, tile_names, tile_sums
+from foreshap.explainability.attribution import ChosenOutput
+from foreshap.explainability.methods.tiles import (
+    halves,
+    physical_tiles,
+    shapley_tiles,
+    tile_names,
+    tile_sums,
+)
+from foreshap.preprocessing.variants import WINDOWS, frame_windows
 
 P64, S64 = foreshap.VARIANTS["P64"], foreshap.VARIANTS["S64"]
 
@@ -49,7 +56,9 @@ def test_a_linear_network_has_its_known_answer():
     expected = np.array([pixels[tiles == tile].sum() for tile in range(12)])
     np.testing.assert_allclose(sums(values, tiles), expected, atol=1e-4)
     for tile in range(12):
-        np.testing.assert_allclose(values[tiles == tile], expected[tile] / (tiles == tile).sum(), atol=1e-5)
+        np.testing.assert_allclose(
+            values[tiles == tile], expected[tile] / (tiles == tile).sum(), atol=1e-5
+        )
     assert base == pytest.approx(network(background).mean().item(), abs=1e-5) and not error.any()
     # each pair of permutations is exact for its background event: nine pairs are exact for all nine
     values, _, error = shapley_tiles(network, background, evaluations=2 * 11 * 9 + 1)(event, 0)
@@ -85,7 +94,10 @@ def test_permutations_agree_with_all_coalitions_within_their_error(n_background,
         for draw in range(6):
             explain = shapley_tiles(network, background, evaluations=2 * 11 * pairs + 1, seed=draw)
             values, same, error = explain(event, 0)
-            assert values.sum() + same == pytest.approx(exact.sum() + base, abs=1e-6) and not none.any()
+            assert (
+                values.sum() + same == pytest.approx(exact.sum() + base, abs=1e-6)
+                and not none.any()
+            )
             z.append((sums(values, tiles) - exact) / sums(error, tiles))
             correlation.append(np.corrcoef(sums(values, tiles), exact)[0, 1])
     assert 0.6 < np.sqrt(np.mean(np.square(z))) < 1.5
@@ -97,7 +109,10 @@ def test_a_trained_network_by_permutations_and_by_all_coalitions(trained):
     x = checkpoint.scaling(trained.spectrograms.values[:5])
     tiles = physical_tiles(P64, 2.0) // len(WINDOWS)  # component by band
     exact, base, _ = shapley_tiles(
-        ChosenOutput(checkpoint.model, torch.tensor([-1.0, 1.0])), x[1:], tiles, evaluations=2**9 * 4
+        ChosenOutput(checkpoint.model, torch.tensor([-1.0, 1.0])),
+        x[1:],
+        tiles,
+        evaluations=2**9 * 4,
     )(x[0], 0)
     values, _, error = shapley_tiles(
         ChosenOutput(checkpoint.model, torch.tensor([-1.0, 1.0])), x[1:], tiles, evaluations=401
@@ -105,7 +120,9 @@ def test_a_trained_network_by_permutations_and_by_all_coalitions(trained):
     assert np.corrcoef(sums(values, tiles), sums(exact, tiles))[0, 1] > 0.99
     assert (np.abs(sums(values - exact, tiles)) < 4 * sums(error, tiles)).all()
     for map_ in (values, exact):
-        assert map_.sum() + base == pytest.approx(checkpoint.outputs(trained.spectrograms.values[:1])[0], abs=1e-6)
+        assert map_.sum() + base == pytest.approx(
+            checkpoint.outputs(trained.spectrograms.values[:1])[0], abs=1e-6
+        )
 
 
 def test_a_component_that_is_not_read_gets_nothing():
@@ -130,7 +147,9 @@ def test_masked_tiles_come_from_background_events():
     shapley_tiles(Recorder(), background, evaluations=400)(event, 0)
     x, tiles = torch.cat(seen), torch.from_numpy(halves(event.shape))
     assert max(map(len, seen)) <= 64 and len(x) - len(background) <= 400
-    whole = (x[:, None] == background).flatten(2).float().mean(2).argmax(1)  # nearest background event
+    whole = (
+        (x[:, None] == background).flatten(2).float().mean(2).argmax(1)
+    )  # nearest background event
     present = x == event
     assert (present | (x == background[whole])).all()
     for tile in range(12):
@@ -141,7 +160,9 @@ def test_masked_tiles_come_from_background_events():
 
 def test_same_bytes_in_any_order_and_in_two_threads():
     torch.manual_seed(0)
-    network = ChosenOutput(foreshap.SpectrogramCNN((3, 8, 12), widths=(8, 8)), torch.tensor([-1.0, 1.0])).eval()
+    network = ChosenOutput(
+        foreshap.SpectrogramCNN((3, 8, 12), widths=(8, 8)), torch.tensor([-1.0, 1.0])
+    ).eval()
     x = torch.randn(16, 3, 8, 12)
     tiles_of = lambda key: (halves((3, 8, 12)) + key) // 2
     explain = shapley_tiles(network, x[8:], tiles_of, evaluations=101, seed=3)
@@ -149,9 +170,13 @@ def test_same_bytes_in_any_order_and_in_two_threads():
     with ThreadPoolExecutor(2) as pool:
         together = list(pool.map(lambda key: explain(x[key], key), reversed(range(8))))[::-1]
     for a, b in zip(alone, together):
-        assert a[0].tobytes() == b[0].tobytes() and a[1] == b[1] and a[2].tobytes() == b[2].tobytes()
+        assert (
+            a[0].tobytes() == b[0].tobytes() and a[1] == b[1] and a[2].tobytes() == b[2].tobytes()
+        )
     other = shapley_tiles(network, x[8:], tiles_of, evaluations=101, seed=4)(x[0], 0)
-    assert not np.array_equal(other[0], alone[0][0]) and not np.array_equal(explain(x[0], 2)[0], alone[0][0])
+    assert not np.array_equal(other[0], alone[0][0]) and not np.array_equal(
+        explain(x[0], 2)[0], alone[0][0]
+    )
 
 
 @pytest.mark.parametrize("variant", foreshap.VARIANTS.values(), ids=str)
@@ -161,7 +186,12 @@ def test_every_pixel_lies_in_the_tile_that_its_name_says(variant, s_p):
     assert tiles.shape == variant.shape and tiles.dtype == np.int8 and len(names) == 36
     p = 0 if variant.phase == "P" else -s_p
     ends = variant.times + variant.nperseg / variant.sampling_rate / 2
-    limits = {"before P": (-9, p), "P to S": (p, p + s_p), "S": (p + s_p, p + 2 * s_p), "coda": (p + 2 * s_p, 99)}
+    limits = {
+        "before P": (-9, p),
+        "P to S": (p, p + s_p),
+        "S": (p + s_p, p + 2 * s_p),
+        "coda": (p + 2 * s_p, 99),
+    }
     count = np.zeros(variant.shape, dtype=int)
     for tile, (component, band, window) in names.iterrows():
         low, high = map(float, band.removesuffix(" Hz").split("-"))
@@ -186,16 +216,24 @@ def test_windows_and_bands_counted_by_hand():
         bands = np.repeat(np.arange(3), [4, 9, 20])  # to 4.6875 Hz, to 18.75 Hz, to 50 Hz
         expected = np.arange(3)[:, None, None] * 12 + bands[:, None] * 4 + windows
         np.testing.assert_array_equal(tiles, expected)
-    assert not np.isin(physical_tiles(S64, 4.9) % 4, 0).any()  # no frame ends before P: the tile is absent
+    assert not np.isin(
+        physical_tiles(S64, 4.9) % 4, 0
+    ).any()  # no frame ends before P: the tile is absent
     assert tile_names().loc[35].tolist() == ["Z", "20-50 Hz", "coda"]
     two = ((0, 25), (25, 50))  # row 16 is 25 Hz
     np.testing.assert_array_equal(physical_tiles(P64, 2.0, two)[0, :, 0] // 4, [0] * 16 + [1] * 17)
-    assert physical_tiles(P64, 2.0, two).max() == 23 and tile_names(two).loc[23, "band"] == "25-50 Hz"
+    assert (
+        physical_tiles(P64, 2.0, two).max() == 23 and tile_names(two).loc[23, "band"] == "25-50 Hz"
+    )
 
 
 @pytest.mark.parametrize("variant", foreshap.VARIANTS.values(), ids=str)
 def test_frames_that_end_on_an_arrival_are_counted_in_samples(variant):
-    ends = variant.nperseg + variant.hop * np.arange(variant.shape[2]) - round(100 * variant.seconds_before)
+    ends = (
+        variant.nperseg
+        + variant.hop * np.arange(variant.shape[2])
+        - round(100 * variant.seconds_before)
+    )
     for s_p in range(20, 500):  # hundredths of a second, one sample each
         p = 0 if variant.phase == "P" else -s_p
         expected = (ends > p).astype(int) + (ends > p + s_p) + (ends > p + 2 * s_p)
@@ -209,7 +247,10 @@ def test_halves_are_twelve_boxes():
 
 
 def test_sums_over_tiles():
-    values, tiles = np.random.default_rng(0).standard_normal((4, 3, 5, 6)), np.stack([halves((3, 5, 6))] * 4)
+    values, tiles = (
+        np.random.default_rng(0).standard_normal((4, 3, 5, 6)),
+        np.stack([halves((3, 5, 6))] * 4),
+    )
     tiles[2] = 3
     expected = [[values[i][tiles[i] == tile].sum() for tile in range(14)] for i in range(4)]
     np.testing.assert_allclose(tile_sums(values, tiles, 14), expected, atol=1e-12)
@@ -229,9 +270,13 @@ def test_bad_input_gets_a_sentence():
             shapley_tiles(network, background, tiles, evaluations)(event, 0)
     assert shapley_tiles(network, background, evaluations=45)(event, 0)[2].any()
     values, base, _ = shapley_tiles(network, background, whole, evaluations=3)(event, 0)
-    assert values.sum() + base == pytest.approx(network(event[None]).item(), abs=1e-5)  # one tile: all of it
+    assert values.sum() + base == pytest.approx(
+        network(event[None]).item(), abs=1e-5
+    )  # one tile: all of it
     with pytest.raises(foreshap.ForeshapError, match="S-P time of -0.2 s"):
         physical_tiles(P64, -0.2)
     for bands in (((0, 5), (10, 50)), ((0, 20), (5, 50)), ((0, 5), (5, 20))):
-        with pytest.raises(foreshap.ForeshapError, match="must hold each frequency from 0 to 50 Hz once"):
+        with pytest.raises(
+            foreshap.ForeshapError, match="must hold each frequency from 0 to 50 Hz once"
+        ):
             physical_tiles(P64, 2.0, bands)

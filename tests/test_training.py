@@ -11,8 +11,8 @@ from sklearn import metrics
 from sklearn.utils.class_weight import compute_class_weight
 
 import foreshap
-from foreshap.model import min_max
-from foreshap.training import class_weights, evaluate, fit_scaling
+from foreshap.training.fitting import class_weights, evaluate, fit_scaling
+from foreshap.training.model import min_max
 
 CONFIG = foreshap.TrainingConfig(max_epochs=2)
 
@@ -69,13 +69,16 @@ def test_the_network_is_the_one_described(name):
 def test_training_repeats_itself_and_touches_no_global_state(trained):
     torch.manual_seed(7)
     before = torch.get_rng_state()
-    first, again = (foreshap.train(trained.spectrograms, trained.result.split, CONFIG) for _ in range(2))
+    first, again = (
+        foreshap.train(trained.spectrograms, trained.result.split, CONFIG) for _ in range(2)
+    )
     assert torch.equal(torch.get_rng_state(), before)
     for a, b in zip(again.model.state_dict().values(), first.model.state_dict().values()):
         assert torch.equal(a, b)
     other = foreshap.train(trained.spectrograms, trained.result.split, replace(CONFIG, seed=1))
     assert not torch.equal(
-        other.model.state_dict()["classifier.2.weight"], again.model.state_dict()["classifier.2.weight"]
+        other.model.state_dict()["classifier.2.weight"],
+        again.model.state_dict()["classifier.2.weight"],
     )
 
 
@@ -88,17 +91,29 @@ def test_the_best_epoch_is_kept_and_patience_ends_training(trained):
     with torch.no_grad():
         logits = result.model(result.scaling(trained.spectrograms.values[:][rows]))
     weights = class_weights(labels[result.split.train])
-    loss = torch.nn.functional.cross_entropy(logits, torch.tensor(labels[rows], dtype=torch.long), weights)
+    loss = torch.nn.functional.cross_entropy(
+        logits, torch.tensor(labels[rows], dtype=torch.long), weights
+    )
     assert loss.item() == pytest.approx(losses.min(), rel=1e-3)
 
 
 def test_a_checkpoint_carries_everything(trained):
-    checkpoint, s, result = foreshap.load_checkpoint(trained.path), trained.spectrograms, trained.result
+    checkpoint, s, result = (
+        foreshap.load_checkpoint(trained.path),
+        trained.spectrograms,
+        trained.result,
+    )
     rows = result.split.test
-    np.testing.assert_allclose(checkpoint.outputs(s.values[:][rows]), result.predictions["margin"], atol=1e-5)
+    np.testing.assert_allclose(
+        checkpoint.outputs(s.values[:][rows]), result.predictions["margin"], atol=1e-5
+    )
     assert not checkpoint.model.training
     card = json.loads(trained.path.with_suffix(".json").read_text())
-    assert card["metrics"] == result.metrics and card["variant"]["name"] == "P64" and card["config"]["seed"] == 0
+    assert (
+        card["metrics"] == result.metrics
+        and card["variant"]["name"] == "P64"
+        and card["config"]["seed"] == 0
+    )
     assert card["test_events"] == s.table["trace_name"].iloc[rows].tolist()
     assert {"split", "scaling", "intervals_95", "tensor_file", "versions"} <= set(card)
     first = trained.path.read_bytes()
@@ -107,7 +122,7 @@ def test_a_checkpoint_carries_everything(trained):
 
 
 def test_checkpoints_of_other_shapes_load(tmp_path, trained):
-    from foreshap.model import write_checkpoint
+    from foreshap.training.model import write_checkpoint
 
     variant = foreshap.VARIANTS["S32"]
     model = foreshap.SpectrogramCNN(variant.shape, n_outputs=3, widths=(4, 8), hidden=16)
@@ -124,11 +139,17 @@ class Payload:
 
 
 @pytest.mark.parametrize("damage", ["payload", "truncated", "text", "other"])
-def test_damaged_or_hostile_checkpoints_give_one_sentence_and_run_nothing(trained, tmp_path, monkeypatch, damage):
+def test_damaged_or_hostile_checkpoints_give_one_sentence_and_run_nothing(
+    trained, tmp_path, monkeypatch, damage
+):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "P64.pt"
     whole = trained.path.read_bytes()
-    path.write_bytes({"payload": pickle.dumps(Payload()), "truncated": whole[:9999], "text": b"x"}.get(damage, b""))
+    path.write_bytes(
+        {"payload": pickle.dumps(Payload()), "truncated": whole[:9999], "text": b"x"}.get(
+            damage, b""
+        )
+    )
     if damage == "other":
         torch.save({"state_dict": {"weight": torch.zeros(3)}}, path)
     with pytest.raises(foreshap.ForeshapError, match="P64.pt is no checkpoint") as error:
@@ -138,6 +159,8 @@ def test_damaged_or_hostile_checkpoints_give_one_sentence_and_run_nothing(traine
 
 def test_sides_need_both_classes(trained):
     split = trained.result.split
-    bad = replace(split, validation=split.validation[trained.spectrograms.labels[split.validation] == 0])
+    bad = replace(
+        split, validation=split.validation[trained.spectrograms.labels[split.validation] == 0]
+    )
     with pytest.raises(foreshap.ForeshapError, match="validation side of the split 'random'"):
         foreshap.train(trained.spectrograms, bad, CONFIG)

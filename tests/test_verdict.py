@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 import foreshap
-from foreshap import evidence, verdict
-from foreshap.evidence import stands_out
+from foreshap.controls import data_checks as evidence
+from foreshap.controls import verdict
+from foreshap.controls.data_checks import stands_out
 
 CAUSES = {
     "path/source": {"path": 0.01},
@@ -40,7 +41,9 @@ def test_simulated_causes_are_found(sequences, cause):
     controls = foreshap.run_controls(spectrograms, seed=1, noise=noise)
     assert controls.verdict == cause, controls.reasons
     assert list(controls.skipped) == ["9 stations"] and controls.table["measured"].notna().all()
-    assert {"control", "measured", "low", "high", "n_events", "if_path", "if_station"} <= set(controls.table)
+    assert {"control", "measured", "low", "high", "n_events", "if_path", "if_station"} <= set(
+        controls.table
+    )
     null = controls.table.set_index("control").loc["shuffled labels (20 times)"]
     assert null["low"] < 0.5 < null["high"]
     without_events = controls.table.set_index("control").loc["noise without events"]
@@ -87,7 +90,11 @@ def test_the_rules(numbers, expected):
 def test_no_dates_no_claim_about_the_fault():
     rows, _ = table(0.5, 0.5, 0.9, 0.9)
     found, reasons = verdict.judge(rows, {}, {"6 placebo": "some events have no time"})
-    assert found == "undecided" and "lacks: 6 placebo" in reasons[-1] and "Path or source: can't be said" in reasons[2]
+    assert (
+        found == "undecided"
+        and "lacks: 6 placebo" in reasons[-1]
+        and "Path or source: can't be said" in reasons[2]
+    )
     rows, details = table(0.5, 0.5, np.nan, 0.9)
     assert verdict.judge(rows.dropna(), details, {})[0] == "undecided"
 
@@ -95,9 +102,13 @@ def test_no_dates_no_claim_about_the_fault():
 def test_noise_of_catalogues_that_cannot_be_matched_says_nothing():
     rows, details = table(0.9, 0.9, 0.5, 0.5)
     rows["control"] = rows["control"].replace(verdict.NOISE, "noise before P")
-    found, reasons = verdict.judge(rows, details, {"4 matched": "the classes' catalogues hardly overlap"})
+    found, reasons = verdict.judge(
+        rows, details, {"4 matched": "the classes' catalogues hardly overlap"}
+    )
     assert (
-        found == "catalogue" and "Station or background: can't be said" in reasons[0] and verdict.NOISE in reasons[-1]
+        found == "catalogue"
+        and "Station or background: can't be said" in reasons[0]
+        and verdict.NOISE in reasons[-1]
     )
     rows["low"] = [0.9, 0.5, 0.5, 0.5, 0.5]  # catalogues that do not differ, or none
     assert verdict.judge(rows, details, {})[0] == "station/background"
@@ -108,7 +119,9 @@ def test_a_steady_drift_is_no_change_at_the_mainshock(sequences):
     s = sequences("path/source")[0]
     foreshap.preprocess(s.path.parent / "waveforms/truth", s.path.parent / "truth", [s.variant])
     other = foreshap.load_spectrograms(s.path.parent / "truth/P64.h5")
-    row = pd.Series(range(len(other.labels)), other.table["trace_name"])[s.table["trace_name"]].to_numpy()
+    row = pd.Series(range(len(other.labels)), other.table["trace_name"])[
+        s.table["trace_name"]
+    ].to_numpy()
     rank = pd.Series(foreshap.known_times(s.table)).rank(pct=True).to_numpy()
     share = np.abs(rank - (s.labels == 1))[:, None, None, None]  # of the other class
     values = ((1 - share) * s.values[:] + share * other.values[:][row]).astype("f4")
@@ -137,7 +150,9 @@ def test_a_placebo_that_separates_nothing_does_not_count():
     _, details = table(0.5, 0.5, 0.6, 0.6, inside=0.7)
     assert not stands_out(details["6 placebo"], 0.55)
     assert stands_out(details["6 placebo"].assign(low=[0.6, 0.4]), 0.55)
-    assert not stands_out(details["6 placebo"].assign(low=[0.49, 0.4]), 0.55)  # the mainshock itself is at chance
+    assert not stands_out(
+        details["6 placebo"].assign(low=[0.49, 0.4]), 0.55
+    )  # the mainshock itself is at chance
 
 
 def test_a_window_that_no_event_has_takes_no_other_away(sequences):
@@ -155,17 +170,25 @@ def test_bad_data_are_skipped_with_a_reason(sequences, tmp_path):
     splits = controls.details["5 splits"].set_index("control")
     assert "split: clusters" not in splits.index and splits.loc["split: weeks", "measured"] > 0.8
     assert "no hypocentre" in controls.skipped["5 split: clusters"]
-    odd = s.table.assign(source_latitude=42.8, source_longitude=13.1, source_depth_km=5.0, receiver_name=np.nan)
+    odd = s.table.assign(
+        source_latitude=42.8, source_longitude=13.1, source_depth_km=5.0, receiver_name=np.nan
+    )
     odd.loc[0, "source_magnitude"] = np.inf
     controls = foreshap.run_controls(replace(s, table=odd), 1, notches=[(0, 50), (10.1, 10.2)])
-    assert controls.verdict == "path/source" and "fewer than 5 groups" in controls.skipped["5 split: clusters"]
+    assert (
+        controls.verdict == "path/source"
+        and "fewer than 5 groups" in controls.skipped["5 split: clusters"]
+    )
     assert len(controls.details["7 bands"]) == 6
     few = replace(noise, labels=noise.labels[:4], table=noise.table[:4], values=noise.values[:4])
     assert "too few" in foreshap.run_controls(s, 1, noise=few).skipped["1 noise without events"]
     one = replace(s, labels=np.zeros_like(s.labels))
     controls = foreshap.run_controls(one)
     assert controls.verdict == "undecided" and len(controls.table) == 0
-    assert all("0 aftershocks" in reason for reason in controls.skipped.values()) and "lacks" in controls.reasons[-1]
+    assert (
+        all("0 aftershocks" in reason for reason in controls.skipped.values())
+        and "lacks" in controls.reasons[-1]
+    )
     foreshap.write_verdict(controls, tmp_path / "empty.json")
 
 
@@ -177,13 +200,22 @@ def test_nothing_is_computed_twice_and_programs_can_read_it(sequences, tmp_path)
     pd.testing.assert_frame_equal(first.table, second.table, check_dtype=False)
     other = foreshap.run_controls(sequences("catalogue")[0], 1, tmp_path / "kept")
     assert other.verdict == "catalogue"  # kept for another file: computed anew
-    bare = replace(sequences("catalogue")[0], table=sequences("catalogue")[0].table.drop(columns="trace_start_time"))
-    assert "6 placebo" in foreshap.run_controls(bare, 1, tmp_path / "kept").skipped  # and for another table
+    bare = replace(
+        sequences("catalogue")[0],
+        table=sequences("catalogue")[0].table.drop(columns="trace_start_time"),
+    )
+    assert (
+        "6 placebo" in foreshap.run_controls(bare, 1, tmp_path / "kept").skipped
+    )  # and for another table
     s, _ = sequences("undecided")
-    louder = replace(s, values=s.values[:] + 2 * (s.labels == 1)[:, None, None, None])  # other values, other classes
+    louder = replace(
+        s, values=s.values[:] + 2 * (s.labels == 1)[:, None, None, None]
+    )  # other values, other classes
     assert foreshap.run_controls(louder, 1, tmp_path / "kept").verdict != "undecided"
     turned = replace(s, labels=1 - s.labels)
-    kept, anew = (foreshap.run_controls(turned, 1, folder).table for folder in (tmp_path / "kept", None))
+    kept, anew = (
+        foreshap.run_controls(turned, 1, folder).table for folder in (tmp_path / "kept", None)
+    )
     pd.testing.assert_frame_equal(kept, anew, check_dtype=False)
     foreshap.write_verdict(second, tmp_path / "verdict.json", dataset="simulated")
     content = json.loads((tmp_path / "verdict.json").read_text())

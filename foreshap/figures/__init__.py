@@ -1,17 +1,5 @@
 """Every picture; takes arrays and axes, returns the axes."""
 
-from .controls import (
-    VERDICT_STYLE,
-    accuracy_by,
-    drift,
-    measured,
-    overlap,
-    placebo,
-    reliability,
-    shares,
-    shares_by_week,
-    verdict_page,
-)
 from .maps import (
     ABSOLUTE,
     CLASS_COLOURS,
@@ -46,4 +34,16 @@ from .maps import (
     time_label,
     waveforms,
     weekly,
+)
+from .verdict import (
+    VERDICT_STYLE,
+    accuracy_by,
+    drift,
+    measured,
+    overlap,
+    placebo,
+    reliability,
+    shares,
+    shares_by_week,
+    verdict_page,
 )

@@ -7,7 +7,7 @@ import numpy as np
 from cmcrameri import cm
 from matplotlib.colors import Normalize
 
-from ..waveforms import CLASSES, COMPONENTS, SECONDS_BEFORE_P
+from ..preprocessing.variants import CLASSES, COMPONENTS, SECONDS_BEFORE_P
 
 CLASS_COLOURS = ("#0072B2", "#D55E00")  # foreshock, aftershock: told apart by colour-blind readers
 SPECTRAL, SIGNED, ABSOLUTE = cm.batlow, cm.vik, cm.lapaz_r
@@ -28,7 +28,11 @@ def waveforms(axes, samples, s_p, sampling_rate=100.0, phase="P", unit="counts")
     phase: "P" or "S", the arrival at time 0
     unit: str
     """
-    times = np.arange(samples.shape[1]) / sampling_rate - SECONDS_BEFORE_P - (s_p if phase == "S" else 0)
+    times = (
+        np.arange(samples.shape[1]) / sampling_rate
+        - SECONDS_BEFORE_P
+        - (s_p if phase == "S" else 0)
+    )
     for ax, component, trace in zip(axes, COMPONENTS, samples):
         ax.plot(times, trace, color="0.25", linewidth=0.5)
         ax.set_ylabel(f"{component}\n[{unit}]")
@@ -80,7 +84,12 @@ def tensor_image(ax, values, variant, colours, limits, **options):
     """
     half_step, half_row = variant.hop / variant.sampling_rate / 2, variant.frequencies[1] / 2
     times, frequencies = variant.times, variant.frequencies
-    extent = (times[0] - half_step, times[-1] + half_step, frequencies[0] - half_row, frequencies[-1] + half_row)
+    extent = (
+        times[0] - half_step,
+        times[-1] + half_step,
+        frequencies[0] - half_row,
+        frequencies[-1] + half_row,
+    )
     ax.imshow(
         values, extent=extent, origin="lower", aspect="auto", cmap=colours, norm=Normalize(*limits),
         interpolation="nearest", **options,
@@ -186,7 +195,14 @@ def _class_histograms(ax, values, labels, edges):
     for label, (name, colour) in enumerate(zip(CLASSES, CLASS_COLOURS)):
         chosen = values[(np.asarray(labels) == label) & np.isfinite(values)]
         ax.hist(chosen, edges, color=colour, alpha=0.35)
-        ax.hist(chosen, edges, color=colour, histtype="step", linewidth=1.5, label=f"{name}s ({len(chosen)})")
+        ax.hist(
+            chosen,
+            edges,
+            color=colour,
+            histtype="step",
+            linewidth=1.5,
+            label=f"{name}s ({len(chosen)})",
+        )
     ax.legend(frameon=False)
 
 
@@ -199,7 +215,12 @@ def learning_curves(ax, history, title=""):
     """
     ax.plot(history.index, history["train_loss"], color="0.4", label="training")
     ax.plot(
-        history.index, history["validation_loss"], color=CLASS_COLOURS[0], marker="o", markersize=3, label="validation"
+        history.index,
+        history["validation_loss"],
+        color=CLASS_COLOURS[0],
+        marker="o",
+        markersize=3,
+        label="validation",
     )
     ax.axvline(history["validation_loss"].idxmin(), color="0.7", linestyle=":", label="epoch kept")
     ax.set(xlabel="epoch", ylabel="cross-entropy loss", title=title, ylim=(0, None))
@@ -218,7 +239,13 @@ def confusion(ax, labels, predicted, title=""):
     ax.imshow(counts, cmap=cm.lapaz_r, vmin=0, vmax=1.4 * counts.max())
     for (i, j), count in np.ndenumerate(counts):
         ax.text(
-            j, i, count, ha="center", va="center", fontsize=14, color="white" if count > 0.7 * counts.max() else "black"
+            j,
+            i,
+            count,
+            ha="center",
+            va="center",
+            fontsize=14,
+            color="white" if count > 0.7 * counts.max() else "black",
         )
     ax.set_xticks((0, 1), CLASSES)
     ax.set_yticks((0, 1), CLASSES, rotation=90, va="center")
@@ -234,7 +261,10 @@ def scores(ax, results):
     """
     markers = ("o", "s", "^", "D")
     for k, (name, (metrics, intervals)) in enumerate(results.items()):
-        values, places = np.array(list(metrics.values())), np.arange(len(metrics)) + 0.15 * (k - (len(results) - 1) / 2)
+        values, places = (
+            np.array(list(metrics.values())),
+            np.arange(len(metrics)) + 0.15 * (k - (len(results) - 1) / 2),
+        )
         bounds = np.array([intervals[m] for m in metrics])
         errors = np.maximum(np.abs(bounds - values[:, None]).T, 0)
         ax.errorbar(
@@ -270,7 +300,9 @@ def shap_map(ax, values, variant, limit, s_p=None, absolute=False):
     s_p: float, S-P time [s], to mark P and S
     absolute: bool, values are absolute
     """
-    tensor_image(ax, values, variant, ABSOLUTE if absolute else SIGNED, (0 if absolute else -limit, limit))
+    tensor_image(
+        ax, values, variant, ABSOLUTE if absolute else SIGNED, (0 if absolute else -limit, limit)
+    )
     return ax if s_p is None else mark_arrivals(ax, variant.phase, s_p)
 
 
@@ -286,7 +318,14 @@ def shap_over_rgb(ax, values, spectrogram, variant, limit, s_p):
     """
     grey = 0.35 + 0.65 * rgb(spectrogram)
     tensor_image(ax, grey, variant, None, (0, 1))
-    tensor_image(ax, values, variant, SIGNED, (-limit, limit), alpha=np.clip(np.abs(values) / limit, 0, 1) ** 0.5)
+    tensor_image(
+        ax,
+        values,
+        variant,
+        SIGNED,
+        (-limit, limit),
+        alpha=np.clip(np.abs(values) / limit, 0, 1) ** 0.5,
+    )
     return mark_arrivals(ax, variant.phase, s_p)
 
 
@@ -327,7 +366,9 @@ def profile(ax, positions, events, colour, label):
     ax.plot(positions, mean, color=colour, linewidth=1.5, label=f"{label} ({len(events)})")
     if len(events) > 1:
         error = 1.96 * events.std(axis=0, ddof=1) / np.sqrt(len(events))
-        ax.fill_between(positions, mean - error, mean + error, color=colour, alpha=0.25, linewidth=0)
+        ax.fill_between(
+            positions, mean - error, mean + error, color=colour, alpha=0.25, linewidth=0
+        )
     ax.axhline(0, color="0.6", linewidth=0.8)
     ax.legend(frameon=False)
     return ax
@@ -349,7 +390,9 @@ def weekly(ax, weeks, events, frequencies, limit):
     ax.axhline(np.searchsorted(shown, 0) - 0.5, color="black", linewidth=1.5)
     ax.set_yticks(rows, shown)
     for row, count in zip(rows, counts):
-        ax.annotate(f" n = {count}", (1, row), xycoords=("axes fraction", "data"), va="center", fontsize=9)
+        ax.annotate(
+            f" n = {count}", (1, row), xycoords=("axes fraction", "data"), va="center", fontsize=9
+        )
     ax.set(xlabel="frequency [Hz]", ylabel="week after the mainshock")
     ax.figure.colorbar(ax.collections[0], ax=ax, label="mean SHAP per Hz", pad=0.14)
     return ax
@@ -367,7 +410,13 @@ def margins(ax, values, margin, labels, label):
     values, margin, labels = map(np.asarray, (values, margin, labels))
     for k, (name, colour) in enumerate(zip(CLASSES, CLASS_COLOURS)):
         ax.scatter(
-            values[labels == k], margin[labels == k], s=14, color=colour, marker="o^"[k], alpha=0.7, label=f"{name}s"
+            values[labels == k],
+            margin[labels == k],
+            s=14,
+            color=colour,
+            marker="o^"[k],
+            alpha=0.7,
+            label=f"{name}s",
         )
     wrong = (margin > 0) != labels
     ax.scatter(
@@ -392,10 +441,15 @@ def background_curve(ax, curve, chosen):
     chosen: int, number used in the maps
     """
     bounds = np.abs(curve[["low", "high"]].to_numpy().T - curve["distance"].to_numpy())
-    ax.errorbar(curve["size"], curve["distance"], bounds, fmt="o-", color=CLASS_COLOURS[0], capsize=3)
+    ax.errorbar(
+        curve["size"], curve["distance"], bounds, fmt="o-", color=CLASS_COLOURS[0], capsize=3
+    )
     ax.axvline(chosen, color="0.5", linestyle=":", label=f"used here: {chosen}")
     ax.set(
-        xscale="log", yscale="log", xlabel="background events", ylabel="relative L2 distance\nto the whole background"
+        xscale="log",
+        yscale="log",
+        xlabel="background events",
+        ylabel="relative L2 distance\nto the whole background",
     )
     ticks = [tick for tick in (0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if tick < 1.2 * curve["high"].max()]
     ax.set_xticks(curve["size"], curve["size"])
@@ -452,8 +506,21 @@ def perturbation(ax, curves, kind):
     """
     for k, (name, curve) in enumerate(curves.items()):
         colour = cm.batlow(0.85 * k / max(len(curves) - 1, 1))
-        ax.plot(100 * curve["share"], curve[kind], color=colour, marker="os^Dvp*"[k % 7], markersize=4, label=name)
-    ax.plot(100 * curve["share"], curve[f"random {kind}"], color="0.5", linestyle=":", label="random order")
+        ax.plot(
+            100 * curve["share"],
+            curve[kind],
+            color=colour,
+            marker="os^Dvp*"[k % 7],
+            markersize=4,
+            label=name,
+        )
+    ax.plot(
+        100 * curve["share"],
+        curve[f"random {kind}"],
+        color="0.5",
+        linestyle=":",
+        label="random order",
+    )
     ax.axhline(0, color="0.8", linewidth=0.8)
     ax.set(xlabel="pixels exchanged [%]", ylabel=f"{kind}: output [share of the events' own]")
     return ax
@@ -485,11 +552,20 @@ def randomisation(ax, table):
     for kind, colour, marker in zip(("signed", "absolute"), CLASS_COLOURS, "os"):
         value, low, high = np.array(table[kind].to_list()).T
         ax.errorbar(
-            places, value, np.abs([value - low, high - value]), color=colour, marker=marker, capsize=3, label=kind
+            places,
+            value,
+            np.abs([value - low, high - value]),
+            color=colour,
+            marker=marker,
+            capsize=3,
+            label=kind,
         )
     ax.axhline(0, color="0.6", linewidth=0.8)
     ax.axhline(0.1, color="0.6", linestyle=":", label="0.1")
     ax.set_xticks(places, table.index, rotation=40, ha="right")
-    ax.set(xlabel="layers drawn anew, from the output down to", ylabel="rank correlation\nwith the original's maps")
+    ax.set(
+        xlabel="layers drawn anew, from the output down to",
+        ylabel="rank correlation\nwith the original's maps",
+    )
     ax.legend(frameon=False)
     return ax

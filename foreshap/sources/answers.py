@@ -13,7 +13,7 @@ import requests
 from obspy.io.mseed.util import get_record_information
 
 from ..files import ForeshapError, written_whole
-from .markup import fault_of
+from .safe_xml import fault_of
 
 TRIES = 5  # of one request
 LONGEST_PAUSE = 600.0  # s; a service that asks for more is left alone until the next run
@@ -76,7 +76,9 @@ def waiting(attempt, pause, retry_after=None):
     except ValueError:
         pass
     try:
-        return max(growing, (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds())
+        return max(
+            growing, (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds()
+        )
     except (ValueError, TypeError):
         return growing
 
@@ -89,7 +91,9 @@ def public(url):
 
 def _complaint(url, error, again):
     """What went wrong, and what to do."""
-    said = str(error) if isinstance(error, BadAnswer) else f"{type(error).__name__}, no whole answer"
+    said = (
+        str(error) if isinstance(error, BadAnswer) else f"{type(error).__name__}, no whole answer"
+    )
     todo = "what is stored is kept, so run again later to continue" if again else "check the query"
     return f"The web service {public(url)} gave no usable answer ({said}): {todo}."
 
@@ -98,13 +102,17 @@ def _download(path, sent, timeout):
     """Write an answer of status 200 to a file, as it comes."""
     # Not through obspy.clients.fdsn.Client: it holds the answer in memory and drops the header Retry-After.
     last = time.monotonic() + LONGEST_ANSWER
-    with requests.request(**sent, stream=True, timeout=timeout, hooks={"response": _moved}) as response:
+    with requests.request(
+        **sent, stream=True, timeout=timeout, hooks={"response": _moved}
+    ) as response:
         if response.status_code != 200:
             words = " ".join(next(response.iter_content(300), b"").decode(errors="replace").split())
             why = f"status {response.status_code} {words}".rstrip()
             raise BadAnswer(why, response.status_code, response.headers.get("Retry-After"))
         with open(path, "wb") as file:
-            for block in response.iter_content(2**16):  # raises where the connection ends before the content does
+            for block in response.iter_content(
+                2**16
+            ):  # raises where the connection ends before the content does
                 file.write(block)
                 if file.tell() > LARGEST_ANSWER:
                     raise BadAnswer(f"more than {LARGEST_ANSWER} bytes", TOO_LARGE)
@@ -146,7 +154,9 @@ def checked_miniseed(path, network, station, channels, windows):
             warnings.simplefilter("ignore")
             whole = _whole_records(file)
             file.seek(0)
-            stream = obspy.read(file, format="MSEED")  # never without the format: ObsPy would unpickle, too
+            stream = obspy.read(
+                file, format="MSEED"
+            )  # never without the format: ObsPy would unpickle, too
     except Exception as error:  # ObsPy raises whatever its parsers raise
         raise BadAnswer(f"no miniSEED: {error}") from None
     if not whole:
@@ -155,9 +165,14 @@ def checked_miniseed(path, network, station, channels, windows):
         raise BadAnswer(f"miniSEED without samples of {network}.{station}")
     for trace in stream:
         one = trace.stats
-        if (one.network, one.station) != (network, station) or not fnmatchcase(one.channel, channels):
+        if (one.network, one.station) != (network, station) or not fnmatchcase(
+            one.channel, channels
+        ):
             raise BadAnswer(f"miniSEED of {trace.id} instead of {network}.{station} {channels}")
-        first, last = ((one.starttime - one.delta).ns, (one.endtime + one.delta).ns)  # services round times
+        first, last = (
+            (one.starttime - one.delta).ns,
+            (one.endtime + one.delta).ns,
+        )  # services round times
         if not any(start.value <= last and end.value >= first for start, end in windows):
             raise BadAnswer(f"miniSEED from {one.starttime}, which was not asked for")
 

@@ -10,15 +10,16 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ..files import ForeshapError
-from ..periods import periods
-from ..waveforms import LONGEST_S_P, SAMPLING_RATE, SECONDS_BEFORE_P
+from ..preprocessing.periods import periods
+from ..preprocessing.variants import SAMPLING_RATE, SECONDS_BEFORE_P
+from ..preprocessing.waveforms import LONGEST_S_P
+from .arrival_times import everywhere, predict_arrivals
 from .instruments import check_choice, check_networks, one_instrument, shared_networks
-from .layout import Offer, write_layout
-from .noise import NOISE_S_P, QUIET_AFTER, QUIET_BEFORE, noise_pairs
+from .noise_windows import NOISE_S_P, QUIET_AFTER, QUIET_BEFORE, noise_pairs
 from .picks import PICK_COLUMNS, PLACE, named, read_picks, utc_times
-from .predictions import everywhere, predict_arrivals
 from .recordings import Station, index_recordings, read_stretches
 from .responses import CORNERS, WATER_LEVEL, Unusable, read_inventory, station_places
+from .writer import Offer, write_layout
 
 MARGIN = 1.0  # s after the last window, more than a frame
 NOISE_FOLDER = "noise"
@@ -67,16 +68,31 @@ def from_continuous(
     catalogue, index = shared_networks(read_picks(picks, pickless=True), index)
     pairs = _pairs(catalogue, _places(catalogue, index, known), known, predict)
     chosen = one_instrument(index, pairs, instrument)
-    offered = pairs.loc[pairs["p_time"].notna(), ["network", "station"]].itertuples(index=False, name=None)
-    check_networks((code for code in offered if code in chosen), "give the picks or the recordings of one network")
+    offered = pairs.loc[pairs["p_time"].notna(), ["network", "station"]].itertuples(
+        index=False, name=None
+    )
+    check_networks(
+        (code for code in offered if code in chosen),
+        "give the picks or the recordings of one network",
+    )
     read = lru_cache(maxsize=6)(read_stretches)
-    others = lambda code, used: index[(index[["network", "station"]] == list(code)).all(axis=1)].drop(used.index)
-    stations = {code: Station(used, others(code, used), read, known) for code, used in chosen.items()}
+    others = lambda code, used: index[
+        (index[["network", "station"]] == list(code)).all(axis=1)
+    ].drop(used.index)
+    stations = {
+        code: Station(used, others(code, used), read, known) for code, used in chosen.items()
+    }
     lengths, about = (seconds_after_p, seconds_after_s), _attributes(known, chosen)
     events = catalogue if predict is None else pairs
     quiet = named(noise_pairs(events, chosen, spans, _length(NOISE_S_P, lengths) / SAMPLING_RATE))
-    noise = lambda folder: _write_noise(Path(output), folder, _offers(quiet, stations, lengths), spans, quiet, about)
-    columns = ["receiver_location_code", "clipped", *(name for name in pairs if name not in PICK_COLUMNS)]
+    noise = lambda folder: _write_noise(
+        Path(output), folder, _offers(quiet, stations, lengths), spans, quiet, about
+    )
+    columns = [
+        "receiver_location_code",
+        "clipped",
+        *(name for name in pairs if name not in PICK_COLUMNS),
+    ]
     return write_layout(output, _offers(pairs, stations, lengths), spans, columns, noise, **about)
 
 
@@ -84,7 +100,12 @@ def _write_noise(output, folder, offers, spans, quiet, about):
     """Write the noise windows in a folder that goes to the output, and remove those of an earlier run there."""
     rule = f"no pick or origin from {QUIET_BEFORE:g} s before to {QUIET_AFTER:g} s after a window"
     new, old = folder / NOISE_FOLDER, output / NOISE_FOLDER
-    if quiet.empty or not write_layout(new, offers, spans, ["receiver_location_code"], noise=rule, **about).written:
+    if (
+        quiet.empty
+        or not write_layout(
+            new, offers, spans, ["receiver_location_code"], noise=rule, **about
+        ).written
+    ):
         shutil.rmtree(new, ignore_errors=True)
     if old.exists():
         shutil.rmtree(old.rename(folder / f".{NOISE_FOLDER}"))
@@ -94,7 +115,9 @@ def _places(pairs, index, inventory):
     """Where the stations with recordings stand, NaN where unknown: DataFrame network, station, PLACE."""
     keys = ["network", "station"]
     if inventory is None:
-        places = pairs.reindex(columns=[*keys, *PLACE]).dropna(subset=PLACE[:2]).drop_duplicates(keys)
+        places = (
+            pairs.reindex(columns=[*keys, *PLACE]).dropna(subset=PLACE[:2]).drop_duplicates(keys)
+        )
     else:
         places = station_places(inventory)
     return index[keys].drop_duplicates().merge(places, on=keys, how="left")
@@ -103,14 +126,18 @@ def _places(pairs, index, inventory):
 def _pairs(catalogue, places, inventory, predict):
     """The pairs that are offered, sorted by station and P time, with all that is known of source and receiver."""
     if not (catalogue["station"] != "").any() and predict is None:
-        raise ForeshapError("There is no P or S pick: give picks with the phase hints P and S, or predict them.")
+        raise ForeshapError(
+            "There is no P or S pick: give picks with the phase hints P and S, or predict them."
+        )
     recorded = places[["network", "station"]]
     picked = catalogue.merge(recorded)["event_id"]
     pairs = everywhere(catalogue, catalogue[~catalogue["event_id"].isin(picked)], recorded)
     if predict is not None:
         pairs = predict_arrivals(pairs, places, predict)
     elif inventory is not None:
-        pairs = pairs.drop(columns=PLACE, errors="ignore").merge(places, on=["network", "station"], how="left")
+        pairs = pairs.drop(columns=PLACE, errors="ignore").merge(
+            places, on=["network", "station"], how="left"
+        )
     if "source_origin_time" in pairs:
         origin = utc_times(pairs["source_origin_time"])
         travel = {f"{n}_travel_sec": (pairs[f"{n}_time"] - origin).dt.total_seconds() for n in "ps"}
@@ -123,14 +150,23 @@ def _attributes(inventory, chosen):
     if inventory is not None:
         low, flat, high, top = CORNERS
         band = f"{low:g}, {flat:g} Hz, {high:g}, {top:g} of the Nyquist frequency, water level {WATER_LEVEL:g} dB"
-        return {"unit": "nm/s", "response": f"removed, corners {band}", "orientation": "true east, north, up"}
+        return {
+            "unit": "nm/s",
+            "response": f"removed, corners {band}",
+            "orientation": "true east, north, up",
+        }
     used = pd.concat(chosen.values())
     codes, units = {seed_id[-1] for seed_id in used["seed_id"]}, used.drop_duplicates("unit")
     if len(units) > 1:
         said = ", ".join(f"{unit} in {path}" for unit, path in zip(units["unit"], units["path"]))
-        raise ForeshapError(f"The recordings have several units ({said}): correct SAC's idep, or import each alone.")
+        raise ForeshapError(
+            f"The recordings have several units ({said}): correct SAC's idep, or import each alone."
+        )
     numbered = "channel 1 taken as north, 2 as east: no azimuths were given"
-    return {"unit": units["unit"].iloc[0], "orientation": numbered if codes & {"1", "2"} else "by the channel codes"}
+    return {
+        "unit": units["unit"].iloc[0],
+        "orientation": numbered if codes & {"1", "2"} else "by the channel codes",
+    }
 
 
 def _offers(pairs, stations, lengths):
@@ -149,7 +185,9 @@ def _offers(pairs, stations, lengths):
             yield Offer(row, None, str(reason))
         else:
             about = {"receiver_location_code": station.location, "receiver_type": station.kind}
-            about |= {"trace_start_time": str(obspy.UTCDateTime(ns=int(start)))} | ({"clipped": 1} if at_edge else {})
+            about |= {"trace_start_time": str(obspy.UTCDateTime(ns=int(start)))} | (
+                {"clipped": 1} if at_edge else {}
+            )
             yield Offer(row | about, samples)
 
 
@@ -165,7 +203,9 @@ def _cut(pair, station, lengths):
         raise Unusable("S-P longer than 1000 s")
     if station is None:
         raise Unusable("no waveform of this station")
-    return station.window(pair["p_time"].value - round(SECONDS_BEFORE_P * 1e9), _length(s_p, lengths))
+    return station.window(
+        pair["p_time"].value - round(SECONDS_BEFORE_P * 1e9), _length(s_p, lengths)
+    )
 
 
 def _length(s_p, lengths):

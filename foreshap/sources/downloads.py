@@ -41,7 +41,9 @@ def download(name, folder, site="https://zenodo.org"):
     folder, doi = Path(folder), ARCHIVES.get(name, name)
     record = re.fullmatch(r"10\.5281/zenodo\.([0-9]+)", doi)
     if not record:
-        raise ForeshapError(f"{name} is no archive: give {', '.join(ARCHIVES)} or a DOI like {ARCHIVES['nrca']}.")
+        raise ForeshapError(
+            f"{name} is no archive: give {', '.join(ARCHIVES)} or a DOI like {ARCHIVES['nrca']}."
+        )
     known = _registry(folder, doi) or _listed(f"{site}/api/records/{record[1]}")
     for file, facts in known.items():
         _fetch(folder / file, facts)
@@ -61,13 +63,20 @@ def _registry(folder, doi):
         return None
     try:
         kept = json.loads(path.read_text())
-        same, files = kept["doi"] == doi, {_plain(name): facts for name, facts in kept["files"].items()}
+        same, files = (
+            kept["doi"] == doi,
+            {_plain(name): facts for name, facts in kept["files"].items()},
+        )
         if not all({"url", "size", "checksum"} <= set(facts) for facts in files.values()):
             raise ValueError("a file without url, size or checksum")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ForeshapError(f"{path} can't be read ({error!r}): delete it, then run again.") from error
+        raise ForeshapError(
+            f"{path} can't be read ({error!r}): delete it, then run again."
+        ) from error
     if not same:
-        raise ForeshapError(f"{folder} holds the archive {kept['doi']}: choose another folder for {doi}.")
+        raise ForeshapError(
+            f"{folder} holds the archive {kept['doi']}: choose another folder for {doi}."
+        )
     return files
 
 
@@ -78,10 +87,16 @@ def _listed(url):
             answer = session.get(url, timeout=SECONDS)
             answer.raise_for_status()
             files = answer.json()["files"]
-        facts = lambda file: {"url": file["links"]["self"], "size": int(file["size"]), "checksum": file.get("checksum")}
+        facts = lambda file: {
+            "url": file["links"]["self"],
+            "size": int(file["size"]),
+            "checksum": file.get("checksum"),
+        }
         found = {_plain(file["key"]): facts(file) for file in files}
     except (OSError, ValueError, KeyError, TypeError) as error:  # requests' own are OSErrors
-        raise ForeshapError(f"{url} gives no list of files ({error!r}): try again later.") from error
+        raise ForeshapError(
+            f"{url} gives no list of files ({error!r}): try again later."
+        ) from error
     if not found:
         raise ForeshapError(f"{url} lists no files: check the DOI.")
     return found
@@ -90,7 +105,9 @@ def _listed(url):
 def _plain(name):
     """The name, if it is one of a file and not of a path."""
     if not re.fullmatch(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]*", name) or name == REGISTRY:
-        raise ForeshapError(f"The record names a file {name!r}, which is refused: its name must be plain.")
+        raise ForeshapError(
+            f"The record names a file {name!r}, which is refused: its name must be plain."
+        )
     return name
 
 
@@ -100,7 +117,9 @@ def _session():
     from requests.adapters import HTTPAdapter
     from urllib3.util import Retry
 
-    again = Retry(4, backoff_factor=0.25, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
+    again = Retry(
+        4, backoff_factor=0.25, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False
+    )
     session = requests.Session()
     session.mount("http://", HTTPAdapter(max_retries=again))
     session.mount("https://", HTTPAdapter(max_retries=again))
@@ -113,14 +132,22 @@ def _fetch(path, facts):
 
     if "sha256" in facts and path.exists():
         if sha256(path) != facts["sha256"]:
-            raise ForeshapError(f"{path} has changed since it was downloaded: delete it, then run again.")
+            raise ForeshapError(
+                f"{path} has changed since it was downloaded: delete it, then run again."
+            )
         return
     known = f"sha256:{facts['sha256']}" if "sha256" in facts else facts["checksum"]
     if path.exists() and not pooch.core.hash_matches(path, known):
-        raise ForeshapError(f"{path} is another file than the record's: move it away, then run again.")
+        raise ForeshapError(
+            f"{path} is another file than the record's: move it away, then run again."
+        )
     try:
         pooch.retrieve(
-            facts["url"], known, path.name, path.parent, downloader=lambda url, file, _: _resume(url, file, path, facts)
+            facts["url"],
+            known,
+            path.name,
+            path.parent,
+            downloader=lambda url, file, _: _resume(url, file, path, facts),
         )
     except (OSError, ValueError) as error:  # requests' own are OSErrors
         raise ForeshapError(
@@ -132,7 +159,10 @@ def _resume(url, output, path, facts):
     """Download to a partial file beside the path, from where an earlier attempt ended, then move it to output."""
     partial = path.with_name(f".{path.name}.partial")
     partial.touch()
-    with _session() as session, tqdm(total=facts["size"], desc=path.name, unit="B", unit_scale=True) as progress:
+    with (
+        _session() as session,
+        tqdm(total=facts["size"], desc=path.name, unit="B", unit_scale=True) as progress,
+    ):
         most = -1
         while (done := partial.stat().st_size) < facts["size"]:
             if done <= most:
@@ -150,12 +180,18 @@ def _continue(session, url, partial, done, size, progress):
     """Append what one request brings to a partial file; begin anew where the site doesn't know how to continue."""
     from urllib3.exceptions import HTTPError
 
-    ask = {"Range": f"bytes={done}-", "Accept-Encoding": "identity"} if done else {"Accept-Encoding": "identity"}
+    ask = (
+        {"Range": f"bytes={done}-", "Accept-Encoding": "identity"}
+        if done
+        else {"Accept-Encoding": "identity"}
+    )
     with session.get(url, headers=ask, stream=True, timeout=SECONDS) as answer:
         if answer.status_code == 416:  # the site's file is shorter: what we have is of another one
             partial.unlink()
         answer.raise_for_status()
-        continues = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {done}-")
+        continues = answer.status_code == 206 and answer.headers.get(
+            "Content-Range", ""
+        ).startswith(f"bytes {done}-")
         progress.n = done if continues else 0
         with open(partial, "ab" if continues else "wb") as file:
             try:
@@ -181,20 +217,28 @@ def extract(archive, folder, largest=LARGEST):
     if folder.exists():
         return folder
     try:
-        with zipfile.ZipFile(archive) if zipfile.is_zipfile(archive) else tarfile.open(archive) as opened:
+        with (
+            zipfile.ZipFile(archive)
+            if zipfile.is_zipfile(archive)
+            else tarfile.open(archive) as opened
+        ):
             members = list(_members(opened, archive, largest))
             with folder_written_whole(folder) as partial:
                 for member, parts in tqdm(members, desc=Path(archive).name, unit="file"):
                     if (target := partial.joinpath(*parts)).exists():
                         raise ValueError(f"{'/'.join(parts)} comes twice")
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    read = opened.open if isinstance(opened, zipfile.ZipFile) else opened.extractfile
+                    read = (
+                        opened.open if isinstance(opened, zipfile.ZipFile) else opened.extractfile
+                    )
                     with read(member) as source, open(target, "wb") as file:
                         shutil.copyfileobj(source, file, PIECE)
     except ForeshapError:
         raise
     except Exception as error:  # zipfile, tarfile and their decompressors raise a dozen kinds
-        raise ForeshapError(f"{archive} can't be extracted ({error}): delete it, then download it again.") from error
+        raise ForeshapError(
+            f"{archive} can't be extracted ({error}): delete it, then download it again."
+        ) from error
     return folder
 
 
@@ -207,10 +251,14 @@ def _members(opened, archive, largest):
         climbs = path.is_absolute() or ".." in path.parts or re.search(r"[\\\x00]|^[A-Za-z]:", name)
         if climbs or kind == "other":
             why = "climbs out of its folder" if climbs else "is a link or a device"
-            raise ForeshapError(f"{archive} holds {name!r}, which {why}: it is refused, don't use this archive.")
+            raise ForeshapError(
+                f"{archive} holds {name!r}, which {why}: it is refused, don't use this archive."
+            )
         total += size
         if total > largest:
-            raise ForeshapError(f"{archive} declares more than {largest} bytes: it is refused, extract it by hand.")
+            raise ForeshapError(
+                f"{archive} declares more than {largest} bytes: it is refused, extract it by hand."
+            )
         if kind == "file":
             yield member, path.parts
 
@@ -218,6 +266,14 @@ def _members(opened, archive, largest):
 def _described(member):
     """Name, size and kind ("file", "folder" or "other") of a member of a zip or tar file."""
     if isinstance(member, tarfile.TarInfo):
-        return member.name, member.size, "file" if member.isreg() else "folder" if member.isdir() else "other"
+        return (
+            member.name,
+            member.size,
+            "file" if member.isreg() else "folder" if member.isdir() else "other",
+        )
     kind = member.external_attr >> 28  # of the Unix mode; 0 where it was written elsewhere
-    return member.filename, member.file_size, "folder" if member.is_dir() else "file" if kind in (0, 8) else "other"
+    return (
+        member.filename,
+        member.file_size,
+        "folder" if member.is_dir() else "file" if kind in (0, 8) else "other",
+    )

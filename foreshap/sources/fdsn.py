@@ -22,19 +22,35 @@ from obspy.geodetics import gps2dist_azimuth, kilometers2degrees
 from tqdm.auto import tqdm
 
 from ..files import ForeshapError, sha256, written_whole
-from ..periods import Periods, periods
-from .answers import NO_DATA, TOO_LARGE, UNKNOWN_PARAMETER, BadAnswer, ask, checked_miniseed, checked_xml, public
+from ..preprocessing.periods import Periods, periods
+from .answers import (
+    NO_DATA,
+    TOO_LARGE,
+    UNKNOWN_PARAMETER,
+    BadAnswer,
+    ask,
+    checked_miniseed,
+    checked_xml,
+    public,
+)
 from .quakeml import event_id, of_station, preferred_origin, read_events, utc_of, write_events
 from .responses import read_inventory
 
 MANIFEST_FILE, PICKS_FILE, STATION_FILE = "manifest.json", "picks.xml", "station.xml"
 CONNECTIONS = 2  # at a time, fewer than any service's limit
 SLICE = pd.Timedelta("6h")  # of the catalogue, in one request
-CHUNK = pd.Timedelta("1h")  # of seismograms, in one request: some 2 MB of three components at 100 Hz
+CHUNK = pd.Timedelta(
+    "1h"
+)  # of seismograms, in one request: some 2 MB of three components at 100 Hz
 SHORTEST = pd.Timedelta("1s")  # a request that is too large at this length can't be helped
-BEFORE, AFTER = pd.Timedelta("30s"), pd.Timedelta("60s")  # around an event's origin, picks and slowest S wave
+BEFORE, AFTER = (
+    pd.Timedelta("30s"),
+    pd.Timedelta("60s"),
+)  # around an event's origin, picks and slowest S wave
 NEAR = pd.Timedelta("10min")  # of its origin an event's picks and arrivals are; others are mistakes
-SLOWEST_S = 2.0  # km/s, on the straight line from the hypocentre: slower than S waves are in the crust
+SLOWEST_S = (
+    2.0  # km/s, on the straight line from the hypocentre: slower than S waves are in the crust
+)
 PROBED = 20  # events asked for one by one before a service is believed to have no picks
 NETWORK_DOIS = {"IV": "10.13127/SD/X0FXnH7QfY"}  # where the StationXML doesn't say
 
@@ -96,7 +112,10 @@ class _Store:
 
     def note(self, name, status):
         """Note the file of this name (status 200), or why there is none."""
-        path, entry = self.folder / name, {"status": status, "received": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+        path, entry = (
+            self.folder / name,
+            {"status": status, "received": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"},
+        )
         if status == 200:
             entry |= {"sha256": sha256(path), "size": path.stat().st_size}
         with self.lock:
@@ -156,7 +175,9 @@ def fetch_fdsn(store, query=FdsnQuery(), pause=1.0, timeout=120.0):
                 f"of {store.manifest['n_events']} events: check the channels {query.channels}."
             )
     except OSError as error:
-        raise ForeshapError(f"{store.folder} can't be read or written ({error}): make room, then run again.") from error
+        raise ForeshapError(
+            f"{store.folder} can't be read or written ({error}): make room, then run again."
+        ) from error
     finally:
         store.save()
     return store.manifest
@@ -166,25 +187,44 @@ def _opened(folder, query, pause, timeout):
     """The store of a query, new or continued."""
     path, asked = folder / MANIFEST_FILE, _plain(query)
     if not path.exists():
-        if folder.exists() and not (folder.is_dir() and all(file.name.startswith(".") for file in folder.iterdir())):
-            raise ForeshapError(f"{folder} holds other files and no {MANIFEST_FILE}: use an empty folder.")
-        services = {name: public(_service(query, name)) for name in ("dataselect", "event", "station")}
+        if folder.exists() and not (
+            folder.is_dir() and all(file.name.startswith(".") for file in folder.iterdir())
+        ):
+            raise ForeshapError(
+                f"{folder} holds other files and no {MANIFEST_FILE}: use an empty folder."
+            )
+        services = {
+            name: public(_service(query, name)) for name in ("dataselect", "event", "station")
+        }
         today = f"{datetime.now(UTC):%Y-%m-%d}"
-        manifest = {"query": asked, "services": services, "doi": None, "retrieved": today, "answers": {}}
+        manifest = {
+            "query": asked,
+            "services": services,
+            "doi": None,
+            "retrieved": today,
+            "answers": {},
+        }
         store = _Store(folder, manifest, pause, timeout)
         store.save()
         return store
     try:
         manifest = json.loads(path.read_text())
-        held, here = manifest["query"] | {"mainshock": None}, asked | {"mainshock": None}  # no request depends on it
+        held, here = (
+            manifest["query"] | {"mainshock": None},
+            asked | {"mainshock": None},
+        )  # no request depends on it
         other = [name for name in here | held if here.get(name) != held.get(name)]
-        if not all(entry["status"] != 200 or entry["sha256"] for entry in manifest["answers"].values()):
+        if not all(
+            entry["status"] != 200 or entry["sha256"] for entry in manifest["answers"].values()
+        ):
             raise ValueError("a file without sha256")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ForeshapError(f"{path} is damaged ({error!r}): use another folder.") from error
     if other:
         said = ", ".join(f"{name} {held.get(name)}, not {here.get(name)}" for name in other)
-        raise ForeshapError(f"{folder} holds the answers to another query ({said}): move it away, then run again.")
+        raise ForeshapError(
+            f"{folder} holds the answers to another query ({said}): move it away, then run again."
+        )
     return _Store(folder, manifest | {"query": asked}, pause, timeout)
 
 
@@ -195,12 +235,18 @@ def _plain(query):
         raise ForeshapError("The query has no start or no end: give both.")
     codes = f"{query.network} {query.station} {query.channels}"
     if not re.fullmatch("[A-Za-z0-9]{1,8} [A-Za-z0-9]{1,8} [A-Za-z0-9?*]{1,3}", codes):
-        raise ForeshapError(f"{codes} are no codes of one network, one station and its channels: check the query.")
+        raise ForeshapError(
+            f"{codes} are no codes of one network, one station and its channels: check the query."
+        )
     if not (isinstance(query.radius_km, int | float) and query.radius_km > 0):
-        raise ForeshapError(f"The radius of {query.radius_km!r} km is no positive number: check the query.")
+        raise ForeshapError(
+            f"The radius of {query.radius_km!r} km is no positive number: check the query."
+        )
     for name in ("dataselect", "event"):
         _service(query, name)
-    hidden = {name: public(value) for name in ("provider", "catalogue") if (value := getattr(query, name))}
+    hidden = {
+        name: public(value) for name in ("provider", "catalogue") if (value := getattr(query, name))
+    }
     return json.loads(json.dumps(asdict(query) | spans.attributes() | hidden))
 
 
@@ -209,7 +255,9 @@ def _service(query, name):
     provider = str(query.catalogue or query.provider if name == "event" else query.provider)
     url = URL_MAPPINGS.get(provider.upper(), provider).rstrip("/")
     if not re.fullmatch(r"https?://[^\s?#]+", url):
-        raise ForeshapError(f"{provider} is no URL and none of the providers {', '.join(sorted(URL_MAPPINGS))}.")
+        raise ForeshapError(
+            f"{provider} is no URL and none of the providers {', '.join(sorted(URL_MAPPINGS))}."
+        )
     return build_url(url, name, 1, "query")
 
 
@@ -218,7 +266,9 @@ def _all(parts, store, label):
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         futures = [pool.submit(_files, part, store) for part in parts]
         try:
-            for future in tqdm(as_completed(futures), total=len(futures), desc=label, unit="request"):
+            for future in tqdm(
+                as_completed(futures), total=len(futures), desc=label, unit="request"
+            ):
                 future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -234,7 +284,9 @@ def _files(part, store):
     if status in NO_DATA:
         return []
     if not (halves := part.halves()):
-        raise ForeshapError(f"{public(part.sent[0]['url'])} finds {part.name} too large, and it can't be less.")
+        raise ForeshapError(
+            f"{public(part.sent[0]['url'])} finds {part.name} too large, and it can't be less."
+        )
     return [name for half in halves for name in _files(half, store)]
 
 
@@ -264,7 +316,12 @@ def _station(store, query):
             f"{public(url)} knows no {query.network}.{query.station} with {query.channels} at the time."
         )
     inventory = read_inventory(store.folder / STATION_FILE)
-    dois = [name.split(":", 1)[-1] for network in inventory for name in network.identifiers or () if "10." in name]
+    dois = [
+        name.split(":", 1)[-1]
+        for network in inventory
+        for name in network.identifiers or ()
+        if "10." in name
+    ]
     store.manifest["doi"] = next(iter(dois), NETWORK_DOIS.get(query.network))
     return inventory[0][0].latitude, inventory[0][0].longitude
 
@@ -285,10 +342,21 @@ def _catalogue(store, query, latitude, longitude):
     url, window = _service(query, "event"), partial(_window, latitude=latitude, longitude=longitude)
     check = partial(_checked_events, network=query.network, station=query.station, window=window)
     degrees = round(kilometers2degrees(query.radius_km), 6)
-    where = {"latitude": latitude, "longitude": longitude, "maxradius": degrees, "minmagnitude": query.min_magnitude}
-    slices = [_slice(start, end, where, url, check) for start, end in _cut(_asked_for(query.periods), SLICE)]
+    where = {
+        "latitude": latitude,
+        "longitude": longitude,
+        "maxradius": degrees,
+        "minmagnitude": query.min_magnitude,
+    }
+    slices = [
+        _slice(start, end, where, url, check)
+        for start, end in _cut(_asked_for(query.periods), SLICE)
+    ]
     names = _all(slices, store, "catalogue")
-    ids = {event.get("publicID"): event.find("{*}pick") is not None for event in _events(store.folder, names)}
+    ids = {
+        event.get("publicID"): event.find("{*}pick") is not None
+        for event in _events(store.folder, names)
+    }
     if not ids:
         raise ForeshapError(
             f"{public(url)} has no event within {query.radius_km} km from {query.start} to {query.end}."
@@ -300,7 +368,13 @@ def _catalogue(store, query, latitude, longitude):
             names = _all(single, store, "events") + names
     with written_whole(store.folder / PICKS_FILE) as file:
         write_events(str(file), _once(_events(store.folder, names)))
-    events = list(_events(store.folder, [PICKS_FILE], lambda event: (window(event), event.find("{*}pick") is not None)))
+    events = list(
+        _events(
+            store.folder,
+            [PICKS_FILE],
+            lambda event: (window(event), event.find("{*}pick") is not None),
+        )
+    )
     store.manifest |= {"n_events": len(events), "n_picked": sum(picked for _, picked in events)}
     store.note(PICKS_FILE, 200)
     return sorted(window for window, _ in events if window)
@@ -327,17 +401,27 @@ def _slice(start, end, where, url, check):
     halfway = start + (end - start) / 2
     pieces = [(start, halfway), (halfway, end)] if end - start > SHORTEST else []
     name = f"events/{_stamp(start)}_{_stamp(end)}.xml"
-    return _Part(name, _sent(url, params), check, lambda: [_slice(*piece, where, url, check) for piece in pieces])
+    return _Part(
+        name,
+        _sent(url, params),
+        check,
+        lambda: [_slice(*piece, where, url, check) for piece in pieces],
+    )
 
 
 def _single(event_id, url, check):
     """Request of one event."""
-    return _Part(f"events/{_digest(event_id)}.xml", _sent(url, {"eventid": event_id, "format": "xml"}), check)
+    return _Part(
+        f"events/{_digest(event_id)}.xml", _sent(url, {"eventid": event_id, "format": "xml"}), check
+    )
 
 
 def _sent(url, params):
     """A request with arrivals, and the same without for services that refuse this."""
-    return tuple({"method": "GET", "url": url, "params": params | more} for more in ({"includearrivals": "true"}, {}))
+    return tuple(
+        {"method": "GET", "url": url, "params": params | more}
+        for more in ({"includearrivals": "true"}, {})
+    )
 
 
 def _checked_events(path, network, station, window):
@@ -367,7 +451,10 @@ def _window(event, latitude, longitude):
     """First and last time that an event needs; None where it has neither origin nor pick."""
     times = [utc_of(time.text) for time in event.iterfind("{*}pick/{*}time/{*}value")]
     if (origin := preferred_origin(event)) is not None:
-        where = [float(origin.findtext(f"{{*}}{n}/{{*}}value") or 0) for n in ("latitude", "longitude", "depth")]
+        where = [
+            float(origin.findtext(f"{{*}}{n}/{{*}}value") or 0)
+            for n in ("latitude", "longitude", "depth")
+        ]
         if not all(map(math.isfinite, where)):
             raise ValueError(f"an origin at {where}")
         along = gps2dist_azimuth(*where[:2], latitude, longitude)[0]
@@ -425,7 +512,9 @@ def _waveforms(query, windows):
     name = f"waveforms/{_stamp(windows[0][0])}_{_digest(body.decode())}.mseed"
     check = partial(checked_miniseed, network=query.network, station=query.station, channels=query.channels,
                     windows=windows)  # fmt: skip
-    return _Part(name, (sent,), check, lambda: [_waveforms(query, half) for half in _halves(windows)])
+    return _Part(
+        name, (sent,), check, lambda: [_waveforms(query, half) for half in _halves(windows)]
+    )
 
 
 def _halves(windows):

@@ -7,12 +7,18 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..files import ForeshapError
-from ..periods import NORCIA, periods
-from ..waveforms import COLUMNS, COMPONENTS, unfit
-from .layout import Offer, trace_name, write_layout
+from ..preprocessing.periods import NORCIA, periods
+from ..preprocessing.variants import COMPONENTS
+from ..preprocessing.waveforms import COLUMNS, unfit
 from .pickles import read_frame
+from .writer import Offer, trace_name, write_layout
 
-MISSING = ("None", "NaT", "nan", "NaN")  # texts that stand for no value where the tables are read again
+MISSING = (
+    "None",
+    "NaT",
+    "nan",
+    "NaN",
+)  # texts that stand for no value where the tables are read again
 
 
 def from_frames(frames, output, mainshock=NORCIA):
@@ -32,7 +38,9 @@ def from_frames(frames, output, mainshock=NORCIA):
     raises: ForeshapError where there is no frame, or one is refused (see read_frame) or lacks a column
     """
     single = isinstance(frames, (str, Path))
-    paths = sorted(Path(frames).glob("dataframe_*.csv")) if single else [Path(path) for path in frames]
+    paths = (
+        sorted(Path(frames).glob("dataframe_*.csv")) if single else [Path(path) for path in frames]
+    )
     paths = [path for path in paths if not single or _period(path)]
     if not paths:
         raise ForeshapError(
@@ -54,16 +62,25 @@ def _frame_offers(path, spans):
     frame, channels = read_frame(path), [f"{component}_channel" for component in COMPONENTS]
     missing = [name for name in channels if name not in frame]
     if missing or not {"trace_name", "source_id"} & set(frame):
-        raise ForeshapError(f"{path} lacks the columns {', '.join(missing or ['trace_name or source_id'])}: needed.")
+        raise ForeshapError(
+            f"{path} lacks the columns {', '.join(missing or ['trace_name or source_id'])}: needed."
+        )
     known, station = [name for name in COLUMNS if name in frame], path.stem.split("_")[-1]
     for place in tqdm(range(len(frame)), desc=path.name, unit="trace"):
-        cells = {name: frame[name].iloc[place] for name in (*known, *channels, "label") if name in frame}
-        row = {"receiver_name": station, "trace_start_time": ""} | {name: _text(cells[name]) for name in known}
+        cells = {
+            name: frame[name].iloc[place] for name in (*known, *channels, "label") if name in frame
+        }
+        row = {"receiver_name": station, "trace_start_time": ""} | {
+            name: _text(cells[name]) for name in known
+        }
         row.setdefault(
-            "trace_name", trace_name(row["receiver_name"], row.get("network_code", ""), row.get("source_id"))
+            "trace_name",
+            trace_name(row["receiver_name"], row.get("network_code", ""), row.get("source_id")),
         )
         samples, reason = _samples([cells[name] for name in channels])
-        label = {"pre": 0, "post": 1}.get(_period(path), None if _period(path) else _one_hot(cells.get("label")))
+        label = {"pre": 0, "post": 1}.get(
+            _period(path), None if _period(path) else _one_hot(cells.get("label"))
+        )
         if spans is None and label is None:
             reason = reason or "inside the window left out around the mainshock"
         yield Offer(row, samples, reason, label)
@@ -71,7 +88,9 @@ def _frame_offers(path, spans):
 
 def _text(cell):
     """A cell as a table holds it: "" where it is missing or no single value, and what UTF-8 lacks by its number."""
-    if isinstance(cell, (list, tuple, dict, np.ndarray)) or (isinstance(cell, int) and abs(cell) >= 2**63):
+    if isinstance(cell, (list, tuple, dict, np.ndarray)) or (
+        isinstance(cell, int) and abs(cell) >= 2**63
+    ):
         return ""
     text = str(cell).encode("utf-8", "backslashreplace").decode()
     return "" if text in MISSING else text

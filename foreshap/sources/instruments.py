@@ -6,7 +6,7 @@ from numbers import Real
 import numpy as np
 
 from ..files import ForeshapError
-from ..waveforms import COMPONENTS, SAMPLING_RATE
+from ..preprocessing.variants import COMPONENTS, SAMPLING_RATE
 
 
 def nanoseconds(times):
@@ -54,9 +54,13 @@ def one_instrument(index, pairs, pattern):
     matching, chosen = index[[fnmatch(name, pattern) for name in index["instrument"]]], {}
     if matching.empty:
         names = ", ".join(sorted(index["instrument"].unique()))
-        raise ForeshapError(f"No recording is of an instrument {pattern}: choose from {names}, or like *.HH.")
+        raise ForeshapError(
+            f"No recording is of an instrument {pattern}: choose from {names}, or like *.HH."
+        )
     for (network, station), recordings in matching.groupby(["network", "station"]):
-        times = nanoseconds(pairs.loc[(pairs["network"] == network) & (pairs["station"] == station), "p_time"])
+        times = nanoseconds(
+            pairs.loc[(pairs["network"] == network) & (pairs["station"] == station), "p_time"]
+        )
         groups = [group for _, group in recordings.groupby("instrument")]
         chosen[network, station] = max(groups, key=lambda group: _preference(group, times))
     return chosen
@@ -65,10 +69,14 @@ def one_instrument(index, pairs, pattern):
 def check_choice(instrument, **seconds):
     """Raise ForeshapError where the pattern is no text, or a length [s] of those named no number from 0 on."""
     if not isinstance(instrument, str):
-        raise ForeshapError(f"instrument = {instrument!r} is no pattern: give a text like '00.HH' or '*.HH'.")
+        raise ForeshapError(
+            f"instrument = {instrument!r} is no pattern: give a text like '00.HH' or '*.HH'."
+        )
     for name, length in seconds.items():
         if not (isinstance(length, Real) and 0 <= length < np.inf):
-            raise ForeshapError(f"{name} = {length!r} is no length: give a number of seconds, at least 0.")
+            raise ForeshapError(
+                f"{name} = {length!r} is no length: give a number of seconds, at least 0."
+            )
 
 
 def check_networks(stations, choice):
@@ -95,7 +103,12 @@ def _preference(recordings, times):
         place = np.searchsorted(starts, times, side="right") - 1
         recorded &= (place >= 0) & (times <= np.append(ends, -1)[place])
     covered, first = recorded.sum(), recordings.iloc[0]
-    return covered > 0, first["instrument"].endswith("H"), covered, -abs(first["rate"] - SAMPLING_RATE)
+    return (
+        covered > 0,
+        first["instrument"].endswith("H"),
+        covered,
+        -abs(first["rate"] - SAMPLING_RATE),
+    )
 
 
 def stretches(recordings):

@@ -15,7 +15,9 @@ from pandas.core.internals import managers
 from ..files import ForeshapError
 
 GROWTH = 32  # times a file's size that its arrays may take in memory, copies counted
-DTYPE = "[<>|=]?([biufcO][0-9]*|[SU][1-9][0-9]*|[mM]8)"  # plain ones: no records, nothing of size zero
+DTYPE = (
+    "[<>|=]?([biufcO][0-9]*|[SU][1-9][0-9]*|[mM]8)"  # plain ones: no records, nothing of size zero
+)
 NDARRAY = "numpy.ndarray"  # stands for the class, which a call could lay over any address
 UNITS = ("s", "ms", "us", "ns")
 
@@ -36,7 +38,9 @@ def _scalar(dtype, value):
 
 def _new_index(kind, options):
     """pandas' _new_Index; its data must be an array, which is as large as what the file holds."""
-    if kind is not pd.RangeIndex and not isinstance(options["data"], (np.ndarray, pd.api.extensions.ExtensionArray)):
+    if kind is not pd.RangeIndex and not isinstance(
+        options["data"], (np.ndarray, pd.api.extensions.ExtensionArray)
+    ):
         raise ForeshapError("an index that is made of no array")
     if not all(isinstance(one, PLAIN) for name, one in options.items() if name != "data"):
         raise ForeshapError("an index whose name is no text")
@@ -61,13 +65,17 @@ _LISTED = {  # modules of numpy 1 and 2, of pandas 1, 2 and 3: what a frame may 
         "scalar": _scalar,
     },
     "numpy.core.numeric numpy._core.numeric": {
-        "_frombuffer": lambda buffer, dtype, shape, order: np.frombuffer(buffer, dtype).reshape(shape, order=order)
+        "_frombuffer": lambda buffer, dtype, shape, order: np.frombuffer(buffer, dtype).reshape(
+            shape, order=order
+        )
     },
     "pandas pandas.core.frame": {"DataFrame": pd.DataFrame},
     "pandas pandas.core.indexes.base": {"Index": pd.Index},
     "pandas pandas.core.indexes.range": {"RangeIndex": pd.RangeIndex},
     "pandas pandas.core.indexes.datetimes": {"DatetimeIndex": pd.DatetimeIndex},
-    "pandas.core.indexes.numeric": dict.fromkeys(("Int64Index", "Float64Index", "UInt64Index"), pd.Index),
+    "pandas.core.indexes.numeric": dict.fromkeys(
+        ("Int64Index", "Float64Index", "UInt64Index"), pd.Index
+    ),
     "pandas.core.indexes.base": {"_new_Index": _new_index},
     "pandas.core.indexes.datetimes": {"_new_DatetimeIndex": _new_datetime_index},
     "pandas.core.internals.managers": {"BlockManager": managers.BlockManager},
@@ -77,12 +85,16 @@ _LISTED = {  # modules of numpy 1 and 2, of pandas 1, 2 and 3: what a frame may 
     "pandas.arrays pandas.core.arrays.string_": {"StringArray": pd.arrays.StringArray},
     "pandas pandas.core.arrays.string_": {"StringDtype": pd.StringDtype},
     "pandas pandas.core.dtypes.dtypes": {"DatetimeTZDtype": pd.DatetimeTZDtype},
-    "pandas._libs.arrays": {"__pyx_unpickle_NDArrayBacked": getattr(arrays, "__pyx_unpickle_NDArrayBacked")},
+    "pandas._libs.arrays": {
+        "__pyx_unpickle_NDArrayBacked": getattr(arrays, "__pyx_unpickle_NDArrayBacked")
+    },
     "pandas._libs.tslibs.timestamps": {
         "_unpickle_timestamp": timestamps._unpickle_timestamp,
         "Timestamp": pd.Timestamp,
     },
-    "pandas._libs.tslibs.nattype": dict.fromkeys(("_nat_unpickle", "__nat_unpickle"), nattype._nat_unpickle),
+    "pandas._libs.tslibs.nattype": dict.fromkeys(
+        ("_nat_unpickle", "__nat_unpickle"), nattype._nat_unpickle
+    ),
 }
 ALLOWED = {
     (module, name): thing
@@ -90,12 +102,33 @@ ALLOWED = {
     for module in modules.split()
     for name, thing in things.items()
 }  # exact names: a dotted one isn't among them
-PLAIN = (str, bytes, int, float, type(None), datetime.timedelta, datetime.tzinfo, np.dtype)  # made of nothing else
+PLAIN = (
+    str,
+    bytes,
+    int,
+    float,
+    type(None),
+    datetime.timedelta,
+    datetime.tzinfo,
+    np.dtype,
+)  # made of nothing else
 CELLS = (*PLAIN, datetime.datetime, np.generic, np.ndarray)
 KEYS = (str, int, float, type(None))
 DEEPEST = 20  # containers in one another
-NAMED_ONLY = (NDARRAY, pd.DataFrame, pd.Index, pd.RangeIndex, pd.DatetimeIndex, pd.arrays.StringArray)  # never called
-MADE = (pd.DataFrame, managers.BlockManager, pd.arrays.DatetimeArray, pd.DatetimeTZDtype)  # empty, then built
+NAMED_ONLY = (
+    NDARRAY,
+    pd.DataFrame,
+    pd.Index,
+    pd.RangeIndex,
+    pd.DatetimeIndex,
+    pd.arrays.StringArray,
+)  # never called
+MADE = (
+    pd.DataFrame,
+    managers.BlockManager,
+    pd.arrays.DatetimeArray,
+    pd.DatetimeTZDtype,
+)  # empty, then built
 BUILT = (
     np.ndarray, np.dtype, pd.DataFrame, managers.BlockManager, pd.DatetimeTZDtype, arrays.NDArrayBacked,
 )  # fmt: skip
@@ -156,7 +189,9 @@ class _Unpickler(pickle_compat.Unpickler):
     def load_reduce(self):
         called, given = self.stack[-2:]
         plain = isinstance(given, tuple) and all(isinstance(one, PLAIN) for one in given)
-        if any(called is one for one in NAMED_ONLY) or not (plain or any(called is one for one in OF_PARTS)):
+        if any(called is one for one in NAMED_ONLY) or not (
+            plain or any(called is one for one in OF_PARTS)
+        ):
             raise ForeshapError(f"a call of {_named(called)}")
         self.charge(sum(len(one) for one in given if isinstance(one, (str, bytes, bytearray))))
         if not plain:
@@ -173,10 +208,14 @@ class _Unpickler(pickle_compat.Unpickler):
         if not isinstance(target, BUILT):
             raise ForeshapError(f"values set on {_named(target)}")
         if isinstance(target, pd.DataFrame):  # the rest of its state is of no use
-            state = self.stack[-1] = {name: state[name] for name in ("_mgr", "_data", "_typ") if name in state}
+            state = self.stack[-1] = {
+                name: state[name] for name in ("_mgr", "_data", "_typ") if name in state
+            }
         if isinstance(target, np.dtype) and not _own_state(target, state):
             raise ForeshapError(f"a state that numpy gives to no {target}")
-        if isinstance(target, pd.DatetimeTZDtype) and not all(isinstance(one, PLAIN) for one in state.values()):
+        if isinstance(target, pd.DatetimeTZDtype) and not all(
+            isinstance(one, PLAIN) for one in state.values()
+        ):
             raise ForeshapError("a time zone that is none")
         if isinstance(target, np.ndarray):
             self.charge(int(np.prod([float(n) for n in state[1]])) * state[2].itemsize)
@@ -225,15 +264,28 @@ class _Unpickler(pickle_compat.Unpickler):
 
 def _named(thing):
     """Name of a class, or of a thing's class: to put what a file made into words could take for ever."""
-    return thing if thing is NDARRAY else thing.__name__ if isinstance(thing, type) else type(thing).__name__
+    return (
+        thing
+        if thing is NDARRAY
+        else thing.__name__
+        if isinstance(thing, type)
+        else type(thing).__name__
+    )
 
 
 def _own_state(dtype, state):
     """Whether a dtype's pickled state is one that numpy itself gives to this dtype."""
     units = [f"[{unit}]" for unit in UNITS] if dtype.kind in "mM" else [""]
-    known = [np.dtype(f"{dtype.str[1:].split('[')[0]}{unit}").newbyteorder(way) for unit in units for way in "<>"]
+    known = [
+        np.dtype(f"{dtype.str[1:].split('[')[0]}{unit}").newbyteorder(way)
+        for unit in units
+        for way in "<>"
+    ]
     own = [one.__reduce__()[2] for one in known]
-    return any(tuple(state[:8]) == one[:8] and [m[1] for m in state[8:]] == [m[1] for m in one[8:]] for one in own)
+    return any(
+        tuple(state[:8]) == one[:8] and [m[1] for m in state[8:]] == [m[1] for m in one[8:]]
+        for one in own
+    )
 
 
 def read_frame(path):
@@ -258,13 +310,22 @@ def read_frame(path):
             f"{path} asks for {error}, which a pickled data frame doesn't need: it is refused, download it again."
         ) from error
     except Exception as error:  # whatever pickle, numpy and pandas raise for damaged bytes
-        why = error if all(isinstance(one, (str, int)) for one in error.args) else type(error).__name__
-        raise ForeshapError(f"{path} can't be read as a pickled data frame ({why}): download it again.") from None
+        why = (
+            error
+            if all(isinstance(one, (str, int)) for one in error.args)
+            else type(error).__name__
+        )
+        raise ForeshapError(
+            f"{path} can't be read as a pickled data frame ({why}): download it again."
+        ) from None
 
 
 def _checked(frame, size, charge):
     """A frame of the same columns and of nothing else that the pickle set, once they are found whole."""
-    if type(frame) is not pd.DataFrame or type(manager := vars(frame)["_mgr"]) is not managers.BlockManager:
+    if (
+        type(frame) is not pd.DataFrame
+        or type(manager := vars(frame)["_mgr"]) is not managers.BlockManager
+    ):
         raise ValueError("it holds no DataFrame")
     manager._verify_integrity()
     rows, columns = manager.axes[1], manager.items
@@ -274,10 +335,14 @@ def _checked(frame, size, charge):
         raise ValueError("its columns have no names")
     if max(manager.shape) > size or not columns.is_unique:
         raise ValueError("its rows or columns are damaged")
-    if sorted(place for block in manager.blocks for place in block.mgr_locs) != list(range(len(columns))):
+    if sorted(place for block in manager.blocks for place in block.mgr_locs) != list(
+        range(len(columns))
+    ):
         raise ValueError("its columns are damaged")
     for values in (rows._values, *(block.values for block in manager.blocks)):
-        kinds = charge(getattr(values, "_ndarray", values))  # lists in its cells may have grown since they were there
+        kinds = charge(
+            getattr(values, "_ndarray", values)
+        )  # lists in its cells may have grown since they were there
         if strange := [kind for kind in kinds if not issubclass(kind, CELLS)]:
             raise ForeshapError(f"cells of {strange[0].__name__}")
     return pd.DataFrame._from_mgr(manager, manager.axes)

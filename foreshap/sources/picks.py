@@ -10,10 +10,10 @@ import obspy
 import pandas as pd
 
 from ..files import ForeshapError
-from ..periods import iso_times
-from .layout import trace_name
-from .markup import open_xml
+from ..preprocessing.periods import iso_times
 from .quakeml import event_id
+from .safe_xml import open_xml
+from .writer import trace_name
 
 PICK_COLUMNS = ("event_id", "network", "station", "p_time", "s_time")
 ORIGIN_COLUMNS = (
@@ -47,25 +47,43 @@ def read_picks(path, pickless=False):
         source_depth_km [km], source_magnitude
     raises: ForeshapError where a file can't be read, lacks a column or holds no pick
     """
-    files = sorted(file for file in Path(path).rglob("*") if _format(file)) if Path(path).is_dir() else [Path(path)]
+    files = (
+        sorted(file for file in Path(path).rglob("*") if _format(file))
+        if Path(path).is_dir()
+        else [Path(path)]
+    )
     if not files:
         raise ForeshapError(f"{path} holds no file of picks: give {KNOWN}.")
     tables = [_read(file) for file in files]
-    public = np.repeat([_format(file) == "QUAKEML" for file in files], [len(table) for table in tables])
+    public = np.repeat(
+        [_format(file) == "QUAKEML" for file in files], [len(table) for table in tables]
+    )
     pairs = pd.concat(tables, ignore_index=True)
-    pairs = pairs.assign(event_id=pairs["event_id"].where(~public, _short(pairs["event_id"][public])))
+    pairs = pairs.assign(
+        event_id=pairs["event_id"].where(~public, _short(pairs["event_id"][public]))
+    )
     pairs = pairs.fillna({"network": "", "station": ""})
     if not (pairs["station"] != "").any() and not pickless:
-        raise ForeshapError(f"{path} holds no P or S pick: give picks with the phase hints P and S.")
+        raise ForeshapError(
+            f"{path} holds no P or S pick: give picks with the phase hints P and S."
+        )
     if not pairs["station"].str.fullmatch("[A-Za-z0-9_-]*").all():
-        raise ForeshapError(f"{path} holds a station code that is no file name: use letters and digits only.")
+        raise ForeshapError(
+            f"{path} holds a station code that is no file name: use letters and digits only."
+        )
     times = {name: utc_times(pairs[name]) for name in ("p_time", "s_time")}
     numbers = {
-        name: pd.to_numeric(pairs[name], errors="coerce") for name in (*ORIGIN_COLUMNS[1:], *PLACE) if name in pairs
+        name: pd.to_numeric(pairs[name], errors="coerce")
+        for name in (*ORIGIN_COLUMNS[1:], *PLACE)
+        if name in pairs
     }
     if ((pairs["station"] == "") & (times["p_time"].notna() | times["s_time"].notna())).any():
-        raise ForeshapError(f"{path} holds a pick without a station code: write it there, or remove the pick.")
-    pairs = named(pairs.assign(**times, **numbers)).sort_values(["station", "p_time"], ignore_index=True)
+        raise ForeshapError(
+            f"{path} holds a pick without a station code: write it there, or remove the pick."
+        )
+    pairs = named(pairs.assign(**times, **numbers)).sort_values(
+        ["station", "p_time"], ignore_index=True
+    )
     return pairs if pickless else pairs[pairs["station"] != ""].reset_index(drop=True)
 
 
@@ -88,7 +106,9 @@ def _short(ids):
 
 def _format(path):
     """What a file's name says about its format, None where nothing."""
-    return next((kind for name, kind in FORMATS.items() if re.fullmatch(name, path.name.lower())), None)
+    return next(
+        (kind for name, kind in FORMATS.items() if re.fullmatch(name, path.name.lower())), None
+    )
 
 
 def _read(path):
@@ -98,25 +118,40 @@ def _read(path):
         raise ForeshapError(f"{path} has a name that tells no format of picks: give {KNOWN}.")
     try:
         if kind == "CSV":
-            text, empty = dict.fromkeys((*PICK_COLUMNS, "source_origin_time"), str), ["", "nan", "NaN"]  # NA is a code
-            pairs = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=empty, encoding="utf-8-sig")
+            text, empty = (
+                dict.fromkeys((*PICK_COLUMNS, "source_origin_time"), str),
+                ["", "nan", "NaN"],
+            )  # NA is a code
+            pairs = pd.read_csv(
+                path, dtype=text, keep_default_na=False, na_values=empty, encoding="utf-8-sig"
+            )
             if not isinstance(pairs.index, pd.RangeIndex):
                 raise ValueError("its rows have more fields than its first line has names")
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 file = open_xml(path) if kind == "QUAKEML" else BytesIO(path.read_bytes())
-                rows = [row for event in obspy.read_events(file, format=kind) for row in _pairs(event, kind)]
+                rows = [
+                    row
+                    for event in obspy.read_events(file, format=kind)
+                    for row in _pairs(event, kind)
+                ]
             pairs = pd.DataFrame(rows, columns=[*PICK_COLUMNS, *ORIGIN_COLUMNS])
-            pairs = pairs.drop(columns=[name for name in ORIGIN_COLUMNS if pairs[name].isna().all()])
+            pairs = pairs.drop(
+                columns=[name for name in ORIGIN_COLUMNS if pairs[name].isna().all()]
+            )
     except ForeshapError:
         raise
     except Exception as error:  # ObsPy raises whatever its parsers raise
         raise ForeshapError(f"{path} can't be read as picks ({error}): give {KNOWN}.") from error
     if missing := set(PICK_COLUMNS) - set(pairs):
-        raise ForeshapError(f"{path} lacks the columns {', '.join(sorted(missing))}: they are needed.")
+        raise ForeshapError(
+            f"{path} lacks the columns {', '.join(sorted(missing))}: they are needed."
+        )
     if (blank := pairs["event_id"].fillna("").str.strip() == "").any():
-        raise ForeshapError(f"{path} has no event_id in row {blank.argmax() + 1}: give each event one of its own.")
+        raise ForeshapError(
+            f"{path} has no event_id in row {blank.argmax() + 1}: give each event one of its own."
+        )
     return pairs
 
 
@@ -149,7 +184,11 @@ def _codes(pick):
 
 def _phases(event):
     """Yield (pick, "P" or "S") of the picks that count; the phase of an arrival stands in for a missing hint."""
-    phases = {str(arrival.pick_id): arrival.phase for origin in event.origins for arrival in origin.arrivals}
+    phases = {
+        str(arrival.pick_id): arrival.phase
+        for origin in event.origins
+        for arrival in origin.arrivals
+    }
     for pick in event.picks:
         hint = pick.phase_hint or phases.get(str(pick.resource_id)) or ""
         phase = re.fullmatch("([PS])[GNB]?", hint.strip().upper())

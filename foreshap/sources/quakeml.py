@@ -19,7 +19,9 @@ def of_station(event, network, station):
         and code.get("stationCode") == station and (code.get("networkCode") or "").strip() in (network, "")
     ]  # fmt: skip
     origin = preferred_origin(event)
-    used = {pick.text.strip() for pick in event.iterfind("{*}origin/{*}arrival/{*}pickID") if pick.text}
+    used = {
+        pick.text.strip() for pick in event.iterfind("{*}origin/{*}arrival/{*}pickID") if pick.text
+    }
     kept = used.intersection(here) or set(here)
     for name in ("amplitude", "stationMagnitude"):
         for element in event.findall(f"{{*}}{name}"):
@@ -55,7 +57,9 @@ def utc_of(text):
 
 def read_events(path, to=lambda event: event):
     """Yield what a function makes of each <event> of a QuakeML file."""
-    for _, event in etree.iterparse(path, tag=f"{{{BED}}}event", resolve_entities=False, load_dtd=False):
+    for _, event in etree.iterparse(
+        path, tag=f"{{{BED}}}event", resolve_entities=False, load_dtd=False
+    ):
         yield to(event)
         event.clear(keep_tail=True)
         while event.getprevious() is not None:

@@ -14,20 +14,35 @@ import pandas as pd
 from obspy.io.mseed.core import _is_mseed
 from obspy.io.sac.core import _is_sac
 
-from ..clipping import as_recorded
 from ..files import ForeshapError
-from ..waveforms import COMPONENTS, SAMPLING_RATE
+from ..preprocessing.clipping import as_recorded
+from ..preprocessing.variants import COMPONENTS, SAMPLING_RATE
 from .resampling import FILTER, is_100_hz, resampled
 from .responses import PADDING, TAPER, Unusable, ground_velocity, to_east_north_up
 
-INDEX_COLUMNS = ("network", "station", "instrument", "component", "seed_id", "start", "end", "rate", "unit", "path")
+INDEX_COLUMNS = (
+    "network",
+    "station",
+    "instrument",
+    "component",
+    "seed_id",
+    "start",
+    "end",
+    "rate",
+    "unit",
+    "path",
+)
 DIRECTIONS = dict(zip("EN12Z", "ENNEZ"))  # 1 and 2 are taken as N and E where no azimuth is known
 RATES = 1.0, 10_000.0  # Hz, lowest and highest that is read
 DRIFT = 2e-5  # part by which the rates of pieces that are joined may differ: 0.2 samples in 100 s
 UNITS = {6: "nm", 7: "nm/s", 8: "nm/s^2"}  # what SAC's idep means
 RECORDING = r"(?i)[^.].*\.(mseed|miniseed|msd|sac|[A-Z0-9]{3}\.D\.[0-9]{4}\.[0-9]{3})"  # and in SDS
-RECORD = rb"[0-9 \0]{6}[DRQM][ \0][A-Za-z0-9 \0-]{12}(?:[\x07\x08].|.[\x07\x08])"  # a header to its year
-LATER = rb"(?s)(?!.{257}ustar)(?:.{128})+?(?=%b)" % RECORD  # to the first good one, but no tar archive
+RECORD = (
+    rb"[0-9 \0]{6}[DRQM][ \0][A-Za-z0-9 \0-]{12}(?:[\x07\x08].|.[\x07\x08])"  # a header to its year
+)
+LATER = (
+    rb"(?s)(?!.{257}ustar)(?:.{128})+?(?=%b)" % RECORD
+)  # to the first good one, but no tar archive
 SEARCHED = 2**16  # bytes that may be broken before it
 DAMAGED = "samples can't be read: the file is damaged here"
 
@@ -63,17 +78,40 @@ def index_recordings(path):
     raises: ForeshapError where a file's headers are damaged, one that is named like a recording holds none, or no
         recording has components E, N, Z, 1 or 2
     """
-    files = sorted(file for file in Path(path).rglob("*") if file.is_file()) if Path(path).is_dir() else [Path(path)]
+    files = (
+        sorted(file for file in Path(path).rglob("*") if file.is_file())
+        if Path(path).is_dir()
+        else [Path(path)]
+    )
     rows = []
     for file in files:
         for stats in (trace.stats for trace in _read(file, headonly=True)[0]):
-            usable = re.fullmatch("[A-Z][HLGNP][ENZ12]", stats.channel) and RATES[0] <= stats.sampling_rate <= RATES[1]
+            usable = (
+                re.fullmatch("[A-Z][HLGNP][ENZ12]", stats.channel)
+                and RATES[0] <= stats.sampling_rate <= RATES[1]
+            )
             if usable and stats.npts:
-                where = f"{stats.location}.{stats.channel[:2]}", DIRECTIONS[stats.channel[2]], _seed_id(stats)
+                where = (
+                    f"{stats.location}.{stats.channel[:2]}",
+                    DIRECTIONS[stats.channel[2]],
+                    _seed_id(stats),
+                )
                 unit = UNITS.get(stats.get("sac", {}).get("idep"), "counts")
-                rows.append((stats.network, stats.station, *where, *_span(stats), stats.sampling_rate, unit, file))
+                rows.append(
+                    (
+                        stats.network,
+                        stats.station,
+                        *where,
+                        *_span(stats),
+                        stats.sampling_rate,
+                        unit,
+                        file,
+                    )
+                )
     if not rows:
-        raise ForeshapError(f"{path} holds no miniSEED or SAC with channels E, N, Z, 1 or 2: put recordings there.")
+        raise ForeshapError(
+            f"{path} holds no miniSEED or SAC with channels E, N, Z, 1 or 2: put recordings there."
+        )
     return pd.DataFrame(rows, columns=list(INDEX_COLUMNS))
 
 
@@ -91,7 +129,9 @@ def _format(file):
     ObsPy's own search would also try formats that run code from the file, and unpack archives.
     """
     head = file.peek(320)[:320]
-    if re.match(rb"[0-9 \0]{6}[DRQM][ \0]", head) or head[6:7] == b"V" and _is_mseed(file):  # V: full SEED
+    if (
+        re.match(rb"[0-9 \0]{6}[DRQM][ \0]", head) or head[6:7] == b"V" and _is_mseed(file)
+    ):  # V: full SEED
         return "MSEED"
     if re.match(rb"(?:[ 0-9.eE+-]{15}){5}\r?\n", head):
         return "SACXY"
@@ -118,7 +158,11 @@ def _read(path, **options):
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             source, kind = _source(path)
-            stream = obspy.read(source, format=kind, check_compression=False, **options) if kind else obspy.Stream()
+            stream = (
+                obspy.read(source, format=kind, check_compression=False, **options)
+                if kind
+                else obspy.Stream()
+            )
             return stream, any("ntegrity" in str(warning.message) for warning in said)
     except Exception as error:  # ObsPy raises whatever its parsers raise
         raise ForeshapError(
@@ -141,7 +185,10 @@ def read_stretches(path, **span):
         stream, damaged = _read(path, **span)
     except ForeshapError as error:
         raise Unusable(DAMAGED) from error
-    stretches = [Stretch(_seed_id(t.stats), t.stats.starttime.ns, t.stats.sampling_rate, t.data) for t in stream]
+    stretches = [
+        Stretch(_seed_id(t.stats), t.stats.starttime.ns, t.stats.sampling_rate, t.data)
+        for t in stream
+    ]
     return stretches, damaged
 
 
@@ -161,7 +208,9 @@ class Station:
         self.paths = recordings["path"].tolist()
         self.components = dict(zip(recordings["seed_id"], recordings["component"]))
         self.location, self.kind = recordings["instrument"].iloc[0].split(".")
-        self.spare = (FILTER + 2) / min(SAMPLING_RATE, recordings["rate"].min())  # s that the filter needs
+        self.spare = (FILTER + 2) / min(
+            SAMPLING_RATE, recordings["rate"].min()
+        )  # s that the filter needs
 
     def window(self, start, length):
         """Samples of a window at 100 Hz.
@@ -177,7 +226,9 @@ class Station:
         joined = {name: _joined(pieces) for name, pieces in self._pieces(start, end).items()}
         series = {name: self._at_100_hz(one, start, end) for name, one in joined.items()}
         vertical = series["Z"].start
-        start = vertical + round((start - vertical) * SAMPLING_RATE / 1e9) * round(1e9 / SAMPLING_RATE)
+        start = vertical + round((start - vertical) * SAMPLING_RATE / 1e9) * round(
+            1e9 / SAMPLING_RATE
+        )
         samples = np.stack([_window(series[name], start, length) for name in COMPONENTS])
         changed = [joined[name] for name in COMPONENTS if series[name] is not joined[name]]
         marks = [as_recorded(_window(one, start, length, one.rate), one.rate) for one in changed]
@@ -185,7 +236,9 @@ class Station:
             raise Unusable("component flat")
         if self.inventory is not None:
             ids = [self._known_as(series[name].seed_id) for name in "ZNE"]
-            samples = to_east_north_up(samples[::-1], ids, _time(start), self.inventory).astype(np.float32)
+            samples = to_east_north_up(samples[::-1], ids, _time(start), self.inventory).astype(
+                np.float32
+            )
         return samples, start, "clipped" in marks
 
     def _pieces(self, start, end):
@@ -196,7 +249,9 @@ class Station:
         for path in dict.fromkeys(self.paths[row] for row in near):
             stretches, damaged = self.read(path)
             if damaged:  # perhaps elsewhere
-                stretches, damaged = read_stretches(path, starttime=_time(start - spare), endtime=_time(end + spare))
+                stretches, damaged = read_stretches(
+                    path, starttime=_time(start - spare), endtime=_time(end + spare)
+                )
             if damaged:
                 raise Unusable(DAMAGED)
             for stretch in stretches:
@@ -204,13 +259,21 @@ class Station:
                 if len(part.samples) and stretch.seed_id in self.components:
                     pieces[self.components[stretch.seed_id]].append(part)
         if missing := [name for name in COMPONENTS if not pieces[name]]:
-            raise Unusable("component missing" if len(missing) < len(COMPONENTS) else self._why_none(start, end))
+            raise Unusable(
+                "component missing"
+                if len(missing) < len(COMPONENTS)
+                else self._why_none(start, end)
+            )
         return pieces
 
     def _why_none(self, start, end):
         """Why the instrument has nothing from start to end [ns]."""
         starts, ends = self.others
-        return "another instrument" if ((starts < end) & (ends > start)).any() else "no waveform at this time"
+        return (
+            "another instrument"
+            if ((starts < end) & (ends > start)).any()
+            else "no waveform at this time"
+        )
 
     def _at_100_hz(self, series, start, end):
         """A Series in the unit wanted at 100 Hz, shorter by the filter's edges where it had another rate."""
@@ -271,13 +334,21 @@ def _gapless(series, start, end, spare):
     first = unknown[unknown < first].max(initial=-1) + 1
     last = unknown[unknown >= last].min(initial=len(series.samples))
     time = series.start + round(first * 1e9 / series.rate)
-    return series._replace(start=time, samples=series.samples[first:last], known=series.known[first:last])
+    return series._replace(
+        start=time, samples=series.samples[first:last], known=series.known[first:last]
+    )
 
 
 def _resampled(series):
     """A gapless Series at 100 Hz, without the filter's edges."""
     samples, cut = resampled(series.samples, series.rate)
-    return Series(series.seed_id, series.start + round(cut * 1e9), SAMPLING_RATE, samples, np.ones(len(samples), bool))
+    return Series(
+        series.seed_id,
+        series.start + round(cut * 1e9),
+        SAMPLING_RATE,
+        samples,
+        np.ones(len(samples), bool),
+    )
 
 
 def _window(series, start, length, rate=SAMPLING_RATE):

@@ -8,7 +8,8 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.signal import firwin, resample_poly
 
-from ..waveforms import MOST_SAMPLES, SAMPLING_RATE
+from ..preprocessing.variants import SAMPLING_RATE
+from ..preprocessing.waveforms import MOST_SAMPLES
 
 FILTER = 50  # half length of the anti-alias filter, in samples of the lower rate
 SLACK = 0.005 / MOST_SAMPLES  # part by which a rate may be off: 0.005 samples in the longest trace
@@ -38,7 +39,9 @@ def resampled(samples, rate):
         times = np.arange(found.shape[-1]) / (fine * reached)
         found = CubicSpline(times, found, axis=-1)(np.arange(0, times[-1], 1 / SAMPLING_RATE))
     edge = math.ceil(FILTER * max(1, SAMPLING_RATE / rate))
-    return np.ascontiguousarray((mean + found)[..., edge : found.shape[-1] - edge], np.float32), edge / SAMPLING_RATE
+    return np.ascontiguousarray(
+        (mean + found)[..., edge : found.shape[-1] - edge], np.float32
+    ), edge / SAMPLING_RATE
 
 
 @lru_cache(maxsize=8)

@@ -8,11 +8,16 @@ import pandas as pd
 from obspy.signal.rotate import rotate2zne
 
 from ..files import ForeshapError
-from .markup import open_xml
+from .safe_xml import open_xml
 
 PADDING = 30.0  # s on each side of a window that the deconvolution sees where they were recorded
 TAPER = 10.0  # s at each end, all outside the window: what must be recorded there
-CORNERS = (0.1, 0.2, 0.8, 0.95)  # of the band: the lower two in Hz, the upper two as part of the Nyquist frequency
+CORNERS = (
+    0.1,
+    0.2,
+    0.8,
+    0.95,
+)  # of the band: the lower two in Hz, the upper two as part of the Nyquist frequency
 WATER_LEVEL = 60.0  # dB below the response's maximum
 
 
@@ -34,7 +39,9 @@ def read_inventory(path):
             warnings.simplefilter("ignore")
             return obspy.read_inventory(content, format="STATIONXML")
     except Exception as error:  # ObsPy raises whatever its parsers raise
-        raise ForeshapError(f"{path} can't be read as StationXML ({error}): download it again.") from error
+        raise ForeshapError(
+            f"{path} can't be read as StationXML ({error}): download it again."
+        ) from error
 
 
 def station_places(inventory):
@@ -44,8 +51,16 @@ def station_places(inventory):
 
     returns: DataFrame network, station, receiver_latitude, receiver_longitude [degree], receiver_elevation_m [m]
     """
-    names = ["network", "station", "receiver_latitude", "receiver_longitude", "receiver_elevation_m"]
-    rows = [(net.code, s.code, s.latitude, s.longitude, s.elevation) for net in inventory for s in net]
+    names = [
+        "network",
+        "station",
+        "receiver_latitude",
+        "receiver_longitude",
+        "receiver_elevation_m",
+    ]
+    rows = [
+        (net.code, s.code, s.latitude, s.longitude, s.elevation) for net in inventory for s in net
+    ]
     return pd.DataFrame(rows, columns=names).drop_duplicates(names[:2], ignore_index=True)
 
 
@@ -93,7 +108,9 @@ def to_east_north_up(samples, seed_ids, start, inventory):
     """
     try:
         known = [inventory.get_orientation(seed_id, start) for seed_id in seed_ids]
-        turned = rotate2zne(*(x for s, o in zip(samples, known) for x in (s, o["azimuth"], o["dip"])))
+        turned = rotate2zne(
+            *(x for s, o in zip(samples, known) for x in (s, o["azimuth"], o["dip"]))
+        )
     except Exception as error:  # ObsPy raises no narrower one
         raise Unusable("response can't be removed") from error
     return np.stack(turned[::-1])  # Z, N, E

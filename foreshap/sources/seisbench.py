@@ -13,18 +13,15 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..clipping import as_recorded
 from ..files import ForeshapError, finish_moves, folder_written_whole
-from ..hdf5 import check_stored
-from ..periods import classes, iso_times, periods
-from ..waveforms import (
-    CLASSES,
+from ..preprocessing.clipping import as_recorded
+from ..preprocessing.hdf5 import check_stored
+from ..preprocessing.periods import classes, iso_times, periods
+from ..preprocessing.variants import CLASSES, COMPONENTS, SAMPLING_RATE, SECONDS_BEFORE_P
+from ..preprocessing.waveforms import (
     COLUMNS,
-    COMPONENTS,
     MOST_SAMPLES,
     REJECTED_COLUMNS,
-    SAMPLING_RATE,
-    SECONDS_BEFORE_P,
     offered_traces,
     open_waveforms,
     read_trace,
@@ -33,8 +30,8 @@ from ..waveforms import (
 )
 from .continuous import MARGIN
 from .instruments import check_choice, check_networks
-from .layout import Imported, Offer, trace_name, write_layout
 from .resampling import FILTER, resampled
+from .writer import Imported, Offer, trace_name, write_layout
 
 NAMES = {  # the layout's column: SeisBench's, of which the first is written
     "trace_start_time": ("trace_start_time",),
@@ -58,17 +55,40 @@ OF_THE_TRACE = (
 )  # fmt: skip
 NEEDED = ("trace_name", "trace_start_time", "station_code")
 ARRIVAL = "trace_[{phase}][gnb1]?_arrival_sample"  # direct and refracted waves, no depth phases
-CATEGORIES = ("trace_", "source_", "station_", "path_")  # a column without one is kept under its name
+CATEGORIES = (
+    "trace_",
+    "source_",
+    "station_",
+    "path_",
+)  # a column without one is kept under its name
 COMPONENT_OF = {"1": "N", "2": "E"}  # Z12: two horizontal components that are nearly north and east
 ROWS, BATCH = 20_000, 1000  # of metadata in memory before the selection, and as dicts
 RATES = (1.0, 1000.0)  # Hz that can be resampled to 100 Hz
 VELOCITY = r"([kcmuµμn]?)m(?:/s|/sec|ps|[ *]?s(?:\^|\*\*)?-1)"  # units, in lower case
-NANOMETRES = {"k": 1e12, "": 1e9, "c": 1e7, "m": 1e6, "u": 1e3, "µ": 1e3, "μ": 1e3, "n": 1.0}  # in km, m, cm...
-LONGEST, LONGEST_RECORDING = 3600.0, 1e8  # s of one trace, s from its recording's start, whatever its picks say
+NANOMETRES = {
+    "k": 1e12,
+    "": 1e9,
+    "c": 1e7,
+    "m": 1e6,
+    "u": 1e3,
+    "µ": 1e3,
+    "μ": 1e3,
+    "n": 1.0,
+}  # in km, m, cm...
+LONGEST, LONGEST_RECORDING = (
+    3600.0,
+    1e8,
+)  # s of one trace, s from its recording's start, whatever its picks say
 
 
 def from_seisbench(
-    folder, output, mainshock, stations=None, seconds_after_p=20.0, seconds_after_s=15.0, instrument="*"
+    folder,
+    output,
+    mainshock,
+    stations=None,
+    seconds_after_p=20.0,
+    seconds_after_s=15.0,
+    instrument="*",
 ):
     """Cut the traces of a data set in SeisBench's format and write them in the waveform layout.
 
@@ -97,7 +117,9 @@ def from_seisbench(
         files = {chunk: stack.enter_context(open_waveforms(path)) for chunk, path in paths.items()}
         rows, plan = _judged(*_selected(folder, files, stations), spans, instrument)
         usable = rows.loc[plan["reason"] == "", ["network_code", "receiver_name"]]
-        check_networks(usable.itertuples(index=False, name=None), 'name one, like stations=["IV.NRCA"]')
+        check_networks(
+            usable.itertuples(index=False, name=None), 'name one, like stations=["IV.NRCA"]'
+        )
         window = partial(_window, seconds_after_p=seconds_after_p, seconds_after_s=seconds_after_s)
         offers = _offers(rows, plan, files, window)
         marked = [] if (plan["rate"] == SAMPLING_RATE).all() else ["clipped"]
@@ -109,27 +131,38 @@ def _selected(folder, files, stations):
     stations = [stations] if isinstance(stations, str) else stations
     tables = {chunk: _read_metadata(folder / f"metadata{chunk}.csv", stations) for chunk in files}
     plans = [_plan(tables[chunk], file).assign(chunk=chunk) for chunk, file in files.items()]
-    table, plan = pd.concat(tables.values(), ignore_index=True).fillna(""), pd.concat(plans, ignore_index=True)
+    table, plan = (
+        pd.concat(tables.values(), ignore_index=True).fillna(""),
+        pd.concat(plans, ignore_index=True),
+    )
     absent = sorted(set(stations or ()).difference(*_codes(table)))
     if absent or table.empty:
         raise ForeshapError(
             f"{folder} holds no trace of {', '.join(absent) or 'any station'}: check the station codes."
         )
     if len(units := sorted(plan["unit"].unique())) > 1:
-        raise ForeshapError(f"{folder} has chunks in {' and '.join(units)}: import them one at a time.")
+        raise ForeshapError(
+            f"{folder} has chunks in {' and '.join(units)}: import them one at a time."
+        )
     return table, plan
 
 
 def _chunks(folder):
     """Names of a data set's chunks, [""] where it is whole."""
     try:
-        named = [line.strip() for line in (folder / "chunks").read_text().splitlines() if line.strip()]
+        named = [
+            line.strip() for line in (folder / "chunks").read_text().splitlines() if line.strip()
+        ]
     except FileNotFoundError:
         named = []
     except (OSError, ValueError) as error:
-        raise ForeshapError(f"{folder / 'chunks'} can't be read ({error}): it names one chunk a line.") from error
+        raise ForeshapError(
+            f"{folder / 'chunks'} can't be read ({error}): it names one chunk a line."
+        ) from error
     if bad := [name for name in named if re.search(r"[/\\\0]", name)]:
-        raise ForeshapError(f"{folder / 'chunks'} names the chunk {bad[0]!r}: a chunk's name holds no path.")
+        raise ForeshapError(
+            f"{folder / 'chunks'} names the chunk {bad[0]!r}: a chunk's name holds no path."
+        )
     if (folder / "waveforms.hdf5").exists() or (folder / "metadata.csv").exists():
         named = named or [""]
     found = {path.name[8:-4] for path in folder.glob("metadata*.csv")}
@@ -137,9 +170,13 @@ def _chunks(folder):
     for chunk in (chunks := named or sorted(found)):
         for name in (f"metadata{chunk}.csv", f"waveforms{chunk}.hdf5"):
             if not (folder / name).exists():
-                raise ForeshapError(f"{folder} lacks {name}: SeisBench's format needs both files of each chunk.")
+                raise ForeshapError(
+                    f"{folder} lacks {name}: SeisBench's format needs both files of each chunk."
+                )
     if not chunks:
-        raise ForeshapError(f"{folder} holds no metadata.csv and waveforms.hdf5: give a folder in SeisBench's format.")
+        raise ForeshapError(
+            f"{folder} holds no metadata.csv and waveforms.hdf5: give a folder in SeisBench's format."
+        )
     return chunks
 
 
@@ -150,9 +187,13 @@ def _read_metadata(path, stations):
             path, dtype=str, keep_default_na=False, na_values=["nan", "NaN"], encoding="utf-8-sig",
             usecols=_used, chunksize=ROWS,
         ) as parts:  # fmt: skip
-            table = pd.concat([_of_stations(_complete(part, path), stations) for part in parts], ignore_index=True)
+            table = pd.concat(
+                [_of_stations(_complete(part, path), stations) for part in parts], ignore_index=True
+            )
     except (ValueError, OSError) as error:
-        raise ForeshapError(f"{path} can't be read as a comma-separated table ({error}).") from error
+        raise ForeshapError(
+            f"{path} can't be read as a comma-separated table ({error})."
+        ) from error
     return table.fillna("")
 
 
@@ -169,13 +210,19 @@ def _arrivals(columns, phase):
 
 def _complete(table, path):
     """The table, if it has what is needed."""
-    if not isinstance(table.index, pd.RangeIndex):  # a comma at the end of each row would shift all columns
-        raise ForeshapError(f"{path} has rows with more fields than its first line has names: save it without them.")
+    if not isinstance(
+        table.index, pd.RangeIndex
+    ):  # a comma at the end of each row would shift all columns
+        raise ForeshapError(
+            f"{path} has rows with more fields than its first line has names: save it without them."
+        )
     missing = [name for name in NEEDED if name not in table]
     missing += [] if _arrivals(table, "Pp") else ["trace_p_arrival_sample"]
     missing += [] if _arrivals(table, "Ss") else ["trace_s_arrival_sample"]
     if missing:
-        raise ForeshapError(f"{path} lacks the columns {', '.join(missing)}: give a comma-separated table with them.")
+        raise ForeshapError(
+            f"{path} lacks the columns {', '.join(missing)}: give a comma-separated table with them."
+        )
     return table
 
 
@@ -202,10 +249,15 @@ def _plan(table, file):
     rate = number("trace_sampling_rate_hz").fillna(1 / number("trace_dt_s"))
     for name, said in (("component_order", order != ""), ("sampling_rate", rate.notna())):
         if name not in known and len(table) and not said.any():
-            raise ForeshapError(f"{file.filename} lacks data_format/{name}: write it there, as SeisBench does.")
-    arrivals = {phase[1]: [number(name) for name in _arrivals(table, phase)] for phase in ("Pp", "Ss")}
+            raise ForeshapError(
+                f"{file.filename} lacks data_format/{name}: write it there, as SeisBench does."
+            )
+    arrivals = {
+        phase[1]: [number(name) for name in _arrivals(table, phase)] for phase in ("Pp", "Ss")
+    }
     finite = {
-        phase: pd.concat(columns, axis=1).replace([np.inf, -np.inf], np.nan) for phase, columns in arrivals.items()
+        phase: pd.concat(columns, axis=1).replace([np.inf, -np.inf], np.nan)
+        for phase, columns in arrivals.items()
     }
     return pd.DataFrame({
         "stored": table["trace_name"], "dimensions": known["dimension_order"],
@@ -221,7 +273,9 @@ def _data_format(file):
     try:
         group = file.get("data_format", {})
         known = {name: _plain(group[name][()]) for name in group}
-        known |= {"sampling_rate": float(known["sampling_rate"])} if "sampling_rate" in known else {}
+        known |= (
+            {"sampling_rate": float(known["sampling_rate"])} if "sampling_rate" in known else {}
+        )
     except (KeyError, OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise ForeshapError(
             f"{file.filename} has a data_format that can't be read ({error}): download it again."
@@ -240,27 +294,40 @@ def _data_format(file):
 
 def _plain(value):
     """A value of data_format as text; SeisBench allows lists of letters."""
-    values = [one.decode(errors="replace") if isinstance(one, bytes) else str(one) for one in np.ravel(value)]
+    values = [
+        one.decode(errors="replace") if isinstance(one, bytes) else str(one)
+        for one in np.ravel(value)
+    ]
     return "".join(values)
 
 
 def _judged(table, plan, spans, instrument):
     """The layout's rows by station, and how each is read with the reason why it isn't, "" where it is."""
-    column = lambda names: next((table[name] for name in names if name in table), pd.Series("", table.index))
+    column = lambda names: next(
+        (table[name] for name in names if name in table), pd.Series("", table.index)
+    )
     further = [name for name in table if not name.startswith(CATEGORIES) and name not in COLUMNS]
-    rows = pd.DataFrame({ours: column(theirs) for ours, theirs in NAMES.items()} | dict(table[further].items()))
+    rows = pd.DataFrame(
+        {ours: column(theirs) for ours, theirs in NAMES.items()} | dict(table[further].items())
+    )
     rows["source_id"] = rows["source_id"].where(rows["source_id"] != "", table["trace_name"])
-    rows["trace_name"] = list(map(trace_name, rows["receiver_name"], rows["network_code"], rows["source_id"]))
+    rows["trace_name"] = list(
+        map(trace_name, rows["receiver_name"], rows["network_code"], rows["source_id"])
+    )
     rate = plan["rate"].where(plan["rate"].between(*RATES))
     rows["p_s_diff_sec"] = (plan["s"] - plan["p"]) / rate
     start = iso_times(rows["trace_start_time"])
-    p_time = start + pd.to_timedelta((plan["p"] / rate).clip(-LONGEST_RECORDING, LONGEST_RECORDING), unit="s")
+    p_time = start + pd.to_timedelta(
+        (plan["p"] / rate).clip(-LONGEST_RECORDING, LONGEST_RECORDING), unit="s"
+    )
     reasons = {
         "another instrument": ~_one_instrument(rows, column(["station_location_code"]), instrument),
         "sampling rate missing": rate.isna(), "P missing": plan["p"].isna(), "S-P missing": plan["s"].isna(),
         "S-P zero or negative": plan["s"] <= plan["p"],
     }  # fmt: skip
-    reason = np.select(list(reasons.values()), list(reasons), default=classes(p_time, spans)[1].astype(str))
+    reason = np.select(
+        list(reasons.values()), list(reasons), default=classes(p_time, spans)[1].astype(str)
+    )
     plan = plan.assign(s_p=rows["p_s_diff_sec"], start=start, p_time=p_time, reason=reason)
     order = rows["receiver_name"].sort_values(kind="stable").index
     return rows.loc[order], plan.loc[order]
@@ -268,12 +335,16 @@ def _judged(table, plan, spans, instrument):
 
 def _one_instrument(rows, location, pattern):
     """Whether a trace is of its station's chosen instrument, bool Series, by the rule of from_seisbench."""
-    table = rows[["network_code", "receiver_name"]].assign(name=location + "." + rows["receiver_type"])
+    table = rows[["network_code", "receiver_name"]].assign(
+        name=location + "." + rows["receiver_type"]
+    )
     stations = ["network_code", "receiver_name"]
     counts = table[[fnmatch(name, pattern) for name in table["name"]]].value_counts(sort=False)
     counts = counts.rename("count").reset_index()
     counts["seismometer"] = counts["name"].str.fullmatch(r".*\.[A-Z]H.?")
-    best = counts.sort_values(["seismometer", "count"], kind="stable").groupby(stations)["name"].last()
+    best = (
+        counts.sort_values(["seismometer", "count"], kind="stable").groupby(stations)["name"].last()
+    )
     return table["name"] == table.join(best.rename("best"), on=stations)["best"]
 
 
@@ -297,14 +368,18 @@ def _offer(row, how, window, block):
         mark = {"clipped": 1} if at_edge else {}
         return Offer(row | mark | {"trace_start_time": _text(how["start"], seconds)}, samples)
     except ForeshapError as reason:
-        return Offer(row | {"trace_start_time": _text(how["p_time"], -SECONDS_BEFORE_P)}, None, str(reason))
+        return Offer(
+            row | {"trace_start_time": _text(how["p_time"], -SECONDS_BEFORE_P)}, None, str(reason)
+        )
 
 
 def _text(time, seconds):
     """A time some seconds later as text, "" where there is none."""
     if time is pd.NaT:
         return ""
-    return (time + pd.Timedelta(seconds=seconds)).tz_localize(None).isoformat(timespec="microseconds") + "Z"
+    return (time + pd.Timedelta(seconds=seconds)).tz_localize(None).isoformat(
+        timespec="microseconds"
+    ) + "Z"
 
 
 def _window(how, block, seconds_after_p, seconds_after_s):
@@ -318,11 +393,17 @@ def _window(how, block, seconds_after_p, seconds_after_s):
     recorded = _components(_slice(how, block, first, last), how["order"])
     samples, start = _resampled(recorded, first, rate)
     begin = round(p * (SAMPLING_RATE / rate) - (SECONDS_BEFORE_P + start) * SAMPLING_RATE)
-    samples = samples[:, max(begin, 0) : begin + math.ceil((SECONDS_BEFORE_P + seconds) * SAMPLING_RATE)]
-    if begin < 0 or samples.shape[1] < math.ceil((SECONDS_BEFORE_P + seconds_after_p) * SAMPLING_RATE):
+    samples = samples[
+        :, max(begin, 0) : begin + math.ceil((SECONDS_BEFORE_P + seconds) * SAMPLING_RATE)
+    ]
+    if begin < 0 or samples.shape[1] < math.ceil(
+        (SECONDS_BEFORE_P + seconds_after_p) * SAMPLING_RATE
+    ):
         raise ForeshapError("window runs beyond the recording")
     begun, ended = (round(p + after * rate) - first for after in (-SECONDS_BEFORE_P, seconds))
-    marks = [as_recorded(one[begun:ended], rate) for one in recorded] if rate != SAMPLING_RATE else []
+    marks = (
+        [as_recorded(one[begun:ended], rate) for one in recorded] if rate != SAMPLING_RATE else []
+    )
     if "flat" in marks:
         raise ForeshapError("component flat")
     return _scaled(samples, how["factor"]), start + begin / SAMPLING_RATE, "clipped" in marks
@@ -348,10 +429,14 @@ def _slice(how, block, first, last):
         raise ForeshapError("not of shape (3, samples)")
     component, sample = axes if how["dimensions"] == "CW" else axes[::-1]
     if len(ranges[component]) != len(how["order"]):
-        raise ForeshapError("component missing" if len(ranges[component]) < 3 else "not of shape (3, samples)")
+        raise ForeshapError(
+            "component missing" if len(ranges[component]) < 3 else "not of shape (3, samples)"
+        )
     ranges[sample] = ranges[sample][first:last]
     try:
-        samples = dataset[tuple(slice(one.start, one.stop) if isinstance(one, range) else one for one in ranges)]
+        samples = dataset[
+            tuple(slice(one.start, one.stop) if isinstance(one, range) else one for one in ranges)
+        ]
     except (OSError, RuntimeError) as error:
         raise ForeshapError("samples can't be read: the file is damaged here") from error
     if samples.dtype.kind == "f" and not np.isfinite(samples).all():
@@ -423,7 +508,9 @@ def to_seisbench(folder, output):
     """
     traces = offered_traces(folder)
     dollar = traces["trace_name"].str.contains("$", regex=False) & (traces["reason"] == "")
-    traces.loc[dollar, "reason"] = "name that can't be used"  # SeisBench reads a place in a block after it
+    traces.loc[dollar, "reason"] = (
+        "name that can't be used"  # SeisBench reads a place in a block after it
+    )
     with folder_written_whole(output) as partial_folder:
         with h5py.File(partial_folder / "waveforms.hdf5", "w") as file:
             reasons = _copy_traces(folder, traces[traces["reason"] == ""], file)
@@ -432,7 +519,9 @@ def to_seisbench(folder, output):
         if not good.any():
             raise ForeshapError(f"{folder} holds no trace that can be used: nothing is exported.")
         _metadata(traces[good]).to_csv(partial_folder / "metadata.csv", index=False)
-    return Imported(int(good.sum()), traces.loc[~good, list(REJECTED_COLUMNS)].reset_index(drop=True))
+    return Imported(
+        int(good.sum()), traces.loc[~good, list(REJECTED_COLUMNS)].reset_index(drop=True)
+    )
 
 
 def _copy_traces(folder, traces, file):
@@ -448,8 +537,14 @@ def _copy_traces(folder, traces, file):
                 progress.update()
     progress.close()
     if len(units) > 1:
-        raise ForeshapError(f"{folder} holds traces in {' and '.join(sorted(units))}: export one unit at a time.")
-    about = {"dimension_order": "CW", "component_order": "".join(COMPONENTS), "sampling_rate": SAMPLING_RATE}
+        raise ForeshapError(
+            f"{folder} holds traces in {' and '.join(sorted(units))}: export one unit at a time."
+        )
+    about = {
+        "dimension_order": "CW",
+        "component_order": "".join(COMPONENTS),
+        "sampling_rate": SAMPLING_RATE,
+    }
     for name, value in (about | dict.fromkeys(["unit"], *units) if units else about).items():
         file[f"data_format/{name}"] = value
     return reasons
@@ -473,12 +568,19 @@ def _metadata(traces):
     traces = traces.drop(columns=["reason", "period"]).assign(receiver_name=traces["station"])
     own = {ours: theirs[0] for ours, theirs in NAMES.items() if ours in traces}
     others = [name for name in traces if name not in own and name != "trace_name"]
-    stale = [name for name in others if name in own.values() or name.startswith("trace_") and _used(name)]
+    stale = [
+        name for name in others if name in own.values() or name.startswith("trace_") and _used(name)
+    ]
     if "source_origin_time" in traces:  # SeisBench wants one form
-        origin = pd.to_datetime(traces["source_origin_time"], utc=True, format="ISO8601", errors="coerce")
+        origin = pd.to_datetime(
+            traces["source_origin_time"], utc=True, format="ISO8601", errors="coerce"
+        )
         traces["source_origin_time"] = origin.dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     p = SECONDS_BEFORE_P * SAMPLING_RATE
-    times = {"trace_p_arrival_sample": p, "trace_s_arrival_sample": p + SAMPLING_RATE * traces["p_s_diff_sec"]}
+    times = {
+        "trace_p_arrival_sample": p,
+        "trace_s_arrival_sample": p + SAMPLING_RATE * traces["p_s_diff_sec"],
+    }
     category = np.array(CLASSES)[traces["label"]]
     left = traces.drop(columns=[*stale, "p_s_diff_sec", "station", "label"])
     return left.rename(columns=own).assign(**times, trace_category=category)

@@ -1,0 +1,1 @@
+"""What could prove a map wrong, and the verdict."""

@@ -1,0 +1,1 @@
+"""Networks become maps of what they look at."""

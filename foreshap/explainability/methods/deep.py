@@ -1,0 +1,324 @@
+"""DeepLIFT SHAP of a SpectrogramCNN: the numbers of shap.DeepExplainer, many times sooner.
+
+What the network makes of the background before each ReLU is computed once and kept. An event then costs its
+own forward pass and one backward pass of *multipliers* (Shrikumar et al., 2017) over the background, in tiles
+that stay in the processor's cache: by turns a linear map transposed (batch normalisation folded in) and an
+element-wise rule (ReLU and pooling fused). Activations come from the network's own modules, so a pooling sees
+the same maxima and the same ties as in the library.
+
+Where the library's numbers can't be had: at a unit where event and background lie within 1e-6 of zero, one on
+either side. The library then gives two gradients to a max pooling below; here it gets the background's.
+"""
+
+import copy
+from functools import cache
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ...files import ForeshapError
+from ...parallel import each
+
+TILE_BYTES = (
+    3 * 2**20
+)  # of the widest layer in one tile of the background: about the cache of one core
+INSTEAD = 'choose method="expected-gradients" or "tiles"'
+
+
+def deep(model, weights, background):
+    """Prepare to explain one linear combination of a network's outputs.
+
+    model: SpectrogramCNN or another chain of its kinds of modules, in evaluation mode; later changes go unseen
+    weights: tensor (outputs,); (-1, 1) explains logit[1] - logit[0]
+    background: tensor (B, 3, F, T)
+
+    returns: function (event (3, F, T), key) -> SHAP values (3, F, T), base value, None; threads may share it
+    raises: ForeshapError for a module that the rules don't cover
+    """
+    with torch.inference_mode():
+        modules = [copy.deepcopy(m) for m in model.modules() if not list(m.children())]
+        linears, rules = _read(modules, background[:1])
+        _check_chain(model, modules, background[:1])
+        seen, outputs = zip(*each(lambda part: _seen(modules, part), background.split(8)))
+        kept = [np.concatenate(layer) for layer in zip(*seen)]
+        base = float((torch.cat(outputs).double() @ weights.double()).mean())
+        top = weights.view(1, -1, 1, 1).to(background)
+        top = linears[-1].backward(top) if rules else top
+        first = linears[0].as_first(background)
+        folded = first.fold(background)
+    dense = next(
+        (k for k, linear in enumerate(linears) if k and isinstance(linear, _Dense)), len(linears)
+    )
+    tile = int(max(1, TILE_BYTES // max((layer[0].nbytes for layer in kept), default=TILE_BYTES)))
+
+    @torch.inference_mode()
+    def explain(event, key=None):
+        levels = list(zip(linears, rules, _seen(modules, event[None])[0], kept))
+        m = top.expand(len(background), -1, -1, -1)
+        for linear, rule, x, b in levels[
+            : dense - 1 : -1
+        ]:  # large matrices: all the background at once
+            m = linear.backward(rule(m, x, b))
+        x, total = first.fold(event[None]), 0
+        for start in range(0, len(background), tile):
+            part = slice(start, start + tile)
+            difference = x - folded[part]
+            total = total + (_to_input(first, levels[:dense], m[part], part) * difference).sum(
+                0, dtype=torch.float64
+            )
+        values = first.unfold(total / len(background))
+        return values.to(background.dtype).numpy(), base, None
+
+    return explain
+
+
+def _to_input(first, levels, m, part):
+    """Multipliers of the input from those behind the last convolution, for a part of the background."""
+    for linear, rule, x, b in levels[:0:-1]:
+        m = linear.backward(rule(m, x, b[part]))
+    for _, rule, x, b in levels[:1]:
+        m = rule(m, x, b[part], first.room)
+    return first.backward(m)
+
+
+def _check_chain(model, modules, event):
+    """Raise unless the modules one after another are the model."""
+    probe = event + torch.linspace(-1, 2, event[0].numel(), dtype=event.dtype).view_as(event)
+    if not torch.equal(_seen(modules, probe)[1], model(probe.repeat(2, 1, 1, 1))[:1]):
+        raise ForeshapError(
+            f"The model is no plain chain of its modules, as the rules need: {INSTEAD}."
+        )
+
+
+@torch.inference_mode()
+def _seen(modules, x):
+    """What each ReLU sees of inputs x: list of arrays (n, F, T, C); and the network's outputs.
+
+    One input goes in twice: alone, torch rounds it otherwise than the library's batches, and a maximum may flip.
+    """
+    seen, n = [], len(x)
+    x = x.repeat(2, 1, 1, 1) if n == 1 else x
+    for module in modules:
+        if isinstance(module, nn.ReLU):
+            seen.append(_channels_behind((x if x.ndim == 4 else x[:, :, None, None])[:n]))
+        x = module(x)
+    return seen, x[:n]
+
+
+def _channels_behind(x):
+    """The array (n, F, T, C) of a tensor (n, C, F, T)."""
+    return np.ascontiguousarray(x.permute(0, 2, 3, 1).numpy())
+
+
+def _channels_last(x):
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _read(modules, event):
+    """The linear maps of a chain, and the rules between them."""
+    linears, rules = [], []
+    for module in modules:
+        if isinstance(module, nn.Conv2d):
+            linears.append(_Convolution(module))
+        elif isinstance(module, nn.BatchNorm2d) and linears and len(rules) < len(linears):
+            linears[-1].absorb(module)
+        elif isinstance(module, nn.ReLU):
+            rules.append(_rule(through_average, (1, 1)))
+        elif isinstance(module, (nn.MaxPool2d, nn.AvgPool2d)):
+            rules[-1] = _rule(*_read_pooling(module))
+        elif isinstance(module, nn.Flatten):
+            shape = event.shape[1:]
+        elif isinstance(module, nn.Linear):
+            linears.append(_Dense(module, shape))
+            shape = (module.out_features, 1, 1)
+        elif not isinstance(module, (nn.Dropout, nn.Dropout2d, nn.Identity)):
+            raise ForeshapError(f'The rules of "deep" don\'t cover {module}: {INSTEAD}.')
+        event = module(event)
+    if len(linears) != len(rules) + 1 or not isinstance(module, nn.Linear):
+        raise ForeshapError(
+            f"The model doesn't alternate linear layers with ReLU up to a last linear one: {INSTEAD}."
+        )
+    return linears, rules
+
+
+def _read_pooling(module):
+    """Rule and window of a pooling."""
+    sizes = module.kernel_size, module.stride, module.padding, getattr(module, "dilation", 1)
+    window, stride, padding, dilation = (v if isinstance(v, tuple) else (v, v) for v in sizes)
+    odd = module.ceil_mode or getattr(module, "divisor_override", None)
+    if (stride, padding, dilation) != (window, (0, 0), (1, 1)) or odd:
+        raise ForeshapError(
+            f"{module} doesn't pool unpadded windows side by side, as the rules need: {INSTEAD}."
+        )
+    return through_max if isinstance(module, nn.MaxPool2d) else through_average, window
+
+
+def _rule(kernel, window):
+    """Multipliers before ReLU (n, C, F, T) from those behind the pooling; `room` appends zeros to F and T."""
+
+    def rule(m, x, b, room=(0, 0)):
+        n, high, wide, channels = b.shape
+        out = np.zeros((n, high + room[0], wide + room[1], channels), b.dtype)
+        compiled(kernel)(_channels_behind(m), x[0], b, *window, out)
+        return torch.from_numpy(out).permute(0, 3, 1, 2)
+
+    return rule
+
+
+class _Convolution:
+    """The transpose of a convolution with stride 1: another convolution."""
+
+    def __init__(self, conv):
+        plain = (conv.stride, conv.dilation, conv.groups, conv.padding_mode) == (
+            (1, 1),
+            (1, 1),
+            1,
+            "zeros",
+        )
+        if not plain or isinstance(conv.padding, str):
+            raise ForeshapError(
+                f"{conv} needs stride 1, no dilation, no groups and padding in numbers to be explained: {INSTEAD}."
+            )
+        self.padding = tuple(k - 1 - p for k, p in zip(conv.kernel_size, conv.padding))
+        self.weight = _channels_last(conv.weight.flip(2, 3).transpose(0, 1))
+
+    def absorb(self, norm):
+        """Fold in the batch normalisation behind the convolution."""
+        scale = (norm.running_var.double() + norm.eps).rsqrt() * (
+            norm.weight.double() if norm.affine else 1
+        )
+        self.weight = (self.weight * scale[None, :, None, None]).to(self.weight.dtype)
+
+    def backward(self, m):
+        return F.conv2d(m, self.weight, padding=self.padding)
+
+    def as_first(self, background):
+        return _FirstConvolution(self, background.shape[2:])
+
+
+class _FirstConvolution:
+    """The same for the first convolution, whose result is folded: 2 x 2 neighbours become channels of one pixel.
+
+    The three channels of a spectrogram would leave most of a vector register empty; twelve don't.
+    """
+
+    def __init__(self, convolution, size):
+        inputs, outputs, high, wide = convolution.weight.shape
+        weight = convolution.weight.new_zeros(inputs, 2, 2, outputs, high + 1, wide + 1)
+        for i, j in np.ndindex(2, 2):
+            weight[:, i, j, :, i : i + high, j : j + wide] = convolution.weight
+        self.weight = _channels_last(weight.flatten(0, 2))
+        self.padding, self.size, self.room = convolution.padding, size, tuple(n % 2 for n in size)
+
+    def fold(self, x):
+        """(n, C, F, T) -> (n, 4 C, F / 2, T / 2), odd sizes padded."""
+        return _channels_last(F.pixel_unshuffle(F.pad(x, (0, self.room[1], 0, self.room[0])), 2))
+
+    def unfold(self, x):
+        """(4 C, F / 2, T / 2) -> (C, F, T)."""
+        return F.pixel_shuffle(x, 2)[:, : self.size[0], : self.size[1]]
+
+    def backward(self, m):
+        return F.conv2d(m, self.weight, stride=2, padding=self.padding)
+
+
+class _Dense:
+    """The transpose of a dense layer on inputs of shape (C, F, T)."""
+
+    room = (0, 0)
+
+    def __init__(self, layer, shape):
+        self.channels, self.high, self.wide = shape
+        self.weight = (
+            layer.weight.reshape(-1, *shape).permute(0, 2, 3, 1).flatten(1)
+        )  # in the order of memory
+
+    def backward(self, m):
+        return (
+            (m.flatten(1) @ self.weight)
+            .view(-1, self.high, self.wide, self.channels)
+            .permute(0, 3, 1, 2)
+        )
+
+    def as_first(self, background):
+        return self
+
+    def fold(self, x):
+        return x
+
+    def unfold(self, x):
+        return x
+
+
+@cache
+def compiled(kernel):
+    """A kernel as machine code; numba takes half a second to import, so only who explains waits."""
+    import numba
+
+    return numba.njit(nogil=True, cache=True, error_model="numpy")(kernel)
+
+
+# The element-wise rules. m (n, F', T', C): multipliers behind the pooling; x (F, T, C) and b (n, F, T, C): the
+# event and the background before ReLU; out, zeros: takes the multipliers before ReLU. The thresholds are the
+# library's.
+
+
+def through_average(m, x, b, high, wide, out):
+    """The rescale rule for ReLU, behind it average pooling (of single values where there is none)."""
+    zero, small, size = x.dtype.type(0), x.dtype.type(1e-6), x.dtype.type(high * wide)
+    for n in range(len(m)):
+        for i in range(m.shape[1] * high):
+            for j in range(m.shape[2] * wide):
+                behind = m[n, i // high, j // wide]
+                for c in range(x.shape[2]):
+                    xc, bc = x[i, j, c], b[n, i, j, c]
+                    rescaled = behind[c] * ((max(xc, zero) - max(bc, zero)) / (xc - bc))
+                    gradient = behind[c] if bc > zero else zero
+                    out[n, i, j, c] = (rescaled if abs(xc - bc) >= small else gradient) / size
+
+
+def through_max(m, x, b, high, wide, out):
+    """The rescale rule for ReLU and, behind it, the library's rule for max pooling.
+
+    A window's difference is owed to one position: where the event has its maximum if that is the larger of the
+    two maxima, else where the background has its own; among equals, the first.
+    """
+    zero, small, smaller = x.dtype.type(0), x.dtype.type(1e-6), x.dtype.type(1e-7)
+    channels = x.shape[2]
+    top_x, top_b, owed = (
+        np.empty(channels, x.dtype),
+        np.empty(channels, x.dtype),
+        np.empty(channels, x.dtype),
+    )
+    for window in range(m.size // channels):
+        n, i, j = (
+            window // (m.shape[1] * m.shape[2]),
+            window // m.shape[2] % m.shape[1],
+            window % m.shape[2],
+        )
+        for c in range(channels):
+            top_x[c] = top_b[c] = zero
+        for p in range(high * wide):
+            xs, bs = (
+                x[i * high + p // wide, j * wide + p % wide],
+                b[n, i * high + p // wide, j * wide + p % wide],
+            )
+            for c in range(channels):
+                top_x[c], top_b[c] = max(top_x[c], xs[c]), max(top_b[c], bs[c])
+        for c in range(channels):
+            owed[c] = m[n, i, j, c] * (top_x[c] - top_b[c])
+        for p in range(high * wide):
+            row, column = i * high + p // wide, j * wide + p % wide
+            xs, bs, before = x[row, column], b[n, row, column], out[n, row, column]
+            for c in range(channels):
+                xc, bc, tx, tb, debt = xs[c], bs[c], top_x[c], top_b[c], owed[c]
+                change, kept = xc - bc, max(xc, zero) - max(bc, zero)
+                here = ((tx > tb) & (xc == tx)) | (
+                    (tx < tb) & (bc == tb)
+                )  # no "and", "or": branches cost time
+                steep = abs(change) >= small
+                share = debt / (change if steep else kept)
+                before[c] = share if here & (abs(kept) >= smaller) & (steep | (bc > zero)) else zero
+                owed[c] = zero if here else debt

@@ -1,0 +1,1 @@
+"""Seismograms become log-spectrogram tensors."""

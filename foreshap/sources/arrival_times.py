@@ -1,0 +1,139 @@
+"""Arrivals that nobody picked, predicted from the hypocentre: only when asked for, and marked."""
+
+import re
+from contextlib import suppress
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from obspy.geodetics import gps2dist_azimuth, kilometer2degrees
+
+from ..files import ForeshapError
+from .picks import PLACE, utc_times
+
+KEYS = ["network", "station"]
+PHASES = (["p", "P", "Pn", "Pdiff", "PKP", "PKIKP"], ["s", "S", "Sn", "Sdiff", "SKS", "SKIKS"])
+
+
+class Velocity(NamedTuple):
+    """A homogeneous earth: P velocity [km/s] and the ratio of P to S velocity."""
+
+    vp: float
+    vp_vs: float
+
+
+def predict_arrivals(pairs, places, predict):
+    """Fill in the P and S times that are missing where hypocentre and station are known.
+
+    Where one of the two is picked, the other follows from it by the predicted S-P time; where none is, both follow
+    from the origin time. Events without a pick at a station of places get a row there.
+
+    pairs: DataFrame of read_picks(pickless=True)
+    places: DataFrame network, station, receiver_latitude, receiver_longitude [degree], receiver_elevation_m
+    predict: Velocity, or a dict of vp [km/s] and vp_vs, for straight rays from hypocentre to station; or a str, the
+        name of one of ObsPy's TauPy models ("iasp91", "ak135"), for the first P and S arrival: depths above sea
+        level are taken as 0 there, the station is at sea level
+
+    returns: DataFrame with the columns of pairs and places, p_predicted and s_predicted (0 or 1)
+    raises: ForeshapError where no event has a hypocentre, no station a place, or predict is neither
+    """
+    origin = ["source_origin_time", "source_latitude", "source_longitude", "source_depth_km"]
+    if not set(origin) <= set(pairs) or places[PLACE[:2]].isna().any(axis=1).all():
+        raise ForeshapError(
+            "No arrival can be predicted: the picks need origins with a depth, and the stations need coordinates, "
+            f"from StationXML or the columns {', '.join(PLACE)} of the picks."
+        )
+    travel_times = _model(predict)
+    pairs = everywhere(
+        pairs.drop(columns=PLACE, errors="ignore"), pairs, places.dropna(subset=PLACE[:2])[KEYS]
+    )
+    pairs = pairs.merge(places, on=KEYS, how="left")
+    complete = pairs[[*origin, *PLACE[:2]]].notna().all(axis=1)
+    missing = pairs["p_time"].isna() | pairs["s_time"].isna()
+    travel = np.full((2, len(pairs)), np.nan)
+    for row in np.flatnonzero(complete & missing):
+        with suppress(
+            Exception
+        ):  # ObsPy raises many kinds for what is no place on earth: it stays unknown
+            travel[:, row] = travel_times(*pairs.loc[row, [*origin[1:], *PLACE]].astype(float))
+    p, s = (
+        pd.to_timedelta(pd.Series(seconds, pairs.index).round(6), unit="s") for seconds in travel
+    )
+    start = utc_times(pairs["source_origin_time"])
+    p_time = pairs["p_time"].fillna(pairs["s_time"] - (s - p)).fillna(start + p)
+    s_time = pairs["s_time"].fillna(pairs["p_time"] + (s - p)).fillna(start + s)
+    marks = {
+        f"{n}_predicted": (pairs[f"{n}_time"].isna() & t.notna())
+        for n, t in (("p", p_time), ("s", s_time))
+    }
+    return pairs.assign(
+        p_time=p_time, s_time=s_time, **{name: mark.astype(int) for name, mark in marks.items()}
+    )
+
+
+def everywhere(pairs, events, stations):
+    """The pairs of stations, and a row without times for each of some events at each station where it has none.
+
+    pairs, events: DataFrame of read_picks(pickless=True); events are some of its rows
+    stations: DataFrame network, station
+
+    returns: DataFrame
+    """
+    own = ["event_id", *(name for name in events if name.startswith("source_"))]
+    rows, picked = (
+        events[own].drop_duplicates("event_id").merge(stations, how="cross"),
+        pairs[pairs["station"] != ""],
+    )
+    names = ["event_id", *KEYS]
+    rows = rows[
+        ~pd.MultiIndex.from_frame(rows[names]).isin(pd.MultiIndex.from_frame(picked[names]))
+    ]
+    times = {
+        name: pd.Series(pd.NaT, rows.index, pairs["p_time"].dtype) for name in ("p_time", "s_time")
+    }
+    further = picked.columns.difference(
+        [*rows, *times]
+    )  # whole numbers stay whole beside rows that have none
+    return pd.concat(
+        [picked.astype(dict.fromkeys(further, object)), rows.assign(**times)], ignore_index=True
+    )
+
+
+def _model(predict):
+    """Function (latitude, longitude, depth [km], station's latitude, longitude, elevation [m]) -> P and S time [s]."""
+    if isinstance(predict, str):
+        from obspy.taup import TauPyModel
+
+        try:
+            model = TauPyModel(re.fullmatch("[A-Za-z0-9_-]+", predict)[0])  # a name, no path
+        except Exception as error:  # ObsPy raises whatever it meets
+            raise ForeshapError(
+                f"{predict} is no model of ObsPy's TauPy ({error}): try iasp91 or ak135."
+            ) from error
+        return lambda *place: _first_arrivals(model, *place)
+    try:
+        velocity = Velocity(**predict) if isinstance(predict, dict) else Velocity(*predict)
+        vp, vp_vs = map(float, velocity)
+        if not (0 < vp < np.inf and 1 < vp_vs < np.inf):
+            raise ValueError
+    except (TypeError, ValueError) as error:
+        raise ForeshapError(
+            f"predict={predict} is no velocity: give {{'vp': 6.0, 'vp_vs': 1.73}} or a model name like iasp91."
+        ) from error
+    return lambda *place: _straight(Velocity(vp, vp_vs), *place)
+
+
+def _straight(velocity, latitude, longitude, depth, *station):
+    """P and S time [s] along the straight ray from hypocentre to station."""
+    epicentral = gps2dist_azimuth(latitude, longitude, *station[:2])[0] / 1000
+    length = np.hypot(epicentral, depth + np.nan_to_num(station[2]) / 1000)
+    return length / velocity.vp, length / velocity.vp * velocity.vp_vs
+
+
+def _first_arrivals(model, latitude, longitude, depth, *station):
+    """P and S time [s] of the first arrivals in a TauPy model, NaN where there is none."""
+    degrees = kilometer2degrees(gps2dist_azimuth(latitude, longitude, *station[:2])[0] / 1000)
+    found = [
+        model.get_travel_times(max(depth, 0.0), degrees, phase_list=phases) for phases in PHASES
+    ]
+    return [arrivals[0].time if arrivals else np.nan for arrivals in found]

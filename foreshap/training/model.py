@@ -1,0 +1,180 @@
+"""The CNN, the scaling of its input, and the checkpoint that holds both."""
+
+import io
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..files import ForeshapError, said, sha256, written_whole
+from ..preprocessing.variants import Variant
+
+
+class SpectrogramCNN(nn.Module):
+    """Three 3x3 convolutions and two dense layers: log-spectrograms to one logit a class.
+
+    Every module is used once, nothing works in place, activations are modules and pooling windows
+    don't overlap: DeepLIFT-style attribution is exact only then.
+
+    shape: (channel, frequency, time) of one input
+    n_outputs: int
+    widths: channels of the three convolutions
+    hidden: int, width of the dense layer
+    dropout: float, share of units left out in training
+    """
+
+    def __init__(self, shape, n_outputs=2, widths=(32, 64, 128), hidden=128, dropout=0.5):
+        super().__init__()
+        channels, frequencies, times = shape
+        blocks = []
+        for before, width in zip((channels, *widths), widths):
+            blocks += [
+                nn.Conv2d(before, width, 3, padding=1),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+            ]
+        self.features = nn.Sequential(*blocks[:-1])  # no pooling after the last convolution
+        halvings = 2 ** (len(widths) - 1)
+        flat = widths[-1] * (frequencies // halvings) * (times // halvings)
+        self.classifier = nn.Sequential(
+            nn.Flatten(),
+            nn.Dropout(dropout),
+            nn.Linear(flat, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, n_outputs),
+        )
+
+    def forward(self, x):
+        """Logits (N, n_outputs) of inputs (N, channel, frequency, time)."""
+        return self.classifier(self.features(x))
+
+
+def margin(logits):
+    """The explained output: logit(aftershock) - logit(foreshock).
+
+    logits: tensor (N, 2)
+
+    returns: tensor (N,); positive leans to aftershock
+    """
+    return logits[:, 1] - logits[:, 0]
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Input scaling: each event to 0..1 over its components together, then each channel standardised.
+
+    mean, std: tuple of 3 floats, of the training events after the first step
+    """
+
+    mean: tuple
+    std: tuple
+
+    def __call__(self, values):
+        """Scale log-spectrograms.
+
+        values: array (N, 3, F, T), log10 of power spectral density
+
+        returns: float32 tensor (N, 3, F, T)
+        """
+        mean, std = (np.asarray(v, dtype=np.float32)[:, None, None] for v in (self.mean, self.std))
+        return torch.from_numpy((min_max(values) - mean) / std)
+
+
+def min_max(values):
+    """Scale each event to 0..1 over its three components together.
+
+    values: array (N, 3, F, T)
+
+    returns: float32 array of the same shape
+    """
+    values = np.asarray(values, dtype=np.float32)
+    low, high = (f(values, axis=(1, 2, 3), keepdims=True) for f in (np.min, np.max))
+    return (values - low) / np.maximum(high - low, np.float32(1e-6))
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network and everything needed to use it.
+
+    path: Path
+    model: SpectrogramCNN in evaluation mode
+    variant: Variant
+    scaling: Scaling
+    card: dict, what the .json beside it says: configuration, split, metrics, hashes, versions
+    """
+
+    path: Path
+    model: SpectrogramCNN
+    variant: Variant
+    scaling: Scaling
+    card: dict
+
+    def check(self, spectrograms):
+        """Raise ForeshapError unless this network was made for tensors like these (a Spectrograms)."""
+        if self.variant != spectrograms.variant:
+            raise ForeshapError(
+                f"{self.path} was trained on {self.variant}, but {spectrograms.path} holds {spectrograms.variant}: "
+                f"load the checkpoint of {spectrograms.variant.name}."
+            )
+
+    def outputs(self, values):
+        """Margin logit(aftershock) - logit(foreshock) of log-spectrograms (N, 3, F, T), float32 (N,)."""
+        with torch.no_grad():
+            return margin(self.model(self.scaling(values))).numpy()
+
+
+def write_checkpoint(path, model, variant, scaling, card):
+    """Write a network as <path> (weights, plain numbers and text only) and its card as .json beside it.
+
+    path: str or Path, ending in .pt
+    model: SpectrogramCNN
+    variant: Variant
+    scaling: Scaling
+    card: dict that JSON can hold
+    """
+    path = Path(path)
+    content = {
+        "state_dict": {
+            name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()
+        },
+        "variant": asdict(variant),
+        "scaling": asdict(scaling),
+        "card": json.dumps(card),
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with written_whole(path) as partial, written_whole(path.with_suffix(".json")) as readable:
+        partial.write_bytes(buffer.getvalue())
+        readable.write_text(json.dumps(card, indent=2) + "\n")
+
+
+def load_checkpoint(path):
+    """Open a checkpoint without running any code from it.
+
+    path: str or Path, ending in .pt
+
+    returns: Checkpoint, its model in evaluation mode
+    raises: ForeshapError where the file is missing, damaged or no checkpoint of this package
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        variant, scaling = Variant(**content["variant"]), Scaling(**content["scaling"])
+        model = SpectrogramCNN(variant.shape, **_sizes(content["state_dict"]))
+        model.load_state_dict(content["state_dict"])
+        card = json.loads(content["card"])
+    except Exception as error:  # torch raises a dozen kinds for damaged files
+        raise ForeshapError(
+            f"{path} is no checkpoint that foreshap can open ({said(error)}): train the model again."
+        ) from error
+    return Checkpoint(Path(path), model.eval(), variant, scaling, card | {"sha256": sha256(path)})
+
+
+def _sizes(state):
+    """Widths, hidden units and outputs of a SpectrogramCNN, from its weights."""
+    weights = [tensor for name, tensor in state.items() if name.endswith("weight")]
+    *convolutions, hidden, output = [len(w) for w in weights if w.ndim > 1]
+    return {"widths": tuple(convolutions), "hidden": hidden, "n_outputs": output}
