@@ -26,7 +26,7 @@ import torch
 import foreshap
 from foreshap.explainability.attribution import ChosenOutput, output_weights
 from foreshap.explainability.methods.deep import deep
-from foreshap.parallel import each
+from foreshap.parallel import map_in_order
 
 BACKGROUND, THREADS, ROUNDS = 100, 2, 3
 CHILD = """
@@ -96,7 +96,7 @@ def floor(model, x, threads_share_events):
         for event in x:
             one(event)
     else:
-        list(each(one, x))
+        list(map_in_order(one, x))
     return time.perf_counter() - start
 
 
@@ -115,9 +115,11 @@ def compare(name, folder, n_events):
     weights = output_weights(model, x[:1], "margin")
     single = ChosenOutput(model, weights).eval()
     explain = deep(model, weights, background)
-    telea = foreshap.explainability.attribution.explainer(model, background, "partition-telea", evaluations=1000)
+    telea = foreshap.explainability.attribution.explainer(
+        model, background, "partition-telea", evaluations=1000
+    )
     whole = ChosenOutput(model, weights).model.eval()
-    ours = lambda: list(each(lambda i: explain(x[i], i), range(len(x))))
+    ours = lambda: list(map_in_order(lambda i: explain(x[i], i), range(len(x))))
     library = lambda net: shap.DeepExplainer(net, background).shap_values(
         x[:2], check_additivity=False
     )

@@ -20,7 +20,7 @@ class ForeshapError(Exception):
         )  # libraries and hostile files put paragraphs into it
 
 
-def said(error):
+def first_line(error):
     """The first line of what an exception says, or its kind: libraries write paragraphs, a sentence needs a phrase."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:200] if lines else type(error).__name__
@@ -35,7 +35,7 @@ def _writing(path):
         if error.errno is None:
             raise
         raise ForeshapError(
-            f"{path} can't be written ({said(error)}): make room or choose another folder; what was there is as it was."
+            f"{path} can't be written ({first_line(error)}): make room or choose another folder; what was there is as it was."
         ) from error
 
 
@@ -189,27 +189,51 @@ def sha256(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def kept(path, key, compute):
-    """A table from a file that holds it for this key, or computed and written there.
+def keep_result(path, key, compute, read=None, write=None):
+    """Return what is kept at a path for this key, or compute it and keep it there.
 
-    path: Path, or None to compute it each time
-    key: what the table depends on, as JSON can hold it
-    compute: function without arguments that returns a DataFrame
+    path: str or Path of the file that keeps the result, or None to compute it each time
+    key: dict that JSON can hold: everything that the result depends on
+    compute: function without arguments that returns the result
+    read: function of a path that returns (key, result); it raises ForeshapError, OSError,
+        ValueError, KeyError or TypeError where nothing of use is kept; read_table when left out
+    write: function of (path, key, result) that writes the file whole; write_table when left out
 
-    returns: DataFrame
+    returns: the result
     """
     if path is None:
         return compute()
+    read, write = read or read_table, write or write_table
     try:
-        content = json.loads(Path(path).read_text())
-        if content["key"] == key:
-            return pd.DataFrame(content["rows"], columns=content["columns"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    table = compute()
+        kept_key, result = read(path)
+    except (ForeshapError, OSError, ValueError, KeyError, TypeError):
+        kept_key, result = None, None
+    if kept_key == key:
+        return result
+    result = compute()
+    write(path, key, result)
+    return result
+
+
+def read_table(path):
+    """Read a table that write_table() wrote.
+
+    path: str or Path
+
+    returns: (key, DataFrame)
+    """
+    content = json.loads(Path(path).read_text())
+    return content["key"], pd.DataFrame(content["rows"], columns=content["columns"])
+
+
+def write_table(path, key, table):
+    """Write a table and the key of what it depends on as JSON.
+
+    path: str or Path
+    key: dict that JSON can hold
+    table: DataFrame
+    """
     rows = table.astype(object).where(table.notna(), None).to_numpy().tolist()
+    content = {"key": key, "columns": list(table.columns), "rows": rows}
     with written_whole(Path(path)) as partial:
-        partial.write_text(
-            json.dumps({"key": key, "columns": list(table.columns), "rows": rows}, indent=1)
-        )
-    return table
+        partial.write_text(json.dumps(content, indent=1))

@@ -9,7 +9,7 @@ import torch
 AHEAD = 32  # items handed out before the first result is asked for: what waits in memory
 
 
-def each(function, items, executor=None):
+def map_in_order(function, items, executor=None):
     """Results of a function for each item, in order.
 
     function: item -> result
@@ -50,7 +50,7 @@ def _in_order(executor, function, items):
 
 @contextmanager
 def one_thread():
-    """Give torch one thread in the block, as each() does."""
+    """Give torch one thread in the block, as map_in_order() does."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -263,10 +263,10 @@ def test_damaged_archives_are_refused_and_leave_what_was_there(nrca):
         (groups, b"cos\nsystem\n(S'true'\ntR.", "asks for os.system"),
         (groups, b"trace_name\n", "can't be read as a pickled"),
     ]  # fmt: skip
-    for path, content, said in damages:
+    for path, content, sentence in damages:
         path.parent.mkdir(exist_ok=True)
         path.unlink(missing_ok=True) if content is None else path.write_bytes(content)
-        with pytest.raises(ForeshapError, match=said):
+        with pytest.raises(ForeshapError, match=sentence):
             from_nrca_archive(nrca.root, nrca.out)
         assert {path.name: path.read_bytes() for path in nrca.out.iterdir()} == before
         path.unlink(missing_ok=True)

@@ -134,11 +134,11 @@ def test_busy_servers_are_asked_again(zenodo, tmp_path):
     assert len(asked(zenodo)) == 3
 
 
-@pytest.mark.parametrize("faults, said", [([404], "404"), ([500] * 5, "500"), (["longer"], "more than the 300000"),
+@pytest.mark.parametrize("faults, sentence", [([404], "404"), ([500] * 5, "500"), (["longer"], "more than the 300000"),
                                           (["other"], "hash"), (["cut", "cut no more", 404], "404")])  # fmt: skip
-def test_what_fails_says_so_and_the_next_call_succeeds(zenodo, tmp_path, faults, said):
+def test_what_fails_says_so_and_the_next_call_succeeds(zenodo, tmp_path, faults, sentence):
     zenodo.faults = [fault for fault in faults if fault != "cut no more"]
-    with pytest.raises(ForeshapError, match=f"data.bin can't be downloaded.*{said}"):
+    with pytest.raises(ForeshapError, match=f"data.bin can't be downloaded.*{sentence}"):
         download(DOI, tmp_path, zenodo.site)
     assert "data.bin" not in files(tmp_path) and "checksums.json" not in files(tmp_path)
     before = len(zenodo.asked)
@@ -242,7 +242,7 @@ def test_archives_are_extracted_once_into_a_folder_of_their_name(zenodo, tmp_pat
     }
 
 
-@pytest.mark.parametrize("data, said", [
+@pytest.mark.parametrize("data, sentence", [
     (zipped(("good", b"", 0), ("../out", b"x", 0o100644)), "'../out', which climbs"),
     (zipped(("/tmp/out", b"x", 0o100644)), "'/tmp/out', which climbs"),
     (zipped(("a/../../out", b"x", 0)), "climbs"),
@@ -264,9 +264,9 @@ def test_archives_are_extracted_once_into_a_folder_of_their_name(zenodo, tmp_pat
     (zipped(("a", b"text" * 99, 0)).replace(b"\x8c\x01\x00\x00", b"\x0c\x00\x00\x00"), "can't be extracted"),
     (b"", "can't be extracted"),
 ], ids=lambda value: value if isinstance(value, str) else "archive")  # fmt: skip
-def test_hostile_archives_write_nothing(tmp_path, data, said):
+def test_hostile_archives_write_nothing(tmp_path, data, sentence):
     (tmp_path / "bad").write_bytes(data)
-    with pytest.raises(ForeshapError, match=said):
+    with pytest.raises(ForeshapError, match=sentence):
         extract(tmp_path / "bad", tmp_path / "in/out", largest=1_000_000)
     assert (
         not list(tmp_path.glob("in/*"))

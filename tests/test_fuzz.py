@@ -432,7 +432,7 @@ class Reading:
         self.before = state(base / "output")
 
     def ends(self, folder):
-        """How reading a folder ends, and what was said."""
+        """How reading a folder ends, and what it said."""
         if self.process is None:
             context = multiprocessing.get_context("forkserver")
             context.set_forkserver_preload(["foreshap", "obspy", "numba"])
@@ -457,14 +457,14 @@ class Reading:
         return how, f"exit code {code}"
 
     def outcome(self, drawn):
-        """How reading a changed file ends, what was said, and what is wrong with that ("" if nothing)."""
+        """How reading a changed file ends, what it said, and what is wrong with that ("" if nothing)."""
         chosen, second, changes = drawn
         names = list(self.files)
         name, other = names[chosen % len(names)], names[second % len(names)]
         content = changed(self.files[name], self.files[other], changes)
         for file, whole in self.files.items():
             (self.base / "input" / file).write_bytes(content if file == name else whole)
-        how, said = self.ends(self.base / "input")
+        how, sentence = self.ends(self.base / "input")
         after = state(self.base / "output")
         wrong = "" if how in ("read", "refused") else how
         if any("partial" in str(path) for path in self.base.rglob("*")):
@@ -474,7 +474,7 @@ class Reading:
         if (self.base / "input" / name).read_bytes() != content:
             wrong = wrong or "another input"
         self.before = after
-        return how, said, wrong and f"{name}: {wrong}"
+        return how, sentence, wrong and f"{name}: {wrong}"
 
 
 def fuzz(reader, inputs, seed):
@@ -490,10 +490,10 @@ def fuzz(reader, inputs, seed):
         )  # fmt: skip
         @hypothesis.given(INPUT)
         def one(drawn):
-            how, said, wrong = reading.outcome(drawn)
+            how, sentence, wrong = reading.outcome(drawn)
             endings[how] += 1
             if wrong:
-                count, *example = wrongs.get(wrong, (0, said, drawn))
+                count, *example = wrongs.get(wrong, (0, sentence, drawn))
                 wrongs[wrong] = (count + 1, *example)
 
         one()
@@ -522,8 +522,8 @@ def main():
             reader, -(-arguments.inputs // len(arguments.readers)), arguments.seed
         )
         print(f"{reader}: {json.dumps(endings)}", flush=True)
-        for wrong, (count, said, drawn) in wrongs.items():
-            print(f"  {count} times {wrong} ({said}), such as {str(drawn)[:500]}", flush=True)
+        for wrong, (count, sentence, drawn) in wrongs.items():
+            print(f"  {count} times {wrong} ({sentence}), such as {str(drawn)[:500]}", flush=True)
         failed += len(wrongs)
     sys.exit(failed > 0)
 

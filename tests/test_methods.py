@@ -66,7 +66,8 @@ def real(trained):
     """The trained network's margin, some of its events and a background."""
     checkpoint = foreshap.load_checkpoint(trained.path)
     margin = Calls(
-        lambda self, x: foreshap.training.model.margin(self.model(x))[:, None], model=checkpoint.model
+        lambda self, x: foreshap.training.model.margin(self.model(x))[:, None],
+        model=checkpoint.model,
     )
     x = checkpoint.scaling(trained.spectrograms.values[:15])
     return ready(margin), x[:3], x[3:]

@@ -345,22 +345,22 @@ def test_each_trace_that_cannot_be_used_has_its_reason(tmp_path):
     write(tmp_path / "in", rows, data)
     report = from_seisbench(tmp_path / "in", tmp_path / "out", periods(MAINSHOCK, end="2017-01-01"))
     assert report.written == 2 and len(report.rejected) == len(rows) - 2
-    said = {f"NRCA.IV.{n}_EV": reason for n, reason in enumerate(names.values())}
-    said |= {
+    sentence = {f"NRCA.IV.{n}_EV": reason for n, reason in enumerate(names.values())}
+    sentence |= {
         f"NRCA.IV.{name}_EV": reason
         for name, (_, reason) in more.items()
         if name not in ("twice", "noname")
     }
-    said |= {
+    sentence |= {
         "NRCA.IV.good_EV (2)": "duplicate name",
         ".._x.IV.noname_EV": "name that can't be used",
     }
-    assert reasons(report) == said and set(said.values()) < set(REASONS)
+    assert reasons(report) == sentence and set(sentence.values()) < set(REASONS)
     found = traces(tmp_path / "out")[0]
     np.testing.assert_array_equal(found["good"], block[0, :, 1500:4100])
     np.testing.assert_array_equal(found["fits"], block[1, :, 1500:4000])
     counted = offered_traces(tmp_path / "out").set_index("trace_name")["reason"].to_dict()
-    assert counted == said | {"NRCA.IV.good_EV": "", "NRCA.IV.fits_EV": ""}
+    assert counted == sentence | {"NRCA.IV.good_EV": "", "NRCA.IV.fits_EV": ""}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 
@@ -370,13 +370,15 @@ def test_the_usable_one_of_several_rows_is_written_and_each_other_has_a_reason(t
     ]
     write(tmp_path / "in", rows, {f"t{n}": noise(n) for n in range(5)})
     report = from_seisbench(tmp_path / "in", tmp_path / "out", MAINSHOCK)
-    said = ["P missing", "window runs beyond the recording", "duplicate name", "P missing"]
-    assert reasons(report) == {f"NRCA.IV.e_EV ({n})": reason for n, reason in enumerate(said, 2)}
+    sentence = ["P missing", "window runs beyond the recording", "duplicate name", "P missing"]
+    assert reasons(report) == {
+        f"NRCA.IV.e_EV ({n})": reason for n, reason in enumerate(sentence, 2)
+    }
     np.testing.assert_array_equal(traces(tmp_path / "out")[0]["e"], noise(2)[:, 1500:4100])
     assert (
         offered_traces(tmp_path / "out")["trace_name"].nunique()
         == len(rows)
-        == report.written + len(said)
+        == report.written + len(sentence)
     )
 
 

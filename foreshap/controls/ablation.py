@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..files import ForeshapError, kept, sha256
+from ..files import ForeshapError, keep_result, sha256
 from ..preprocessing.variants import WINDOWS, frame_windows
 from ..preprocessing.waveforms import known_s_p
 from ..training.fitting import TrainingConfig, train
@@ -112,7 +112,7 @@ def train_parts(spectrograms, split, config=TrainingConfig(), folder=None, known
         path = folder and Path(folder) / f"part-{part.replace(' ', '-')}.json"
         compute = lambda: _trained(*_job(spectrograms, split, noise, part), config)
         try:
-            found[part] = known[part] if part in known else kept(path, key, compute)
+            found[part] = known[part] if part in known else keep_result(path, key, compute)
         except ForeshapError as error:
             skipped[part] = str(error)
     empty = pd.DataFrame(columns=["value", "low", "high", "n_events"])

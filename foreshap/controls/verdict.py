@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..files import ForeshapError, kept, sha256, written_whole
+from ..files import ForeshapError, keep_result, sha256, written_whole
 from .data_checks import CONTROLS, gather, stands_out
 
 VERDICTS = ("path/source", "station/background", "catalogue", "mixed", "undecided")
@@ -62,7 +62,7 @@ def run_controls(spectrograms, seed=0, folder=None, notches=(), noise=None):
     for name, control in tqdm(CONTROLS.items(), desc="controls", unit="control"):
         options = {"notches": notches} if name == "7 bands" else {}
         try:
-            details[name] = kept(
+            details[name] = keep_result(
                 folder and Path(folder) / f"{name.replace(' ', '-')}.json",
                 key,
                 lambda: control(evidence, **options),

@@ -13,7 +13,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..files import ForeshapError
-from ..parallel import each
+from ..parallel import map_in_order
 from ..preprocessing.variants import CLASSES
 from .methods.deep import deep
 from .methods.inspection import inspect_model
@@ -112,7 +112,7 @@ def shap_tensors(model, x, background, method="deep", output="margin", **options
     explain = explainer(model, background, method, output, **options)
     outputs, base = (outputs_of(model, part, output) for part in (x, background))
     spread = output_range(outputs, base)
-    jobs = each(lambda i: explain(x[i], i), range(len(x)))
+    jobs = map_in_order(lambda i: explain(x[i], i), range(len(x)))
     bar = tqdm(jobs, total=len(x), desc=f"SHAP, {method}", unit="event", delay=2, leave=False)
     values, starts, errors = zip(*bar)
     values, starts = np.stack(values), np.array(starts)

@@ -12,7 +12,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ..files import ForeshapError, check_room, sha256, written_whole
-from ..parallel import each, one_thread
+from ..parallel import map_in_order, one_thread
 from ..preprocessing.spectrograms import open_waveforms
 from ..preprocessing.tensor_file import (
     attach_axes,
@@ -353,7 +353,7 @@ def _fill(path, task, executor):
         }
     todo = np.flatnonzero(np.isnan(errors))
     batches = [todo[first : first + BATCH] for first in range(0, len(todo), BATCH)]
-    results = each(partial(_explain, task), [rows[batch] for batch in batches], executor)
+    results = map_in_order(partial(_explain, task), [rows[batch] for batch in batches], executor)
     what = f"SHAP {path.name.removesuffix('.h5.unfinished')}, {task.method}"
     bar = tqdm(total=len(rows), initial=len(rows) - len(todo), desc=what, unit="event")
     with open(path, "r+b") as file, bar:

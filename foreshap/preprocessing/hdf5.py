@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import h5py
 
-from ..files import ForeshapError, said
+from ..files import ForeshapError, first_line
 
 LARGEST_CHUNK = 2**26  # bytes: HDF5 reads whole chunks, however few samples are asked for
 HEAP = b"GCOL\x01\0\0\0"  # how a heap of texts begins
@@ -28,7 +28,7 @@ def open_hdf5(path):
         return h5py.File(path, "r")
     except (OSError, ValueError, RuntimeError) as error:
         raise ForeshapError(
-            f"{path} can't be read as HDF5 ({said(error)}): make or download it again."
+            f"{path} can't be read as HDF5 ({first_line(error)}): make or download it again."
         ) from error
 
 

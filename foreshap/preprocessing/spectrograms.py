@@ -15,12 +15,7 @@ import pandas as pd
 from scipy import fft, signal
 from tqdm.auto import tqdm
 
-from ..files import (
-    ForeshapError,
-    check_room,
-    folder_written_whole,
-    sha256,
-)
+from ..files import ForeshapError, check_room, folder_written_whole, sha256
 from .clipping import clipped, flagged
 from .tensor_file import AXES, append_events, attach_axes, create_tensor_file, write_columns
 from .variants import SAMPLING_RATE, SECONDS_BEFORE_P, VARIANTS, Variant

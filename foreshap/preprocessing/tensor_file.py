@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from ..files import ForeshapError, finish_moves, said
+from ..files import ForeshapError, finish_moves, first_line
 from .hdf5 import open_dataset, open_hdf5
 from .variants import CLASSES, COMPONENTS, Variant
 
@@ -155,7 +155,7 @@ def open_events(path, name, what):
         return variant, values, table, dict(file.attrs)
     except Exception as error:  # json, numpy and h5py raise a dozen kinds for damaged files
         file.close()
-        raise ForeshapError(f"{path} is no {what} ({said(error)}): make it again.") from error
+        raise ForeshapError(f"{path} is no {what} ({first_line(error)}): make it again.") from error
 
 
 def read_columns(file, n):

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from ..files import ForeshapError, finish_moves, said, written_whole
+from ..files import ForeshapError, finish_moves, first_line, written_whole
 from .hdf5 import open_dataset
 from .hdf5 import open_hdf5 as open_waveforms
 from .periods import iso_times
@@ -184,7 +184,7 @@ def _comma_separated(path):
             raise ValueError(f"two columns are called {twice[0]}")
     except (ValueError, OSError, OverflowError, MemoryError) as error:
         raise ForeshapError(
-            f"{path} can't be read as a comma-separated table in UTF-8 ({said(error)}): save it as one."
+            f"{path} can't be read as a comma-separated table in UTF-8 ({first_line(error)}): save it as one."
         ) from error
     return table
 
@@ -300,7 +300,7 @@ def _rejected_by_source(folder):
         return table.assign(label=labels, period="")
     except (ValueError, KeyError, OSError) as error:
         raise ForeshapError(
-            f"{path} can't be read ({said(error)}): import the source again."
+            f"{path} can't be read ({first_line(error)}): import the source again."
         ) from error
 
 
@@ -356,7 +356,7 @@ def trace_names(path):
             names = list(file)
         except (RuntimeError, OSError, ValueError, KeyError) as error:
             raise ForeshapError(
-                f"{path} has a damaged list of traces ({said(error)}): make or download it again."
+                f"{path} has a damaged list of traces ({first_line(error)}): make or download it again."
             ) from error
     return pd.Index(
         [n.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for n in names],
@@ -377,7 +377,7 @@ def attributes_of(path):
             return dict(file.attrs)
         except Exception as error:  # h5py raises a dozen kinds for damaged files
             raise ForeshapError(
-                f"{path} has damaged attributes ({said(error)}): make or download it again."
+                f"{path} has damaged attributes ({first_line(error)}): make or download it again."
             ) from error
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..files import ForeshapError, said, sha256, written_whole
+from ..files import ForeshapError, first_line, sha256, written_whole
 from ..preprocessing.tensor_file import (
     append_events,
     attach_axes,
@@ -43,7 +43,7 @@ def import_spectrograms(path, output, **attributes):
         )
     except Exception as error:  # zipfile, numpy and zlib raise a dozen kinds for damaged files
         raise ForeshapError(
-            f"{path} holds no published spectrograms ({said(error)}): download it again."
+            f"{path} holds no published spectrograms ({first_line(error)}): download it again."
         ) from error
     if shape != (n, *variant.shape) or not set(labels) <= {0, 1} or len(arrays["source_id"]) != n:
         raise ForeshapError(

@@ -155,7 +155,7 @@ def _source(path):
 def _read(path, **options):
     """(ObsPy Stream, whether samples are damaged); the Stream is empty where the file is no recording."""
     try:
-        with warnings.catch_warnings(record=True) as said:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             source, kind = _source(path)
             stream = (
@@ -163,7 +163,7 @@ def _read(path, **options):
                 if kind
                 else obspy.Stream()
             )
-            return stream, any("ntegrity" in str(warning.message) for warning in said)
+            return stream, any("ntegrity" in str(warning.message) for warning in caught)
     except Exception as error:  # ObsPy raises whatever its parsers raise
         raise ForeshapError(
             f"{path} can't be read as a recording ({' '.join(str(error).split())}): remove or replace it."

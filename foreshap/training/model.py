@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..files import ForeshapError, said, sha256, written_whole
+from ..files import ForeshapError, first_line, sha256, written_whole
 from ..preprocessing.variants import Variant
 
 
@@ -168,7 +168,7 @@ def load_checkpoint(path):
         card = json.loads(content["card"])
     except Exception as error:  # torch raises a dozen kinds for damaged files
         raise ForeshapError(
-            f"{path} is no checkpoint that foreshap can open ({said(error)}): train the model again."
+            f"{path} is no checkpoint that foreshap can open ({first_line(error)}): train the model again."
         ) from error
     return Checkpoint(Path(path), model.eval(), variant, scaling, card | {"sha256": sha256(path)})
 

@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ...files import ForeshapError
-from ...parallel import each
+from ...parallel import map_in_order
 
 TILE_BYTES = (
     3 * 2**20
@@ -41,7 +41,7 @@ def deep(model, weights, background):
         modules = [copy.deepcopy(m) for m in model.modules() if not list(m.children())]
         linears, rules = _read(modules, background[:1])
         _check_chain(model, modules, background[:1])
-        seen, outputs = zip(*each(lambda part: _seen(modules, part), background.split(8)))
+        seen, outputs = zip(*map_in_order(lambda part: _seen(modules, part), background.split(8)))
         kept = [np.concatenate(layer) for layer in zip(*seen)]
         base = float((torch.cat(outputs).double() @ weights.double()).mean())
         top = weights.view(1, -1, 1, 1).to(background)
