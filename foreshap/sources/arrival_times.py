@@ -35,10 +35,9 @@ def predict_arrivals(pairs, places, predict):
     pairs: DataFrame of read_picks(pickless=True)
     places: DataFrame network, station, receiver_latitude, receiver_longitude [degree],
         receiver_elevation_m
-    predict: Velocity, or a dict of vp [km/s] and vp_vs, for straight rays from hypocentre to
-        station; or a str, the name of one of ObsPy's TauPy models ("iasp91", "ak135"), for the
-        first P and S arrival: depths above sea level are taken as 0 there, the station is at sea
-        level
+    predict: Velocity, or a dict of vp [km/s] and vp_vs, for straight rays; or a str, the name of
+        one of ObsPy's TauPy models ("iasp91", "ak135"), for the first arrivals at sea level from a
+        depth of at least 0
 
     returns: DataFrame with the columns of pairs and places, p_predicted and s_predicted (0 or 1)
     raises: ForeshapError where no event has a hypocentre, no station a place, or predict is neither
@@ -76,8 +75,6 @@ def everywhere(pairs, events, stations):
 
     pairs, events: DataFrame of read_picks(pickless=True); events are some of its rows
     stations: DataFrame network, station
-
-    returns: DataFrame, the pairs that have a station, and the new rows
     """
     names = ["event_id", *KEYS]
     source = [name for name in events if name.startswith("source_")]

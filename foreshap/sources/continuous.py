@@ -17,16 +17,8 @@ from .arrival_times import KEYS, everywhere, predict_arrivals
 from .instruments import check_choice, check_networks, fill_networks, one_instrument
 from .noise_windows import NOISE_S_P, QUIET_AFTER, QUIET_BEFORE, noise_pairs
 from .picks import PICK_COLUMNS, read_picks, utc_times, with_trace_names
-from .recordings import Station, index_recordings, read_samples
-from .responses import (
-    HIGH_CORNERS,
-    LOW_CORNERS,
-    PLACE,
-    WATER_LEVEL,
-    Unusable,
-    read_inventory,
-    station_places,
-)
+from .recordings import Station, index_recordings, read_recording
+from .responses import PLACE, REMOVED, Unusable, read_inventory, station_places
 from .writer import Offer, write_layout
 
 MARGIN = 1.0  # s after the last window, more than a frame
@@ -50,31 +42,25 @@ def from_continuous(
     they overlap they must agree. With StationXML the response is removed: ground velocity in nm/s
     between 0.2 Hz and 0.8 of the Nyquist frequency (cosine flanks from 0.1 Hz and to 0.95), water
     level 60 dB, from 30 s more on each side than the window, at least 10 s, that are tapered; then
-    components are turned to true east, north and up. Without, counts, or nm, nm/s, nm/s^2 where
-    SAC's idep says so, and channels 1 and 2 are taken as north and east. A damaged record is a gap
-    or has its own reason. What is resampled or becomes ground velocity is judged by the counts
-    before: `clipped` is 1 where they were clipped.
+    components are turned to true east, north and up. Without, the unit is that of SAC's idep, else
+    counts, and channels 1 and 2 are taken as north and east. `clipped` is 1 where the counts were
+    clipped before they were resampled or became ground velocity.
 
-    The noise windows hold no pick of the station and no origin time of the catalogue from 120 s
-    before to 5 s after them; at most as many as a station has events of that class; their S-P time
-    of 1 s has no meaning. Where there are none, there is no such folder.
+    Noise windows hold no pick of the station and no origin time from 120 s before to 5 s after
+    them. There are at most as many as events of a station and class; their S-P time has no meaning.
 
-    waveforms: str or Path, a miniSEED or SAC file, or a folder of them (with its subfolders, like
-        an SDS archive)
-    picks: str or Path, of read_picks(): QuakeML, NonLinLoc, Nordic, or a .csv with event_id,
-        network, station, p_time, s_time [UTC], whose further columns go into the tables; a network
-        that is missing there or in the recordings is taken from the other
-    output: str or Path, folder in the waveform layout; import_rejected.csv is written there too
+    waveforms: str or Path, a miniSEED or SAC file, or a folder of them, like an SDS archive
+    picks: str or Path, of read_picks(); a network that is missing there or in the recordings is
+        taken from the other, and the further columns of a .csv go into the tables
+    output: str or Path, folder in the waveform layout
     mainshock: str or datetime [UTC], or Periods
     seconds_after_p, seconds_after_s: float, how far each trace reaches at least [s]
-    instrument: str, which location and band + instrument code to use, with wildcards ("00.HH",
-        "*.HH"); one is chosen a station: seismometers first, then the one that covers most picks,
-        then the rate nearest to 100 Hz; the tables say which (receiver_location_code,
-        receiver_type)
+    instrument: str, location and band + instrument codes that may be used, with wildcards ("00.HH",
+        "*.HH"); one a station is chosen: see one_instrument()
     inventory: str or Path of StationXML, or None
-    predict: None, then events without both picks are rejected, those that no station picked at
-        each of them; or what predict_arrivals() takes: a velocity or the name of a TauPy model,
-        then arrivals nobody picked are predicted, and marked in p_predicted, s_predicted
+    predict: None, then pairs without both picks are rejected; or a velocity or TauPy model, then
+        arrivals nobody picked are predicted, and marked in p_predicted, s_predicted: see
+        predict_arrivals()
 
     returns: Imported, of the events alone
     raises: ForeshapError where no recording or no pick can be read, no instrument is like the one
@@ -92,7 +78,7 @@ def from_continuous(
     codes = [code for code in zip(picked["network"], picked["station"]) if code in chosen]
     check_networks(codes, "give the picks or the recordings of one network")
     stations = {}
-    read = lru_cache(maxsize=6)(read_samples)
+    read = lru_cache(maxsize=6)(read_recording)
     for (network, station), used in chosen.items():
         own = index[(index["network"] == network) & (index["station"] == station)]
         stations[network, station] = Station(used, own.drop(used.index), read, responses)
@@ -111,12 +97,9 @@ def from_continuous(
 def _write_noise(output, offers, spans, number, attributes, folder):
     """Write noise windows beside new events in a folder; those of an earlier run go out with it."""
     rule = f"no pick or origin from {QUIET_BEFORE:g} s before to {QUIET_AFTER:g} s after a window"
-    columns = ["receiver_location_code"]
     new, old = folder / NOISE_FOLDER, output / NOISE_FOLDER
-    written = 0
-    if number:
-        written = write_layout(new, offers, spans, columns, noise=rule, **attributes).written
-    if not written:
+    columns = ["receiver_location_code"]
+    if not (number and write_layout(new, offers, spans, columns, noise=rule, **attributes).written):
         shutil.rmtree(new, ignore_errors=True)
     if old.exists():
         shutil.rmtree(old.rename(folder / f".{NOISE_FOLDER}"))
@@ -155,14 +138,8 @@ def _pairs(catalogue, places, responses, predict):
 def _attributes(responses, chosen):
     """What the files say about unit and directions, dict."""
     if responses is not None:
-        low, flat = LOW_CORNERS
-        high, top = HIGH_CORNERS
-        corners = f"{low:g}, {flat:g} Hz, {high:g}, {top:g} of the Nyquist frequency"
-        return {
-            "unit": "nm/s",
-            "response": f"removed, corners {corners}, water level {WATER_LEVEL:g} dB",
-            "orientation": "true east, north, up",
-        }
+        directions = "true east, north, up"
+        return {"unit": "nm/s", "response": REMOVED, "orientation": directions}
     used = pd.concat(chosen.values())
     units = used.drop_duplicates("unit")
     if len(units) > 1:

@@ -15,11 +15,8 @@ def nanoseconds(times):
 
 
 def fill_networks(table, other):
-    """Fill in blank network codes from the same station in another table.
+    """Fill in blank network codes of a table (DataFrame) from the same stations in another one.
 
-    table, other: DataFrame with network and station, of read_picks() or index_recordings()
-
-    returns: DataFrame, the table
     raises: ForeshapError where a blank one could be several
     """
     known = other[other["network"] != ""].groupby("station")["network"].unique()
@@ -75,10 +72,9 @@ def check_choice(instrument, **seconds):
 
 
 def check_networks(stations, choice):
-    """Raise ForeshapError where stations of two networks share a code, and so their files' names.
+    """Raise ForeshapError where stations (network, station) share a code, and so a file name.
 
-    stations: iterable of (network, station)
-    choice: str, how to choose one
+    choice: str, what the sentence says on how to choose one
     """
     networks = {}
     for network, station in stations:
@@ -105,12 +101,7 @@ def _preference(recordings, times):
 
 
 def stretches(recordings):
-    """List when something was recorded, overlaps and gaps under two samples closed.
-
-    recordings: DataFrame of index_recordings()
-
-    returns: starts and ends, int arrays (N,) [ns], sorted
-    """
+    """Starts and ends [ns], sorted, of what was recorded; gaps under two samples are closed."""
     ordered = recordings.sort_values("start")
     starts = ordered["start"].to_numpy()
     ends = np.maximum.accumulate(ordered["end"].to_numpy())

@@ -37,8 +37,7 @@ def read_picks(path, pickless=False):
     would share that; those of NonLinLoc and Nordic are named after their origin time.
 
     path: str or Path, QuakeML (.xml, .quakeml, .qml), NonLinLoc (.hyp), Nordic (.nor, .nordic,
-        .out, .sfile or .S201403), a .csv with event_id, network, station, p_time, s_time [UTC], or
-        a folder of such files
+        .out, .sfile or .S201403), a .csv with PICK_COLUMNS [UTC], or a folder of such files
     pickless: bool, whether events without any pick are returned too, with an empty station
 
     returns: DataFrame sorted by station and P time: event_id, network (blank where the file has
@@ -156,10 +155,7 @@ def _read_events(path, kind):
 
 
 def _pairs(event, kind):
-    """Rows (PICK_COLUMNS, ORIGIN_COLUMNS) of an event, with an empty station where it has no pick.
-
-    A pick that names no network is of the one that the event's other picks at that station name.
-    """
+    """Rows (PICK_COLUMNS, ORIGIN_COLUMNS) of an event; an empty station where it has no pick."""
     origin = _origin(event)
     name = str(event.resource_id)
     if kind != "QUAKEML" and origin[0]:  # ObsPy gives these events another id each time
@@ -170,8 +166,8 @@ def _pairs(event, kind):
         networks.setdefault(station, set()).add(network)
     for network, station, phase, time in picks:
         others = networks[station] - {""}
-        if not network and len(others) == 1:
-            network = min(others)
+        if not network and len(others) == 1:  # the one that the station's other picks name
+            (network,) = others
         times.setdefault((network, station), {}).setdefault(phase, str(time))
     if not picks:
         times = {("", ""): {}}
@@ -179,10 +175,7 @@ def _pairs(event, kind):
 
 
 def _phases(event):
-    """Picks that count: network, station ("" where missing), "P" or "S", time.
-
-    The phase of an arrival stands in for a missing hint.
-    """
+    """Picks that count: network, station ("" where missing), "P" or "S", time."""
     arrival_phases = {}
     for origin in event.origins:
         for arrival in origin.arrivals:
@@ -199,7 +192,7 @@ def _phases(event):
 
 
 def _origin(event):
-    """ORIGIN_COLUMNS of the preferred origin and magnitude, of the first where none is preferred."""
+    """ORIGIN_COLUMNS of the preferred or else the first origin and magnitude."""
     origin = event.preferred_origin() or next(iter(event.origins), None)
     magnitude = event.preferred_magnitude() or next(iter(event.magnitudes), None)
     time, values = None, [None] * 3

@@ -32,19 +32,19 @@ BROKEN_START = rb"(?s)(?!.{257}ustar)(?:.{128})+?(?=%b)" % TO_YEAR  # and no tar
 SEARCHED = 2**16  # bytes that may be broken before the first good record
 DAMAGED = "samples can't be read: the file is damaged here"
 NOT_JOINED = "recordings can't be joined"
+BEYOND = "window runs beyond the recording"
+GAP = "gap inside the window"
 
 
 def index_recordings(path):
     """List what a file or a folder of recordings holds, from the headers alone.
 
-    path: str or Path, a miniSEED or SAC file, or a folder of such files that is searched with its
-        subfolders, like an SDS archive; other files and channels below 1 Hz or above 10 kHz are
-        passed over
+    path: str or Path, a miniSEED or SAC file, or a folder with such files in it or its subfolders;
+        other files and channels below 1 Hz or above 10 kHz are passed over
 
     returns: DataFrame, one row a gapless stretch: network, station, instrument ("<location>.<band
-        and instrument code>"), component (E, N or Z; channels 1 and 2 count as N and E), seed_id,
-        start, end [ns since 1970, UTC], rate [Hz], unit ("counts", or nm, nm/s or nm/s^2 where a
-        SAC header says so), path
+        and instrument code>"), component (E, N, Z), seed_id, start, end [ns since 1970, UTC],
+        rate [Hz], unit ("counts", or nm, nm/s, nm/s^2 where a SAC header says so), path
     raises: ForeshapError where headers are damaged, a file that is named like a recording holds
         none, or no recording has components E, N, Z, 1 or 2
     """
@@ -54,7 +54,7 @@ def index_recordings(path):
         files = sorted(file for file in path.rglob("*") if file.is_file())
     rows = []
     for file in files:
-        for trace in _read(file, headonly=True)[0]:
+        for trace in read_recording(file, headonly=True)[0]:
             stats = trace.stats
             known_rate = LOWEST_RATE <= stats.sampling_rate <= HIGHEST_RATE
             if not (re.fullmatch(CHANNEL, stats.channel) and known_rate and stats.npts):
@@ -94,10 +94,7 @@ def _format(file):
 
 
 def _source(path):
-    """What ObsPy reads of a file (name or BytesIO), and the format; None where it is no recording.
-
-    Broken records at the beginning are left out.
-    """
+    """Name or BytesIO without broken first records, and format; None where it is no recording."""
     with open(path, "rb") as file:
         kind = _format(file)
         if kind:
@@ -112,8 +109,16 @@ def _source(path):
     return None, None
 
 
-def _read(path, **options):
-    """Read a file: Stream, empty where it is no recording, and whether samples are damaged."""
+def read_recording(path, **options):
+    """Read a file. A record with a broken header is a gap.
+
+    path: Path
+    options: of obspy.read(), such as headonly, starttime, endtime
+
+    returns: obspy.Stream, empty where the file is no recording, and bool, whether its samples
+        contradict the file's own check
+    raises: ForeshapError where the file can't be read
+    """
     stream = obspy.Stream()
     try:
         with warnings.catch_warnings(record=True) as caught:
@@ -129,30 +134,12 @@ def _read(path, **options):
     return stream, any("ntegrity" in str(warning.message) for warning in caught)
 
 
-def read_samples(path, **span):
-    """Read all samples of a file.
-
-    A record whose header is broken is a gap. Samples are damaged where they contradict the file's
-    own check.
-
-    path: Path
-    span: starttime, endtime: UTCDateTime, for a part of the file
-
-    returns: obspy.Stream, bool whether samples are damaged
-    raises: Unusable where the samples can't be read
-    """
-    try:
-        return _read(path, **span)
-    except ForeshapError as error:
-        raise Unusable(DAMAGED) from error
-
-
 class Station:
     """The recordings of one instrument of one station.
 
     recordings: DataFrame of index_recordings(), rows of one instrument
     others: DataFrame of the same, rows of the station's other instruments
-    read: read_samples(), or a cache of it that several stations share
+    read: read_recording(), or a cache of it that several stations share
     inventory: obspy.Inventory for ground velocity in nm/s along true directions, None for counts
     """
 
@@ -179,8 +166,7 @@ class Station:
         recorded, final = {}, {}
         for name, parts in self._parts(start, end).items():
             recorded[name] = _join(parts)
-        for name, trace in recorded.items():
-            final[name] = self._at_100_hz(trace, start, end)
+            final[name] = self._at_100_hz(recorded[name], start, end)
         vertical = final["Z"].stats.starttime
         start = vertical + round((start - vertical) * SAMPLING_RATE) / SAMPLING_RATE
         samples = np.stack([_samples(final[name], start, length) for name in COMPONENTS])
@@ -204,20 +190,16 @@ class Station:
         first, last = start - spare, end + spare
         parts = {name: [] for name in COMPONENTS}
         for path in _overlapping(self.recordings, first, last)["path"].unique():
-            stream, damaged = self.read(path)
-            if damaged:  # perhaps elsewhere
-                stream, damaged = read_samples(path, starttime=first, endtime=last)
-            if damaged:
-                raise Unusable(DAMAGED)
-            for trace in stream:
+            for trace in self._undamaged(path, first, last):
                 stats = trace.stats
                 beside = stats.endtime < first - stats.delta or stats.starttime > last + stats.delta
                 if beside or trace.id not in self.components:
                     continue
-                component = self.components[trace.id]
-                part = trace.slice(first - stats.delta, last + stats.delta, nearest_sample=False)
+                before = math.floor(_position(trace, first)) * stats.delta
+                after = math.floor(_position(trace, last) + 1) * stats.delta
+                part = trace.slice(stats.starttime + before, stats.starttime + after)
                 part.stats.network = self.network  # which the file may lack
-                parts[component].append(part)
+                parts[self.components[trace.id]].append(part)
         if all(parts.values()):
             return parts
         if any(parts.values()):
@@ -225,6 +207,18 @@ class Station:
         if len(_overlapping(self.others, start, end)):
             raise Unusable("another instrument")
         raise Unusable("no waveform at this time")
+
+    def _undamaged(self, path, start, end):
+        """A file's Traces, or those of a span where it is damaged elsewhere."""
+        try:
+            stream, damaged = self.read(path)
+            if damaged:
+                stream, damaged = read_recording(path, starttime=start, endtime=end)
+        except ForeshapError as error:
+            raise Unusable(DAMAGED) from error
+        if damaged:
+            raise Unusable(DAMAGED)
+        return stream
 
     def _at_100_hz(self, trace, start, end):
         """A Trace in the unit wanted at 100 Hz; the same one where nothing is changed."""
@@ -246,6 +240,11 @@ def _overlapping(recordings, start, end):
     return recordings[(recordings["start"] < end.ns) & (recordings["end"] > start.ns)]
 
 
+def _position(trace, time):
+    """Samples from the first one of a Trace to a time, float."""
+    return (time.ns - trace.stats.starttime.ns) * trace.stats.sampling_rate / 1e9
+
+
 def _join(traces):
     """Join Traces of one component to one, masked where there are gaps; overlaps must agree."""
     head = min(traces, key=lambda trace: trace.stats.starttime)
@@ -261,7 +260,7 @@ def _join(traces):
     except Exception as error:  # ObsPy raises no narrower one
         raise Unusable(NOT_JOINED) from error
     for trace in traces:
-        first = round((trace.stats.starttime - joined.stats.starttime) * rate)
+        first = round(_position(joined, trace.stats.starttime))
         samples = np.ma.getdata(joined.data)[first : first + len(trace)]
         if not np.array_equal(samples, trace.data, equal_nan=True):
             raise Unusable(NOT_JOINED)
@@ -270,27 +269,24 @@ def _join(traces):
 
 def _gapless(trace, start, end):
     """The part of a Trace without a gap that reaches from start to end."""
-    first = math.floor((start - trace.stats.starttime) * trace.stats.sampling_rate)
-    last = math.ceil((end - trace.stats.starttime) * trace.stats.sampling_rate)
-    _checked(trace, first, last)
-    middle = start + (end - start) / 2
     for part in trace.split():
-        if part.stats.starttime <= middle <= part.stats.endtime:
+        if _covers(part, start, end):
             return part
+    raise Unusable(GAP if _covers(trace, start, end) else BEYOND)
+
+
+def _covers(trace, start, end):
+    """Whether a Trace reaches from start to end, but for a sample."""
+    return trace.stats.starttime <= start and end <= trace.stats.endtime + trace.stats.delta
 
 
 def _samples(trace, start, length):
     """Samples from the one nearest to start on, as long as length (int) samples at 100 Hz."""
-    rate = trace.stats.sampling_rate
-    first = round((start - trace.stats.starttime) * rate)
-    return _checked(trace, first, first + round(length * rate / SAMPLING_RATE))
-
-
-def _checked(trace, first, last):
-    """Samples first to last (int, last excluded) of a Trace, which must be there without a gap."""
+    first = round(_position(trace, start))
+    last = first + round(length * trace.stats.sampling_rate / SAMPLING_RATE)
     if first < 0 or last > len(trace):
-        raise Unusable("window runs beyond the recording")
+        raise Unusable(BEYOND)
     samples = trace.data[first:last]
     if np.ma.is_masked(samples):
-        raise Unusable("gap inside the window")
+        raise Unusable(GAP)
     return np.ma.getdata(samples)

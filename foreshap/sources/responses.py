@@ -15,6 +15,9 @@ TAPER = 10.0  # s at each end, all outside the window: what must be recorded the
 LOW_CORNERS = 0.1, 0.2  # Hz
 HIGH_CORNERS = 0.8, 0.95  # parts of the Nyquist frequency
 WATER_LEVEL = 60.0  # dB below the response's maximum
+REMOVED = (
+    "removed, corners {:g}, {:g} Hz, {:g}, {:g} of the Nyquist frequency, water level {:g} dB"
+).format(*LOW_CORNERS, *HIGH_CORNERS, WATER_LEVEL)
 PLACE = ["receiver_latitude", "receiver_longitude", "receiver_elevation_m"]
 NOT_REMOVED = "response can't be removed"
 
@@ -24,13 +27,7 @@ class Unusable(ForeshapError):
 
 
 def read_inventory(path):
-    """Read StationXML as ObsPy's Inventory.
-
-    path: str or Path
-
-    returns: obspy.Inventory
-    raises: ForeshapError where the file is missing, no StationXML, or has a DOCTYPE
-    """
+    """Read StationXML (str or Path) as obspy.Inventory; ForeshapError where it is none."""
     content = open_xml(path)
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -42,13 +39,7 @@ def read_inventory(path):
 
 
 def station_places(inventory):
-    """List where the stations of an Inventory stand.
-
-    inventory: obspy.Inventory
-
-    returns: DataFrame network, station, receiver_latitude, receiver_longitude [degree],
-        receiver_elevation_m [m]
-    """
+    """List the stations of an obspy.Inventory: DataFrame network, station, PLACE [degree, m]."""
     rows = []
     for network in inventory:
         for station in network:
@@ -61,8 +52,7 @@ def station_places(inventory):
 def ground_velocity(trace, inventory):
     """Turn counts into ground velocity by deconvolution of the response, within the corners.
 
-    The mean is removed and TAPER at each end tapered before; a water level of 60 dB bounds the
-    inverse.
+    The mean is removed and TAPER at each end tapered before.
 
     trace: obspy.Trace without a gap [counts]
     inventory: obspy.Inventory
@@ -96,8 +86,7 @@ def to_east_north_up(samples, seed_ids, start, inventory):
     inventory: obspy.Inventory
 
     returns: array (3, n), E, N, Z
-    raises: Unusable where the inventory has no orientation for a channel and time, or they lie in
-        one plane
+    raises: Unusable where a channel has no orientation at this time, or they lie in one plane
     """
     measured = []
     try:
