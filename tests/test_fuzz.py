@@ -259,8 +259,13 @@ def call_recordings(folder, output):
 
 def call_response(folder, output):
     whole = output.parent / "whole"
-    from_continuous(whole / "recordings", whole / "picks/picks.csv", output / "layout", "2020-01-01T00:00:20",
-                    inventory=folder / "station.xml")  # fmt: skip
+    from_continuous(
+        whole / "recordings",
+        whole / "picks/picks.csv",
+        output / "layout",
+        "2020-01-01T00:00:20",
+        inventory=folder / "station.xml",
+    )
 
 
 def call_answers(folder, output):

@@ -70,10 +70,10 @@ def picks_xml(path, *pairs):
     catalog = quakeml.Catalog()
     for name, *times in pairs:
         where = quakeml.WaveformStreamID("NA", "TST")
-        picks = [
-            quakeml.Pick(time=START + t, phase_hint=hint, waveform_id=where)
-            for hint, t in zip(("Pn", "s"), times) if t is not None
-        ]  # fmt: skip
+        picks = []
+        for hint, t in zip(("Pn", "s"), times):
+            if t is not None:
+                picks.append(quakeml.Pick(time=START + t, phase_hint=hint, waveform_id=where))
         catalog.append(quakeml.Event(resource_id=f"smi:local/{name}", picks=picks[::-1]))
     catalog.write(str(path), format="QUAKEML")
     return path

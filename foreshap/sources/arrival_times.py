@@ -91,25 +91,20 @@ def everywhere(pairs, events, stations):
 
 def _model(predict):
     """Function (latitude, longitude, depth [km], station's place) -> P and S time [s]."""
-    if isinstance(predict, str):
-        from obspy.taup import TauPyModel
-
-        try:
-            model = TauPyModel(re.fullmatch("[A-Za-z0-9_-]+", predict)[0])  # a name, no path
-        except Exception as error:  # ObsPy raises whatever it meets
-            raise ForeshapError(
-                f"{predict} is no model of ObsPy's TauPy ({error}): try iasp91 or ak135."
-            ) from error
-        return partial(_first_arrivals, model)
     try:
+        if isinstance(predict, str):
+            from obspy.taup import TauPyModel
+
+            name = re.fullmatch("[A-Za-z0-9_-]+", predict)[0]  # no path
+            return partial(_first_arrivals, TauPyModel(name))
         velocity = Velocity(**predict) if isinstance(predict, dict) else Velocity(*predict)
-        vp, vp_vs = map(float, velocity)
+        vp, vp_vs = float(velocity.vp), float(velocity.vp_vs)
         if not (0 < vp < np.inf and 1 < vp_vs < np.inf):
-            raise ValueError
-    except (TypeError, ValueError) as error:
+            raise ValueError("vp must be above 0 and vp_vs above 1")
+    except Exception as error:  # ObsPy raises whatever it meets
         raise ForeshapError(
-            f"predict={predict} is no velocity: give {{'vp': 6.0, 'vp_vs': 1.73}} or a model name"
-            " like iasp91."
+            f"predict={predict!r} is no velocity and no model of ObsPy's TauPy ({error}): "
+            "give {'vp': 6.0, 'vp_vs': 1.73}, or a name like iasp91."
         ) from error
     return partial(_straight, vp, vp_vs)
 

@@ -36,8 +36,7 @@ def one_instrument(index, pairs, pattern):
     One that covers a pick comes first, then seismometers, then the one that covers most picks,
     then the rate nearest to 100 Hz.
 
-    index: DataFrame of index_recordings()
-    pairs: DataFrame of read_picks()
+    index, pairs: DataFrame of index_recordings(), of read_picks()
     pattern: str, of the instruments that may be used, like "00.HH" or "*.HH"
 
     returns: dict, (network, station) -> DataFrame, rows of the index
@@ -61,14 +60,10 @@ def one_instrument(index, pairs, pattern):
 def check_choice(instrument, **seconds):
     """Raise ForeshapError where the pattern is no text, or a length [s] no number from 0 on."""
     if not isinstance(instrument, str):
-        raise ForeshapError(
-            f"instrument = {instrument!r} is no pattern: give a text like '00.HH' or '*.HH'."
-        )
+        raise ForeshapError(f"instrument = {instrument!r} is no pattern: give one like '*.HH'.")
     for name, length in seconds.items():
         if not (isinstance(length, Real) and 0 <= length < np.inf):
-            raise ForeshapError(
-                f"{name} = {length!r} is no length: give a number of seconds, at least 0."
-            )
+            raise ForeshapError(f"{name} = {length!r} is no length: give seconds, at least 0.")
 
 
 def check_networks(stations, choice):
@@ -81,9 +76,8 @@ def check_networks(stations, choice):
         first = networks.setdefault(station, network)
         if network != first:
             raise ForeshapError(
-                f"{station} is a station of the networks {first} and {network}, and files are"
-                f" named after the station alone: {choice}, and import the others into another"
-                " folder."
+                f"{station} is a station of the networks {first} and {network}, and files are named"
+                f" after it alone: {choice}, and import the others into another folder."
             )
 
 

@@ -16,9 +16,8 @@ NOISE_S_P = 1.0  # s, the S-P time that the tables give: none is meant
 def noise_pairs(pairs, chosen, spans, seconds):
     """List windows that hold no event, as pairs of nominal times to be cut like those of events.
 
-    No pick of the station, no predicted arrival, and no origin time of the catalogue lies from
-    QUIET_BEFORE before a window to QUIET_AFTER after it. There are as many a station and class as
-    it has events there, or all that are possible, spread evenly over those.
+    No arrival at the station and no origin time lies from QUIET_BEFORE before a window to
+    QUIET_AFTER after it. A station has as many in a class as events, or all that are possible.
 
     pairs: DataFrame of read_picks(pickless=True)
     chosen: dict, (network, station) -> DataFrame of index_recordings(), one instrument

@@ -19,12 +19,9 @@ from .writer import trace_name
 PICK_COLUMNS = ["event_id", "network", "station", "p_time", "s_time"]
 NUMBERS = ["source_latitude", "source_longitude", "source_depth_km", "source_magnitude"]
 ORIGIN_COLUMNS = ["source_origin_time", *NUMBERS]
-FORMATS = {  # file name, in lower case -> what ObsPy calls the format; never by the content
-    r".*\.(xml|quakeml|qml)": "QUAKEML",
-    r".*\.hyp": "NLLOC_HYP",
-    r".*\.(nor|nordic|out|sfile)|.*\.s\d{6}": "NORDIC",
-    r".*\.csv": "CSV",
-}
+FORMATS = {".hyp": "NLLOC_HYP", ".csv": "CSV"}  # by a file's name, never by its content
+FORMATS |= dict.fromkeys([".xml", ".quakeml", ".qml"], "QUAKEML")
+FORMATS |= dict.fromkeys([".nor", ".nordic", ".out", ".sfile"], "NORDIC")
 KNOWN = "QuakeML (.xml, .quakeml, .qml), NonLinLoc (.hyp), Nordic (.nor, .nordic, .out, .sfile)"
 GIVE = f"give {KNOWN} or a .csv"
 
@@ -40,10 +37,10 @@ def read_picks(path, pickless=False):
         .out, .sfile or .S201403), a .csv with PICK_COLUMNS [UTC], or a folder of such files
     pickless: bool, whether events without any pick are returned too, with an empty station
 
-    returns: DataFrame sorted by station and P time: event_id, network (blank where the file has
-        none), station as text, p_time, s_time as UTC times (NaT where missing), trace_name, and
-        the .csv's further columns or, where the file has any, source_origin_time (text) [UTC],
-        source_latitude, source_longitude [degree], source_depth_km [km], source_magnitude
+    returns: DataFrame sorted by station and P time: event_id, network (blank where unknown),
+        station, p_time, s_time [UTC] (NaT where missing), trace_name, and the .csv's further
+        columns or what the file has of ORIGIN_COLUMNS: the origin's time (text), place [degree],
+        depth [km], magnitude
     raises: ForeshapError where a file can't be read, lacks a column or holds no pick
     """
     path = Path(path)
@@ -98,11 +95,9 @@ def _short_ids(ids):
 
 
 def _format(path):
-    """What a file's name says about its format, None where nothing."""
-    for name, kind in FORMATS.items():
-        if re.fullmatch(name, path.name.lower()):
-            return kind
-    return None
+    """What ObsPy calls the format that a file's name stands for, None where it stands for none."""
+    suffix = path.suffix.lower()
+    return "NORDIC" if re.fullmatch(r"\.s\d{6}", suffix) else FORMATS.get(suffix)
 
 
 def _read(path):
@@ -195,9 +190,8 @@ def _origin(event):
     """ORIGIN_COLUMNS of the preferred or else the first origin and magnitude."""
     origin = event.preferred_origin() or next(iter(event.origins), None)
     magnitude = event.preferred_magnitude() or next(iter(event.magnitudes), None)
-    time, values = None, [None] * 3
-    if origin is not None and origin.time is not None:
-        depth = None if origin.depth is None else origin.depth / 1000
-        time, values = str(origin.time), [origin.latitude, origin.longitude, depth]
-    values.append(magnitude and magnitude.mag)
-    return time, *(np.nan if value is None else value for value in values)
+    size = None if magnitude is None else magnitude.mag
+    if origin is None or origin.time is None:
+        return None, None, None, None, size
+    depth = None if origin.depth is None else origin.depth / 1000
+    return str(origin.time), origin.latitude, origin.longitude, depth, size

@@ -110,10 +110,7 @@ def _source(path):
 
 
 def read_recording(path, **options):
-    """Read a file. A record with a broken header is a gap.
-
-    path: Path
-    options: of obspy.read(), such as headonly, starttime, endtime
+    """Read a file (Path) with options of obspy.read(). A record with a broken header is a gap.
 
     returns: obspy.Stream, empty where the file is no recording, and bool, whether its samples
         contradict the file's own check

@@ -80,8 +80,7 @@ def ground_velocity(trace, inventory):
 def to_east_north_up(samples, seed_ids, start, inventory):
     """Turn components to true east, north and up by the azimuths and dips of the inventory.
 
-    samples: array (3, n), of the channels seed_ids
-    seed_ids: three str, network.station.location.channel
+    samples: array (3, n), of the three channels seed_ids (str)
     start: UTCDateTime
     inventory: obspy.Inventory
 
