@@ -58,9 +58,9 @@ def hyp(path, events):
             "depthPhCt -1  stdErr 0.003  azGap 156  secAzGap 227  gtLevel -  "
             "minDist 0.3 maxDist 1.6 medDist 0.8",
             "QML_OriginUncertainty  horUnc -1  minHorUnc 1.1  maxHorUnc 1.7  azMaxHorUnc 69",
-            "PHASE ID Ins Cmp On Pha  FM Date     HrMn   Sec     Err  ErrMag    Coda      Amp "
-            "      Per  >   TTpred    Res       Weight    StaLoc(X  Y         Z)        SDist    SAzim  "
-            "RAz  RDip RQual    Tcorr",
+            "PHASE ID Ins Cmp On Pha  FM Date     HrMn   Sec     Err  ErrMag    Coda      Amp    "
+            "   Per  >   TTpred    Res       Weight    StaLoc(X  Y         Z)        SDist    "
+            "SAzim  RAz  RDip RQual    Tcorr",
         ]
         for pick in one.picks:
             when = (
