@@ -54,7 +54,7 @@ class Handler(BaseHTTPRequestHandler):
             ]  # fmt: skip
             return self.reply(200, json.dumps({"files": described}).encode())
         if name not in server.files:
-            return self.reply(404, b"no")
+            return self.reply(404, b'{"status": 404, "message": "none"}')
         fault = server.faults.pop(0) if server.faults else None
         data = server.files[name]
         if isinstance(fault, int):

@@ -22,7 +22,7 @@ from foreshap import FdsnQuery, fetch_fdsn, from_continuous
 from foreshap.files import ForeshapError, sha256
 from foreshap.preprocessing.variants import PERIODS
 from foreshap.preprocessing.waveforms import read_table
-from foreshap.sources import answers, fdsn, quakeml
+from foreshap.sources import fdsn, quakeml
 from foreshap.sources.datasets import waveform_folder
 
 HERE = 42.83, 13.11  # the station
@@ -392,7 +392,7 @@ def test_too_large_requests_are_halved(quiet, tmp_path):
 
 
 def test_an_answer_without_end_is_too_large(quiet, tmp_path, monkeypatch):
-    monkeypatch.setattr(answers, "LARGEST_ANSWER", 100_000)
+    monkeypatch.setattr(fdsn, "LARGEST_ANSWER", 100_000)
     archive, query = quiet
     fetched(tmp_path / "s", query)
     assert max(path.stat().st_size for path in (tmp_path / "s/waveforms").iterdir()) <= 100_000
@@ -500,13 +500,13 @@ def test_folders_and_queries_that_do_not_fit(quiet, tmp_path):
 
 
 def test_waiting_grows_and_honours_retry_after():
-    assert [answers.waiting(n, 0.5) for n in range(4)] == [0.5, 1, 2, 4]
-    assert answers.waiting(0, 1.0, "90") == 90 and answers.waiting(3, 1.0, "2") == 8
+    assert [fdsn.wait_time(n, 0.5) for n in range(4)] == [0.5, 1, 2, 4]
+    assert fdsn.wait_time(0, 1.0, "90") == 90 and fdsn.wait_time(3, 1.0, "2") == 8
     assert (
-        answers.waiting(0, 1.0, "Thu, 01 Jan 1970 00:00:00 GMT") == 1
-        and answers.waiting(0, 1.0, "soon") == 1
+        fdsn.wait_time(0, 1.0, "Thu, 01 Jan 1970 00:00:00 GMT") == 1
+        and fdsn.wait_time(0, 1.0, "soon") == 1
     )
-    assert answers.waiting(0, 1.0, "Fri, 01 Jan 2100 00:00:00 GMT") > 1e9
+    assert fdsn.wait_time(0, 1.0, "Fri, 01 Jan 2100 00:00:00 GMT") > 1e9
 
 
 def test_content_that_is_not_what_was_asked_for(tmp_path):
@@ -518,25 +518,25 @@ def test_content_that_is_not_what_was_asked_for(tmp_path):
     whole = whole.getvalue()
     path.write_bytes(whole)
     day = [(pd.Timestamp("1970-01-01T00:00:40", tz="UTC"), pd.Timestamp("1970-01-02", tz="UTC"))]
-    answers.checked_miniseed(path, "IV", "NRCA", "*", day)
+    fdsn.check_miniseed(path, "IV", "NRCA", "*", day)
     bad = {
         "cut": whole[:-1], "header": whole[:700], "hole": whole[:512] + bytes(512) + whole[1024:], "none": b"",
         "other": whole.replace(b"NRCA", b"T121"), "html": fdsn_server.HTML, "tail": whole + b"Error 500",
     }  # fmt: skip
     for name, data in bad.items():
         path.write_bytes(data)
-        with pytest.raises(answers.BadAnswer, match="miniSEED"):
-            answers.checked_miniseed(path, "IV", "NRCA", "*", day)
+        with pytest.raises(fdsn.BadAnswer, match="miniSEED"):
+            fdsn.check_miniseed(path, "IV", "NRCA", "*", day)
     path.write_bytes(whole)
     for channels, windows in (
         ("HH?", day),
         ("*", [(end, end + pd.Timedelta("1s")) for _, end in day]),
     ):
-        with pytest.raises(answers.BadAnswer, match="miniSEED (of IV.NRCA|from 1970)"):
-            answers.checked_miniseed(path, "IV", "NRCA", channels, windows)
+        with pytest.raises(fdsn.BadAnswer, match="miniSEED (of IV.NRCA|from 1970)"):
+            fdsn.check_miniseed(path, "IV", "NRCA", channels, windows)
     station.write(str(path), format="STATIONXML")
     good = path.read_bytes()
-    fdsn._checked_station(path, "IV", "NRCA")
+    fdsn.check_station(path, "IV", "NRCA")
     hidden = (
         good.decode()
         .replace("?>", "?><!DOCTYPE x [<!ENTITY a 'a'>]>", 1)
@@ -551,19 +551,19 @@ def test_content_that_is_not_what_was_asked_for(tmp_path):
         b"<FDSNStationXML/>",
     ):
         path.write_bytes(data)
-        with pytest.raises(answers.BadAnswer):
-            fdsn._checked_station(path, "IV", "NRCA")
+        with pytest.raises(fdsn.BadAnswer):
+            fdsn.check_station(path, "IV", "NRCA")
 
 
 def test_events_that_make_no_sense_are_refused_and_strange_picks_passed_over(tmp_path):
-    path, window = tmp_path / "x", lambda event: fdsn._window(event, *HERE)
+    path = tmp_path / "x"
     catalog = obspy.core.event.Catalog(
         [earthquake("a", TIMES["a"], *NEAR, 2.0, (("IV", "NRCA", "P", 9e6),))]
     )
     catalog.write(str(path), format="QUAKEML")
     good = path.read_bytes()
-    fdsn._checked_events(path, "IV", "NRCA", window)
-    (start, end), *_ = quakeml.read_events(path, window)
+    fdsn.check_events(path, "IV", "NRCA", HERE)
+    [(start, end)] = [fdsn.event_window(event, HERE) for event in quakeml.read_events(path)]
     assert start == pd.Timestamp(TIMES["a"], tz="UTC") - pd.Timedelta(
         "30s"
     ) and end - start < pd.Timedelta("2min")
@@ -575,29 +575,25 @@ def test_events_that_make_no_sense_are_refused_and_strange_picks_passed_over(tmp
     ):
         assert old in good
         path.write_bytes(good.replace(old, new))
-        with pytest.raises(answers.BadAnswer):
-            fdsn._checked_events(path, "IV", "NRCA", window)
+        with pytest.raises(fdsn.BadAnswer):
+            fdsn.check_events(path, "IV", "NRCA", HERE)
         assert {file.name for file in tmp_path.iterdir()} == {"x"}
 
 
 def test_mutated_answers_are_refused_or_read(reference, tmp_path):
     files, _ = reference
-    window, path, rng = (
-        (lambda event: fdsn._window(event, *HERE)),
-        tmp_path / "x",
-        np.random.default_rng(5),
-    )
+    path, rng = tmp_path / "x", np.random.default_rng(5)
     events = max((name for name in files if "events/" in name), key=lambda name: len(files[name]))
     checks = {
-        min(name for name in files if "waveforms/" in name): lambda: answers.checked_miniseed(
+        min(name for name in files if "waveforms/" in name): lambda: fdsn.check_miniseed(
             path,
             "IV",
             "NRCA",
             "*",
             [(pd.Timestamp("1900", tz="UTC"), pd.Timestamp("2200", tz="UTC"))],
         ),
-        events: lambda: fdsn._checked_events(path, "IV", "NRCA", window),
-        "station.xml": lambda: fdsn._checked_station(path, "IV", "NRCA"),
+        events: lambda: fdsn.check_events(path, "IV", "NRCA", HERE),
+        "station.xml": lambda: fdsn.check_station(path, "IV", "NRCA"),
     }
     refused = 0
     for number in range(MUTATIONS):
@@ -612,7 +608,7 @@ def test_mutated_answers_are_refused_or_read(reference, tmp_path):
         )
         try:
             checks[name]()
-        except answers.BadAnswer:
+        except fdsn.BadAnswer:
             refused += 1
     assert 0 < refused < MUTATIONS and [file.name for file in tmp_path.iterdir()] == ["x"]
 
@@ -627,12 +623,9 @@ def test_of_several_picks_those_that_located_the_event_are_kept():
     file = io.BytesIO()
     obspy.core.event.Catalog([event]).write(file, format="QUAKEML")
     file.seek(0)
-    (kept,) = quakeml.read_events(
-        file,
-        lambda e: [
-            p.get("publicID") for p in quakeml.of_station(e, "IV", "NRCA").iterfind("{*}pick")
-        ],
-    )
+    for found in quakeml.read_events(file):
+        quakeml.keep_station(found, "IV", "NRCA")
+        kept = [pick.get("publicID") for pick in found.iterfind("{*}pick")]
     assert len(kept) == 2 and "smi:local/automatic" not in kept
 
 

@@ -35,7 +35,7 @@ from foreshap import from_continuous
 from foreshap.explainability.background import Background
 from foreshap.files import ForeshapError, sha256
 from foreshap.preprocessing.waveforms import COLUMNS, offered_traces, write_waveforms
-from foreshap.sources import answers, fdsn
+from foreshap.sources import fdsn
 from foreshap.sources.downloads import extract
 from foreshap.training.model import Scaling, SpectrogramCNN, write_checkpoint
 
@@ -270,13 +270,12 @@ def call_response(folder, output):
 
 def call_answers(folder, output):
     day = [(pd.Timestamp("2020-01-01", tz="UTC"), pd.Timestamp("2020-01-02", tz="UTC"))]
-    answers.checked_miniseed(folder / "all.mseed", "NA", "TST", "HH?", day)
-    fdsn._checked_station(folder / "station.xml", "NA", "TST")
-    window = lambda event: fdsn._window(event, 42.83, 13.11)
+    fdsn.check_miniseed(folder / "all.mseed", "NA", "TST", "HH?", day)
+    fdsn.check_station(folder / "station.xml", "NA", "TST")
     copy = output / "events.xml"  # what belongs to other stations is taken out of it
     copy.write_bytes((folder / "events.xml").read_bytes())
     try:
-        fdsn._checked_events(copy, "NA", "TST", window)
+        fdsn.check_events(copy, "NA", "TST", (42.83, 13.11))
     finally:
         copy.unlink()
 

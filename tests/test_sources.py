@@ -340,20 +340,20 @@ CONTINUOUS = 'source = "continuous"\nwaveforms = "in"\npicks = "p.csv"\nmainshoc
 @pytest.mark.parametrize(
     "declared, words",
     [
-        (
-            CONTINUOUS + "left_ou = [2019-12-31, 2020-01-02]",
-            "left_ou, unknown .* left_out, citation",
-        ),
+        (CONTINUOUS + "left_ou = [2019-12-31, 2020-01-02]", "unknown field `left_ou`.* left_out, "),
         (
             'source = "layout"\nwaveforms = "own"\nmainshock = 2020-01-01\nend = 2020-01-02',
             "end.* its classes with it",
         ),
-        ('source = "simulated"\nmainshock = 2020-01-01', "mainshock, unknown .* n_events"),
-        (CONTINUOUS + 'left_out = "2020-01-01"', "left_out = .* a pair of times"),
-        (CONTINUOUS + "left_out = [2020-01-01]", "left_out = .* no pair of times"),
-        (CONTINUOUS + "instrument = 5", "instrument = 5: write a text"),
-        (CONTINUOUS.replace('"in"', '["in"]'), r"waveforms = \['in'\]: write a text"),
-        ('source = "simulated"\nn_events = true', "n_events = True: write a whole number"),
+        ('source = "simulated"\nmainshock = 2020-01-01', "unknown field `mainshock`.* n_events"),
+        (CONTINUOUS + 'left_out = "2020-01-01"', r"Expected `array`, got `str` - at `\$.left_out`"),
+        (
+            CONTINUOUS + "left_out = [2020-01-01]",
+            r"Expected `array` of length 2, got 1 - at `\$.left_out`",
+        ),
+        (CONTINUOUS + "instrument = 5", r"Expected `str`, got `int` - at `\$.instrument`"),
+        (CONTINUOUS.replace('"in"', '["in"]'), r"Expected `str`, got `array` - at `\$.waveforms`"),
+        ('source = "simulated"\nn_events = true', r"Expected `int`, got `bool` - at `\$.n_events`"),
         ("source = [1]", r"source \[1\]: choose from simulated"),
     ],
 )
