@@ -1,7 +1,6 @@
 """The datasets that data/datasets.toml declares, and the folder of each in the waveform layout."""
 
 import json
-import os
 import tomllib
 from contextlib import suppress
 from itertools import product
@@ -99,16 +98,16 @@ class Fdsn(Study, kw_only=True):
     predict: str | dict | None = None
 
 
-SOURCES = {  # the key "source" -> what its declaration holds, the function that reads its archive
-    "simulated": (Simulated, None),
-    "layout": (Layout, None),
-    "nrca archive": (Archive, from_nrca_archive),
-    "nine stations": (NineStations, from_nine_stations),
-    "frames": (Archive, from_frames),
-    "seisbench": (SeisBench, from_seisbench),
-    "continuous": (Continuous, None),
-    "fdsn": (Fdsn, None),
-    "spectrograms": (Spectrograms, None),
+SOURCES = {
+    "simulated": Simulated,
+    "layout": Layout,
+    "nrca archive": Archive,
+    "nine stations": NineStations,
+    "frames": Archive,
+    "seisbench": SeisBench,
+    "continuous": Continuous,
+    "fdsn": Fdsn,
+    "spectrograms": Spectrograms,
 }
 
 
@@ -143,15 +142,14 @@ def _read_declaration(name, data):
         raise ForeshapError(
             f"Dataset {name} in {path} has the source {source}: choose from {', '.join(SOURCES)}."
         )
-    kind, _ = SOURCES[source]
     try:
-        return source, msgspec.convert(table, kind, dec_hook=_read_time)
+        return source, msgspec.convert(table, SOURCES[source], dec_hook=_read_time)
     except msgspec.ValidationError as error:
-        fields = ", ".join(kind.__struct_fields__)
-        brings = "" if "start" in kind.__struct_fields__ else "brings its classes with it and "
+        fields = SOURCES[source].__struct_fields__
+        brings = "" if "start" in fields else "brings its classes with it and "
         raise ForeshapError(
             f"Dataset {name} in {path}: {str(error).replace(' | null', '')}; "
-            f"the source {source} {brings}takes {fields}: correct it there."
+            f"the source {source} {brings}takes {', '.join(fields)}: correct it there."
         ) from error
 
 
@@ -248,30 +246,28 @@ def _build(source, declared, paths, store, output):
     elif source == "fdsn":
         fields = _fields(declared, *FdsnQuery.__dataclass_fields__)
         fetch_fdsn(store, FdsnQuery(**{"left_out": None} | fields))
-        from_continuous(
-            store / "waveforms",
-            store / "picks.xml",
-            output,
-            spans,
-            inventory=store / "station.xml" if declared.remove_response else None,
-            predict=declared.predict,
-        )
+        options = {"predict": declared.predict}
+        if declared.remove_response:
+            options["inventory"] = store / "station.xml"
+        from_continuous(store / "waveforms", store / "picks.xml", output, spans, **options)
     else:
-        read = SOURCES[source][1]
-        read(options.pop("archive"), output, spans, **options)
+        readers = {
+            "nrca archive": from_nrca_archive,
+            "nine stations": from_nine_stations,
+            "frames": from_frames,
+            "seisbench": from_seisbench,
+        }
+        readers[source](options.pop("archive"), output, spans, **options)
 
 
 def _file_state(path):
     """Return number of files at a path, bytes, newest modification [ns]; None without files."""
-    sizes, times = [], []
-    files = [path] if path.is_file() else []
-    for folder, _, names in os.walk(path):
-        files += [Path(folder, name) for name in names]
-    for file in files:
-        if file.exists():
-            sizes.append(file.stat().st_size)
-            times.append(file.stat().st_mtime_ns)
-    return [len(sizes), sum(sizes), max(times)] if sizes else None
+    files = [path, *path.rglob("*")]
+    found = [file.stat() for file in files if file.is_file()]
+    if not found:
+        return None
+    newest = max(state.st_mtime_ns for state in found)
+    return [len(found), sum(state.st_size for state in found), newest]
 
 
 def _check_layout(name, folder, spans):
@@ -280,8 +276,9 @@ def _check_layout(name, folder, spans):
         found = stations(folder)
     except ForeshapError as error:
         raise ForeshapError(
-            f"Dataset {name} is not complete: put <STATION>_pre.hdf5, <STATION>_post.hdf5 and their "
-            f"<STATION>_pre_attributes.csv, <STATION>_post_attributes.csv into {folder} ({error})"
+            f"Dataset {name} is not complete: put <STATION>_pre.hdf5, <STATION>_post.hdf5 and "
+            "their <STATION>_pre_attributes.csv, <STATION>_post_attributes.csv "
+            f"into {folder} ({error})."
         ) from error
     for station, (label, period) in product(found, enumerate(PERIODS)):
         table = read_table(folder, station, period)

@@ -5,6 +5,7 @@ import re
 import shutil
 import tarfile
 import zipfile
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import pooch
@@ -147,18 +148,15 @@ def _resume(url, output, path, size):
     """Download to a partial file beside the path, from where an earlier attempt ended."""
     partial = path.with_name(f".{path.name}.partial")
     partial.touch()
-    again = Retry(4, backoff_factor=0.25, status_forcelist=(429, 500, 502, 503, 504))
-    again.raise_on_status = False
-    with (
-        requests.Session() as session,
-        tqdm(total=size, desc=path.name, unit="B", unit_scale=True) as progress,
-    ):
+    codes = 429, 500, 502, 503, 504
+    again = Retry(4, backoff_factor=0.25, status_forcelist=codes, raise_on_status=False)
+    with requests.Session() as session:
         session.mount("http://", HTTPAdapter(max_retries=again))
         session.mount("https://", HTTPAdapter(max_retries=again))
         done = partial.stat().st_size
         while done < size:
             before = done
-            _continue(session, url, partial, size, progress)
+            _continue(session, url, partial, size)
             done = partial.stat().st_size
             if done <= before:
                 raise OSError(f"the connection broke off at byte {done} of {size} again")
@@ -168,7 +166,7 @@ def _resume(url, output, path, size):
     shutil.move(partial, output)
 
 
-def _continue(session, url, partial, size, progress):
+def _continue(session, url, partial, size):
     """Append what one request brings; begin anew where the site doesn't know how to continue."""
     done = partial.stat().st_size
     headers = {"Accept-Encoding": "identity"}
@@ -180,17 +178,13 @@ def _continue(session, url, partial, size, progress):
         answer.raise_for_status()
         given = answer.headers.get("Content-Range", "")
         continues = answer.status_code == 206 and given.startswith(f"bytes {done}-")
-        progress.n = done if continues else 0
-        with open(partial, "ab" if continues else "wb") as file:
-            try:
-                while file.tell() <= size:
-                    piece = answer.raw.read1(PIECE)
-                    if not piece:
-                        break
-                    file.write(piece)
-                    progress.update(len(piece))
-            except HTTPError:  # broken off: the next request continues
-                pass
+        progress = tqdm(desc=url, total=size, initial=done * continues, unit="B", unit_scale=True)
+        with progress, open(partial, "ab" if continues else "wb") as file, suppress(HTTPError):
+            piece = answer.raw.read1(PIECE)  # where it breaks off, the next request continues
+            while piece and file.tell() <= size:
+                file.write(piece)
+                progress.update(len(piece))
+                piece = answer.raw.read1(PIECE)
 
 
 def extract(archive, folder, largest=LARGEST):

@@ -32,7 +32,7 @@ from ..files import ForeshapError, sha256, written_whole
 from ..preprocessing.periods import Periods, periods
 from .quakeml import event_id, keep_station, preferred_origin, read_events, write_events
 from .responses import read_inventory
-from .safe_xml import find_fault
+from .safe_xml import check_xml
 
 MANIFEST_FILE = "manifest.json"
 PICKS_FILE = "picks.xml"
@@ -104,18 +104,12 @@ class BadAnswer(ForeshapError):
 
 @dataclass
 class Request:
-    """One request of a service, and the file of the store that keeps its answer.
+    """One request of a service."""
 
-    name: str, of the file
-    service: str, "station", "event" or "dataselect"
-    arguments: dict, of the method of ObsPy's client
-    windows: list of (start, end), what the request can be halved into; empty: it can't
-    """
-
-    name: str
-    service: str
-    arguments: dict
-    windows: list = field(default_factory=list)
+    name: str  # of the file in the store that keeps the answer
+    service: str  # "station", "event" or "dataselect"
+    arguments: dict  # of the method of ObsPy's client
+    windows: list = field(default_factory=list)  # (start, end), to halve; empty: it can't be
 
 
 def fetch_fdsn(store, query=FdsnQuery(), pause=1.0, timeout=120.0):
@@ -230,17 +224,12 @@ def public(url):
 
 
 class AnswerReader(urllib.request.BaseHandler):
-    """Read what ObsPy's client receives within limits; note what the client doesn't tell.
-
-    status: int of the answer, None where none was whole
-    words: str, the beginning of it
-    retry_after: str, its header Retry-After; or None
-    """
+    """Read what ObsPy's client receives within limits; note what the client doesn't tell."""
 
     handler_order = 100  # before redirections are followed and errors raised
-    status = None
-    words = ""
-    retry_after = None
+    status = None  # of the answer; None where none was whole
+    words = ""  # the beginning of its content
+    retry_after = None  # its header of this name
 
     def http_response(self, request, response):
         """Return a whole answer in memory; OSError or HTTPException where it is none."""
@@ -274,12 +263,7 @@ class AnswerReader(urllib.request.BaseHandler):
 
 
 def wait_time(attempt, pause, retry_after=None):
-    """Return how long to wait before the next try [s].
-
-    attempt: int, tries before this one
-    pause: float, after the first try [s]; it doubles
-    retry_after: str, as in the header Retry-After: seconds or a date; or None
-    """
+    """Return how long to wait after a try [s]; retry_after: seconds or a date, as in the header."""
     growing = pause * 2**attempt
     try:
         if retry_after and not retry_after.strip().isdigit():
@@ -290,23 +274,17 @@ def wait_time(attempt, pause, retry_after=None):
         return growing
 
 
+@dataclass
 class Store:
-    """The folder of a query: what is known of each file in it, and how to ask for the rest.
+    """The folder of a query: what is known of each file in it, and how to ask for the rest."""
 
     folder: Path
     query: FdsnQuery
-    manifest: dict, what manifest.json holds
-    pause, timeout: float [s], as fetch_fdsn() takes them
-    """
-
-    def __init__(self, folder, query, manifest, pause, timeout):
-        self.folder = folder
-        self.query = query
-        self.manifest = manifest
-        self.pause = pause
-        self.timeout = timeout
-        self.place = None  # latitude, longitude of the station [degree]
-        self.lock = Lock()  # ObsPy's readers and warning filters are for one thread at a time
+    manifest: dict  # what manifest.json holds
+    pause: float  # s, as fetch_fdsn() takes it
+    timeout: float  # s
+    place: tuple | None = None  # latitude, longitude of the station [degree]
+    lock: Lock = field(default_factory=Lock)  # ObsPy's readers are for one thread at a time
 
     def client(self, service):
         """Return ObsPy's client of a service."""
@@ -501,6 +479,8 @@ class Store:
             if reader.status is not None:
                 why = f"status {reader.status} {reader.words}".rstrip()
             raise BadAnswer(why, reader.status, reader.retry_after) from None
+        if path.stat().st_size == 0 and request.service != "station":
+            raise BadAnswer("no content", 204)
 
     def check(self, request, path):
         """Raise BadAnswer where a file isn't what a request asked for."""
@@ -566,12 +546,9 @@ def _digest(text):
 
 
 def event_window(event, place):
-    """Return the first and last time that an event needs; None where it has no origin and no pick.
+    """Return the first and last time that an <event> needs, None where it names no time.
 
-    event: lxml element <event>
     place: (latitude, longitude) of the station [degree]
-
-    raises: ValueError for times and places that are none
     """
     texts = [time.text.strip() for time in event.iterfind("{*}pick/{*}time/{*}value")]
     origin = preferred_origin(event)
@@ -594,20 +571,17 @@ def event_window(event, place):
 
 def check_station(path, network, station):
     """Raise BadAnswer for what isn't StationXML of one station."""
-    _check_xml(path, "FDSNStationXML")
     try:
+        check_xml(path.read_bytes(), "FDSNStationXML")
         found = {(net.code, sta.code) for net in read_inventory(path) for sta in net}
     except ForeshapError as error:
-        raise BadAnswer(str(error)) from None
+        raise BadAnswer(f"a document that {error}") from None
     if found != {(network, station)}:
         raise BadAnswer(f"StationXML of {sorted(found)} instead of {network}.{station}")
 
 
 def check_events(path, network, station, place):
     """Raise BadAnswer for what isn't QuakeML; remove other stations' picks from the file."""
-    if path.stat().st_size == 0:
-        raise BadAnswer("an answer without any QuakeML in it", 204)
-    _check_xml(path, "quakeml")
     content, windows = io.BytesIO(), []
 
     def checked_events():
@@ -618,6 +592,7 @@ def check_events(path, network, station, place):
             yield event
 
     try:
+        check_xml(path.read_bytes(), "quakeml")
         write_events(content, checked_events())
         content.seek(0)
         n_read = len(obspy.read_events(content, format="QUAKEML")) if windows else 0
@@ -631,13 +606,9 @@ def check_events(path, network, station, place):
 def check_miniseed(path, network, station, channels, windows):
     """Raise BadAnswer for what isn't miniSEED of one station from the first byte to the last.
 
-    path: Path
-    network, station: str
     channels: str, one code with wildcards
     windows: sequence of (start, end), Timestamps; each piece must lie in one at least in part
     """
-    if path.stat().st_size == 0:
-        raise BadAnswer("an answer without any miniSEED in it", 204)
     try:
         with open(path, "rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -659,13 +630,6 @@ def check_miniseed(path, network, station, channels, windows):
         last = (stats.endtime + stats.delta).ns
         if not any(start.value <= last and end.value >= first for start, end in windows):
             raise BadAnswer(f"miniSEED from {stats.starttime}, which was not asked for")
-
-
-def _check_xml(path, root):
-    """Raise BadAnswer for what isn't whole XML with this root element, or has a DOCTYPE."""
-    fault = find_fault(path.read_bytes(), root)
-    if fault:
-        raise BadAnswer(f"the document {fault}")
 
 
 def _ends_with_whole_record(file):

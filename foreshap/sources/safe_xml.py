@@ -11,16 +11,16 @@ def open_xml(path):
     """Open a QuakeML or StationXML file that is whole and has no DOCTYPE, as a BytesIO."""
     try:
         content = Path(path).read_bytes()
+        check_xml(content)
     except OSError as error:
         raise ForeshapError(f"{path} can't be read ({error}): check the path.") from error
-    fault = find_fault(content)
-    if fault:
-        raise ForeshapError(f"{path} {fault}: download or write it again.")
+    except ForeshapError as error:
+        raise ForeshapError(f"{path} {error}: download or write it again.") from error
     return BytesIO(content)
 
 
-def find_fault(content, root=None):
-    """Return why XML (bytes) with a root element of this name can't be used, "" where it can."""
+def check_xml(content, root=None):
+    """Raise ForeshapError unless bytes are whole XML without DOCTYPE; root: its element's name."""
     parser = expat.ParserCreate(namespace_separator=" ")
     names = []
 
@@ -35,8 +35,7 @@ def find_fault(content, root=None):
     parser.StartDoctypeDeclHandler = refuse_doctype
     try:
         parser.Parse(content, True)
-    except ForeshapError as error:
-        return str(error)
     except (expat.ExpatError, ValueError, LookupError) as error:
-        return f"is no whole XML ({error})"
-    return f"is XML of {names[0]}, not of {root}" if root not in (None, names[0]) else ""
+        raise ForeshapError(f"is no whole XML ({error})") from error
+    if root not in (None, names[0]):
+        raise ForeshapError(f"is XML of {names[0]}, not of {root}")
