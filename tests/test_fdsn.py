@@ -30,14 +30,22 @@ NEAR, FAR = (42.90, 13.15), (43.80, 13.11)  # 8 km and 108 km away
 KILLS = int(os.environ.get("FORESHAP_KILLS", 6))
 MUTATIONS = int(os.environ.get("FORESHAP_MUTATIONS", 150))
 TIMES = {  # event: origin; the mainshock is at noon of 2 January, from 6 to 18 h is left out
-    "a": "2020-01-01T01:00:00", "b": "2020-01-01T01:01:10", "c": "2020-01-01T06:00:00", "d": "2020-01-01T20:00:00",
+    "a": "2020-01-01T01:00:00",
+    "b": "2020-01-01T01:01:10",
+    "c": "2020-01-01T06:00:00",
+    "d": "2020-01-01T20:00:00",
     "left": "2020-01-02T10:00:00",
-    "e": "2020-01-02T19:00:00", "f": "2020-01-03T03:00:00", "g": "2020-01-03T12:00:00", "h": "2020-01-03T23:00:00",
-}  # fmt: skip
+    "e": "2020-01-02T19:00:00",
+    "f": "2020-01-03T03:00:00",
+    "g": "2020-01-03T12:00:00",
+    "h": "2020-01-03T23:00:00",
+}
 QUERY = FdsnQuery(
-    mainshock="2020-01-02T12:00:00", start="2020-01-01", end="2020-01-04",
+    mainshock="2020-01-02T12:00:00",
+    start="2020-01-01",
+    end="2020-01-04",
     left_out=("2020-01-02T06:00:00", "2020-01-02T18:00:00"),
-)  # fmt: skip
+)
 REQUESTS = 1 + 10 + 4  # station, slices of 6 hours, chunks of 250 s
 PICKS = (
     ("IV", "NRCA", "P", 2.0),
@@ -48,7 +56,7 @@ PICKS = (
 
 
 def synthetic(arrivals="range"):
-    """Ten minutes of noise around each event, and a catalogue with events that don't belong to the query."""
+    """Ten minutes of noise around each event; the catalogue holds events outside the query, too."""
     stream, rng = obspy.Stream(), np.random.default_rng(0)
     for name, origin in TIMES.items():
         if name != "b":
@@ -491,9 +499,14 @@ def test_folders_and_queries_that_do_not_fit(quiet, tmp_path):
     assert [path.name for path in (tmp_path / "own").iterdir()] == ["thesis.txt"]
     archive.asked = []
     for name, wrong in (
-        ("provider", "INVG"), ("provider", None), ("start", None), ("station", "../x"), ("radius_km", -1),
-        ("radius_km", "25"), ("mainshock", "x"),
-    ):  # fmt: skip
+        ("provider", "INVG"),
+        ("provider", None),
+        ("start", None),
+        ("station", "../x"),
+        ("radius_km", -1),
+        ("radius_km", "25"),
+        ("mainshock", "x"),
+    ):
         with pytest.raises(ForeshapError):
             fetched(tmp_path / "wrong", replace(query, **{name: wrong}))
     assert not archive.asked and not (tmp_path / "wrong").exists()
@@ -520,9 +533,14 @@ def test_content_that_is_not_what_was_asked_for(tmp_path):
     day = [(pd.Timestamp("1970-01-01T00:00:40", tz="UTC"), pd.Timestamp("1970-01-02", tz="UTC"))]
     fdsn.check_miniseed(path, "IV", "NRCA", "*", day)
     bad = {
-        "cut": whole[:-1], "header": whole[:700], "hole": whole[:512] + bytes(512) + whole[1024:], "none": b"",
-        "other": whole.replace(b"NRCA", b"T121"), "html": fdsn_server.HTML, "tail": whole + b"Error 500",
-    }  # fmt: skip
+        "cut": whole[:-1],
+        "header": whole[:700],
+        "hole": whole[:512] + bytes(512) + whole[1024:],
+        "none": b"",
+        "other": whole.replace(b"NRCA", b"T121"),
+        "html": fdsn_server.HTML,
+        "tail": whole + b"Error 500",
+    }
     for name, data in bad.items():
         path.write_bytes(data)
         with pytest.raises(fdsn.BadAnswer, match="miniSEED"):
@@ -694,7 +712,8 @@ def test_the_store_becomes_the_layout(quiet, tmp_path):
 def test_a_declared_study_is_fetched_and_cut(quiet, tmp_path):
     archive, query = quiet
     (tmp_path / "datasets.toml").write_text(
-        f'[mine]\nsource = "fdsn"\nprovider = "{query.provider}"\nnetwork = "IV"\nstation = "NRCA"\n'
+        f'[mine]\nsource = "fdsn"\nprovider = "{query.provider}"\n'
+        'network = "IV"\nstation = "NRCA"\n'
         "mainshock = 2020-01-02T12:00:00Z\nstart = 2020-01-01\nend = 2020-01-04\n"
         "left_out = [2020-01-02T06:00:00Z, 2020-01-02T18:00:00Z]\nremove_response = true\n"
     )
@@ -727,9 +746,14 @@ def test_real_seismograms_become_the_same_layout_as_from_the_archive(iquique, tm
     service = Archive(archive, events, inventory("CX", "PB01", -21.04, -69.49))
     with serving(service) as url:
         query = FdsnQuery(
-            provider=url, network="CX", station="PB01", mainshock="2014-04-01T23:46:47", start="2014-02-28",
-            end="2014-05-02", left_out=("2014-04-01T12:00:00", "2014-04-30T12:00:00"),
-        )  # fmt: skip
+            provider=url,
+            network="CX",
+            station="PB01",
+            mainshock="2014-04-01T23:46:47",
+            start="2014-02-28",
+            end="2014-05-02",
+            left_out=("2014-04-01T12:00:00", "2014-04-30T12:00:00"),
+        )
         fetched(tmp_path / "s", query)
         obspy.core.event.Catalog(chosen).write(str(tmp_path / "picks.xml"), format="QUAKEML")
     one = from_continuous(
@@ -754,8 +778,12 @@ def test_obspy_gets_the_same_from_these_services(quiet, tmp_path):
     spans = query.periods
     catalog = client.get_events(
         *(obspy.UTCDateTime(time.isoformat()) for time in (spans.start, spans.end)),
-        latitude=HERE[0], longitude=HERE[1], maxradius=25 / 111.195, minmagnitude=1.0, includearrivals=True,
-    )  # fmt: skip
+        latitude=HERE[0],
+        longitude=HERE[1],
+        maxradius=25 / 111.195,
+        minmagnitude=1.0,
+        includearrivals=True,
+    )
     ours = obspy.read_events(str(tmp_path / "s/picks.xml"))
     left = [event for event in catalog if not str(event.resource_id).endswith("left")]
     assert [e.resource_id for e in left] == [e.resource_id for e in ours]

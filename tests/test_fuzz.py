@@ -150,7 +150,8 @@ def make_recordings(folder):
 
 def make_datasets(folder):
     (folder / "datasets.toml").write_text(
-        '[a]\nsource = "continuous"\nwaveforms = "in"\npicks = "p.csv"\nmainshock = 2020-01-01T00:05:00Z\n'
+        '[a]\nsource = "continuous"\nwaveforms = "in"\npicks = "p.csv"\n'
+        "mainshock = 2020-01-01T00:05:00Z\n"
         'left_out = [2019-12-31, 2020-01-02]\n[b]\nsource = "simulated"\nn_events = 4\nseed = 1\n'
         '[c]\nsource = "layout"\nwaveforms = "own"\nmainshock = "2020-01-01"\n'
     )

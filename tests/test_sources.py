@@ -288,8 +288,10 @@ def test_declared_datasets_are_built_once(tmp_path):
     three(tmp_path / "in")
     picks_csv(tmp_path / "picks.csv", ("a", 100, 102), ("b", 100, 99))
     (tmp_path / "datasets.toml").write_text(
-        '[real]\nsource = "continuous"\nwaveforms = "in"\npicks = "picks.csv"\nmainshock = 2020-01-01T00:05:00Z\n'
-        '[demo]\nsource = "simulated"\nseed = 1\n[own]\nsource = "layout"\nwaveforms = "own"\nmainshock = 2020-01-01\n'
+        '[real]\nsource = "continuous"\nwaveforms = "in"\npicks = "picks.csv"\n'
+        "mainshock = 2020-01-01T00:05:00Z\n"
+        '[demo]\nsource = "simulated"\nseed = 1\n'
+        '[own]\nsource = "layout"\nwaveforms = "own"\nmainshock = 2020-01-01\n'
         '[odd]\nsource = "web"\n[poor]\nsource = "layout"\n'
     )
     folder = waveform_folder("real", tmp_path)
@@ -321,11 +323,14 @@ def test_declared_datasets_are_built_once(tmp_path):
 def test_a_dataset_is_built_anew_when_its_files_change_and_stays_when_they_are_gone(tmp_path):
     three(tmp_path / "in")
     (tmp_path / "datasets.toml").write_text(
-        '[real]\nsource = "continuous"\nwaveforms = "in"\npicks = "picks.csv"\nmainshock = 2020-01-01T00:05:00Z\n'
+        '[real]\nsource = "continuous"\nwaveforms = "in"\npicks = "picks.csv"\n'
+        "mainshock = 2020-01-01T00:05:00Z\n"
     )
-    written = lambda: [
-        len(read_table(waveform_folder("real", tmp_path), "TST", period)) for period in PERIODS
-    ]
+
+    def written():
+        folder = waveform_folder("real", tmp_path)
+        return [len(read_table(folder, "TST", period)) for period in PERIODS]
+
     picks_csv(tmp_path / "picks.csv", ("a", 100, 102))
     assert written() == [1, 0]
     picks_csv(tmp_path / "picks.csv", ("a", 100, 102), ("b", 400, 402))
@@ -361,7 +366,7 @@ def test_a_declaration_that_is_not_understood_is_refused(tmp_path, declared, wor
     three(tmp_path / "in")
     picks_csv(tmp_path / "p.csv", ("a", 100, 102))
     (tmp_path / "datasets.toml").write_text(f"[mine]\n{declared}\n")
-    with pytest.raises(ForeshapError, match=words):
+    with pytest.raises(ForeshapError, match=f"(?s)^Dataset mine in .*datasets.toml.*{words}"):
         waveform_folder("mine", tmp_path)
 
 
@@ -398,7 +403,8 @@ def test_a_time_may_be_of_any_type():
 
 
 def test_a_folder_in_the_layout_agrees_with_the_mainshock(tmp_path, demo):
-    declared = f'[mine]\nsource = "layout"\nwaveforms = "{demo.waveforms}"\nmainshock = 2016-10-30T06:40:17Z\n'
+    declared = f'[mine]\nsource = "layout"\nwaveforms = "{demo.waveforms}"\n'
+    declared += "mainshock = 2016-10-30T06:40:17Z\n"
     (tmp_path / "datasets.toml").write_text(declared)
     assert waveform_folder("mine", tmp_path) == demo.waveforms
     for day, file in (("10-29", "pre"), ("10-31", "post")):
@@ -411,7 +417,8 @@ def test_a_folder_in_the_layout_agrees_with_the_mainshock(tmp_path, demo):
 
 def test_a_set_in_seisbench_format_is_declared_and_read(tmp_path, demo):
     to_seisbench(demo.waveforms, tmp_path / "set")
-    declared = '[mine]\nsource = "seisbench"\narchive = "set"\nmainshock = 2016-10-30T06:40:17Z\nstations = ["XX.DEMO"]\n'
+    declared = '[mine]\nsource = "seisbench"\narchive = "set"\nstations = ["XX.DEMO"]\n'
+    declared += "mainshock = 2016-10-30T06:40:17Z\n"
     left_out = "left_out = [2016-10-29T00:00:00Z, 2016-10-31T00:00:00Z]\n"
     (tmp_path / "datasets.toml").write_text(declared + left_out)
     offered = offered_traces(waveform_folder("mine", tmp_path))

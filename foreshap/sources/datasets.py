@@ -3,6 +3,7 @@
 import json
 import tomllib
 from contextlib import suppress
+from datetime import date
 from itertools import product
 from pathlib import Path
 
@@ -155,6 +156,8 @@ def _read_declaration(name, data):
 
 def _read_time(kind, value):
     """Return a declared time as Timestamp [UTC], for msgspec."""
+    if not isinstance(value, str | date):
+        raise ValueError(f"{value!r} is no time: give it like 2016-10-30T06:40:17")
     try:
         return utc(value)
     except ForeshapError as error:
