@@ -1,8 +1,8 @@
-"""Take a pickled data frame apart: a program of its own, that read_frame() runs with limits.
+"""Take a pickled data frame apart: a program of its own, which read_frame() runs.
 
-The pickle comes by standard input. Nothing in it is called: each class or function that it may name
-becomes a Part, which records what it was given. Standard output gets one line of JSON, {"nodes": [...]},
-children first, and then the bytes of the arrays; or {"refused": why}, {"damaged": why}.
+The pickle comes by standard input. Nothing in it is called: what it names becomes a Part, which
+records what it is given. Standard output gets a line of JSON, {"nodes": ..., "root": ...}, where a
+thing comes after those that it holds, and then the bytes of all arrays; or {"refused": why}.
 """
 
 import json
@@ -13,36 +13,20 @@ import sys
 
 GROWTH = 32  # times a file's size that its values may take, counted each time they are met
 DEEPEST = 40  # values within one another
-MEMORY = 2**28, 8  # bytes, and bytes more for each of the file
+BYTES = 2**28, 8  # of memory, and further ones for each of the file
 SECONDS = 2, 5e6  # of computing, and bytes of the file for which there is one more
-ALLOWED = {
-    "__builtin__": "slice bytes",
+ALLOWED = {  # package: names that a frame of numpy 1 and 2, of pandas 1, 2 and 3 needs of it
     "builtins": "slice bytes",
+    "__builtin__": "slice bytes",
     "_codecs": "encode",
     "datetime": "datetime timedelta timezone",
     "pytz": "_UTC",
-    "numpy": "dtype ndarray",
-    "numpy.core.multiarray": "_reconstruct scalar",
-    "numpy._core.multiarray": "_reconstruct scalar",
-    "numpy.core.numeric": "_frombuffer",
-    "numpy._core.numeric": "_frombuffer",
-    "pandas": "DataFrame Index RangeIndex DatetimeIndex StringDtype DatetimeTZDtype",
-    "pandas.arrays": "DatetimeArray StringArray",
-    "pandas.core.frame": "DataFrame",
-    "pandas.core.indexes.base": "Index _new_Index",
-    "pandas.core.indexes.range": "RangeIndex",
-    "pandas.core.indexes.numeric": "Int64Index Float64Index UInt64Index",
-    "pandas.core.indexes.datetimes": "DatetimeIndex _new_DatetimeIndex",
-    "pandas.core.internals.managers": "BlockManager",
-    "pandas.core.internals.blocks": "new_block",
-    "pandas.core.arrays.datetimes": "DatetimeArray",
-    "pandas.core.arrays.string_": "StringArray StringDtype",
-    "pandas.core.dtypes.dtypes": "DatetimeTZDtype",
-    "pandas._libs.arrays": "__pyx_unpickle_NDArrayBacked",
-    "pandas._libs.internals": "_unpickle_block",
-    "pandas._libs.tslibs.nattype": "_nat_unpickle __nat_unpickle",
-    "pandas._libs.tslibs.timestamps": "_unpickle_timestamp Timestamp",
-}  # those of numpy 1 and 2, of pandas 1, 2 and 3
+    "numpy": "dtype ndarray scalar _reconstruct _frombuffer",
+    "pandas": "DataFrame BlockManager new_block _unpickle_block Index RangeIndex DatetimeIndex "
+    "Int64Index UInt64Index Float64Index _new_Index _new_DatetimeIndex DatetimeArray StringArray "
+    "__pyx_unpickle_NDArrayBacked StringDtype DatetimeTZDtype Timestamp _unpickle_timestamp "
+    "_nat_unpickle __nat_unpickle",
+}
 
 
 class Refused(Exception):
@@ -50,19 +34,19 @@ class Refused(Exception):
 
 
 class Part:
-    """A thing that the pickle names, with the arguments and the state that it gave."""
+    """What the pickle names, with the arguments and the state that it gives."""
 
     def __new__(cls, *arguments):
         part = object.__new__(cls)
-        part.arguments, part.state = arguments, None
+        part.held = [arguments, None]
         return part
 
     def __setstate__(self, state):
-        self.state = state
+        self.held[1] = state
 
 
 class Text(Part):
-    """Bytes that protocol 2 wrote as text."""
+    """Bytes that protocol 2 writes as text."""
 
     def __new__(cls, text="", codec="latin1"):
         return text.encode("latin1")
@@ -71,30 +55,25 @@ class Text(Part):
 class Unpickler(pickle.Unpickler):
     """Python's own, which finds nothing but Parts."""
 
-    parts = {}
-
     def find_class(self, module, name):
-        if name not in ALLOWED.get(module, "").split():
+        if name not in ALLOWED.get(module.split(".")[0], "").split():
             raise Refused(f"{module}.{name}")
-        base = Text if name in ("bytes", "encode") else Part
-        return self.parts.setdefault(name, type(name, (base,), {}))
+        return type(name, (Text if name in ("bytes", "encode") else Part,), {})
 
 
 class Encoder:
-    """Lists what a value consists of, each thing once."""
+    """Lists what a value consists of, each thing once; most: how much that may be."""
 
-    def __init__(self, size):
-        self.most = GROWTH * size + 10**5
-        self.nodes, self.contents, self.known = [], [], {}
+    def __init__(self, most):
+        self.most = most
+        self.nodes, self.arrays, self.known = [], [], {}
 
     def encode(self, value, depth=0):
-        """Return (value itself, or [number of its node]; its size with all that it holds)."""
-        if value is None or type(value) in (bool, float):
-            return value, 1
-        if type(value) is str:
-            return value, 1 + len(value)
-        if type(value) is int and abs(value) < 2**63:
-            return value, 1
+        """Return the value itself, or [number of its node], and its size with all that it holds."""
+        if type(value) is int and abs(value) >= 2**63:
+            return None, 1  # no column of numbers holds it
+        if value is None or type(value) in (bool, int, float, str):
+            return value, 1 + len(value) if type(value) is str else 1
         if id(value) not in self.known:
             if depth > DEEPEST:
                 raise Refused(f"values within more than {DEEPEST} others")
@@ -108,23 +87,20 @@ class Encoder:
     def open(self, value, depth):
         """Return the node of a value that holds others, and its size."""
         kind = type(value)
-        if kind is int:
-            return ["int", hex(value)], value.bit_length() // 8
         if kind in (bytes, bytearray):
-            self.contents.append(value)
+            self.arrays.append(value)
             return ["bytes", len(value)], 1 + len(value)
-        if isinstance(value, type) and issubclass(value, Part):
+        if kind is type:
             return ["name", value.__name__], 1
-        if isinstance(value, Part):
-            held = ["part", kind.__name__], [value.arguments, value.state]
-        elif kind in (list, tuple):
-            held = [kind.__name__], value
-        elif kind is dict:
-            held = ["dict"], [*value, *value.values()]
-        else:
+        held = value
+        if kind is dict:
+            held = [*value, *value.values()]
+        elif isinstance(value, Part):
+            held = value.held
+        elif kind not in (list, tuple):
             raise Refused(f"a {kind.__name__}")
-        node, total = held[0], 1
-        for one in held[1]:
+        node, total = [kind.__name__], 1
+        for one in held:
             reference, size = self.encode(one, depth)
             node.append(reference)
             total += size
@@ -132,7 +108,7 @@ class Encoder:
 
 
 def limit(kind, value):
-    """Limit this process, as far as it isn't limited already."""
+    """Limit this process, if it isn't limited more already."""
     hard = resource.getrlimit(kind)[1]
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
@@ -141,26 +117,23 @@ def limit(kind, value):
 
 def main():
     size = os.fstat(0).st_size
-    limit(resource.RLIMIT_AS, MEMORY[0] + MEMORY[1] * size)
+    limit(resource.RLIMIT_AS, BYTES[0] + BYTES[1] * size)
     limit(resource.RLIMIT_CPU, SECONDS[0] + round(size / SECONDS[1]))
-    limit(resource.RLIMIT_NOFILE, 3)  # no file but those that are open
+    limit(resource.RLIMIT_NOFILE, 3)  # only those that are open
     for kind in (resource.RLIMIT_FSIZE, resource.RLIMIT_NPROC, resource.RLIMIT_CORE):
         limit(kind, 0)
-    contents = []
+    encoder = Encoder(GROWTH * size + 10**5)
+    arrays = []
     try:
-        encoder = Encoder(size)
         root = encoder.encode(Unpickler(sys.stdin.buffer).load())[0]
-        answer, contents = {"nodes": encoder.nodes, "root": root}, encoder.contents
-        line = json.dumps(answer)
-    except Refused as refused:
-        line = json.dumps({"refused": str(refused)})
-    except MemoryError:
-        line = json.dumps({"refused": "more memory than its size allows"})
+        line = json.dumps({"nodes": encoder.nodes, "root": root})
+        arrays = encoder.arrays
+    except (Refused, MemoryError) as error:
+        line = json.dumps({"refused": str(error) or "more memory than its size allows"})
     except Exception as error:  # pickle raises a dozen kinds for damaged bytes
         line = json.dumps({"damaged": f"{type(error).__name__} {error}"[:200]})
     sys.stdout.buffer.write(line.encode() + b"\n")
-    for content in contents:
-        sys.stdout.buffer.write(content)
+    sys.stdout.buffer.writelines(arrays)
 
 
 if __name__ == "__main__":
