@@ -7,7 +7,6 @@ from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
@@ -51,8 +50,8 @@ NAMES = {  # the layout's column: SeisBench's, of which the first is written
 KNOWN = {"trace_name", "trace_sampling_rate_hz", "trace_dt_s", "trace_component_order"}
 KNOWN = KNOWN.union(["station_location_code"], *NAMES.values())
 NEEDED = ("trace_name", "trace_start_time", "station_code")
-P_COLUMN = "trace_[Pp][gnb1]?_arrival_sample"  # direct and refracted waves, no depth phases
-S_COLUMN = "trace_[Ss][gnb1]?_arrival_sample"
+P_COLUMN = "^trace_[Pp][gnb1]?_arrival_sample$"  # direct and refracted waves, no depth phases
+S_COLUMN = "^trace_[Ss][gnb1]?_arrival_sample$"
 CATEGORIES = "trace_", "source_", "station_", "path_"  # other columns are kept under their names
 COMPONENT_OF = {"1": "N", "2": "E"}  # two horizontal components that are nearly north and east
 RATES = 1.0, 1000.0  # Hz that can be resampled to 100 Hz
@@ -76,10 +75,10 @@ def from_seisbench(
 ):
     """Cut the traces of a data set in SeisBench's format and write them in the waveform layout.
 
-    The earliest P and the earliest S count. Components 1 and 2 are taken for N and E. Other rates are
-    resampled to 100 Hz, and `clipped` is 1 where the samples before were clipped. Velocities (m/s,
-    km/s...) become nm/s; other units stay. Columns outside SeisBench's categories trace, source,
-    station and path, such as split, are kept.
+    The earliest P and the earliest S count. Components 1 and 2 are taken for N and E. Other rates
+    are resampled to 100 Hz, and `clipped` is 1 where the samples before were clipped. Velocities
+    (m/s, km/s...) become nm/s; other units stay. Columns outside SeisBench's categories trace,
+    source, station and path, such as split, are kept.
 
     folder: str or Path, with metadata.csv and waveforms.hdf5, or with chunks of them
     output: str or Path, folder in the waveform layout; import_rejected.csv is written there too
@@ -119,27 +118,23 @@ def _chunks(folder):
     """Names of a data set's chunks, [""] where it is whole."""
     listed = folder / "chunks"
     try:
-        lines = listed.read_text().splitlines() if listed.exists() else []
+        chunks = listed.read_text().split("\n") if listed.exists() else []
     except (OSError, ValueError) as error:
         raise ForeshapError(
             f"{listed} can't be read ({error}): it names one chunk a line."
         ) from error
-    chunks = [line.strip() for line in lines if line.strip()]
-    for chunk in chunks:
-        if re.search(r"[/\\\0]", chunk):
-            raise ForeshapError(
-                f"{listed} names the chunk {chunk!r}: a chunk's name holds no path."
-            )
-    if not chunks and ((folder / "waveforms.hdf5").exists() or (folder / "metadata.csv").exists()):
-        chunks = [""]
+    chunks = [chunk.strip() for chunk in chunks if chunk.strip()]
     if not chunks:
-        tables = {path.name[8:-4] for path in folder.glob("metadata*.csv")}
-        chunks = sorted(tables | {path.name[9:-5] for path in folder.glob("waveforms*.hdf5")})
+        files = [*folder.glob("metadata*.csv"), *folder.glob("waveforms*.hdf5")]
+        chunks = sorted({re.sub("^(metadata|waveforms)", "", path.stem) for path in files})
+        chunks = [""] if "" in chunks else chunks
     if not chunks:
         raise ForeshapError(
-            f"{folder} holds no metadata.csv and waveforms.hdf5: give a folder in SeisBench's format."
+            f"{folder} holds no metadata.csv and waveforms.hdf5: give one in SeisBench's format."
         )
     for chunk in chunks:
+        if re.search(r"[/\\\0]", chunk):
+            raise ForeshapError(f"{listed} names the chunk {chunk!r}: its name can hold no path.")
         for name in (f"metadata{chunk}.csv", f"waveforms{chunk}.hdf5"):
             if not (folder / name).exists():
                 raise ForeshapError(
@@ -191,13 +186,8 @@ def _read_metadata(path, stations):
 
 def _is_used(column):
     """Whether a column of metadata is read."""
-    is_arrival = re.fullmatch(f"{P_COLUMN}|{S_COLUMN}", column)
+    is_arrival = re.search(f"{P_COLUMN}|{S_COLUMN}", column)
     return bool(column in KNOWN or is_arrival or not column.startswith(CATEGORIES))
-
-
-def _columns_like(table, pattern):
-    """Names of the columns that a regular expression matches."""
-    return [name for name in table if re.fullmatch(pattern, name)]
 
 
 def _check_columns(table, path):
@@ -208,12 +198,11 @@ def _check_columns(table, path):
         )
     missing = [name for name in NEEDED if name not in table]
     for phase, pattern in (("p", P_COLUMN), ("s", S_COLUMN)):
-        if not _columns_like(table, pattern):
+        if table.filter(regex=pattern).columns.empty:
             missing.append(f"trace_{phase}_arrival_sample")
     if missing:
         raise ForeshapError(
-            f"{path} lacks the columns {', '.join(missing)}: "
-            "give a comma-separated table with them."
+            f"{path} lacks the columns {', '.join(missing)}: separate them by commas."
         )
 
 
@@ -232,11 +221,11 @@ def _first_of(table, names):
 
 
 def _plan(table, file):
-    """How each trace is read: a DataFrame with its name there, rate [Hz], arrivals p, s [samples]."""
+    """How each trace is read: its name there, rate [Hz], arrivals p, s [samples] and more."""
     known = _data_format(file)
     order = _first_of(table, ["trace_component_order"])
-    rate = _numbers(table, ["trace_sampling_rate_hz"])
-    rate = rate.fillna(1 / _numbers(table, ["trace_dt_s"]))
+    rate = _least_number(table.reindex(columns=["trace_sampling_rate_hz"]))
+    rate = rate.fillna(1 / _least_number(table.reindex(columns=["trace_dt_s"])))
     for name, given in (("component_order", order != ""), ("sampling_rate", rate.notna())):
         if name not in known and len(table) and not given.any():
             raise ForeshapError(
@@ -249,24 +238,24 @@ def _plan(table, file):
         factor=known["factor"],
         order=order.where(order != "", known.get("component_order", "")),
         rate=rate.fillna(known.get("sampling_rate", np.nan)).round(3),
-        p=_numbers(table, _columns_like(table, P_COLUMN)),
-        s=_numbers(table, _columns_like(table, S_COLUMN)),
+        p=_least_number(table.filter(regex=P_COLUMN)),
+        s=_least_number(table.filter(regex=S_COLUMN)),
     )
 
 
-def _numbers(table, names):
-    """The least finite number of each row in these columns, NaN where there is none."""
-    numbers = table.reindex(columns=names).apply(pd.to_numeric, errors="coerce").astype(float)
+def _least_number(table):
+    """The least finite number of each row, NaN where there is none."""
+    numbers = table.apply(pd.to_numeric, errors="coerce").astype(float)
     return numbers.replace([np.inf, -np.inf], np.nan).min(axis=1)
 
 
 def _data_format(file):
     """What a file states of its traces, dict; unit is what they become, by a factor."""
-    known = {"dimension_order": "CW", "unit": "counts", "factor": 1.0}  # CW is SeisBench's default
+    known = {"dimension_order": "CW", "unit": "counts"}  # CW is SeisBench's default
     try:
         group = file.get("data_format", {})
         for name in group:
-            known[name] = _plain(group[name][()])
+            known[name] = "".join(map(_as_text, np.ravel(group[name][()])))  # may be a list
         if "sampling_rate" in known:
             known["sampling_rate"] = float(known["sampling_rate"])
     except (KeyError, OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:
@@ -280,18 +269,16 @@ def _data_format(file):
             "can be read."
         )
     known["dimension_order"] = order
+    known["factor"] = 1.0
     velocity = re.fullmatch(VELOCITY, known["unit"].strip().lower())
     if velocity:
         known["unit"], known["factor"] = "nm/s", NANOMETRES[velocity[1]]
     return known
 
 
-def _plain(value):
-    """A value of data_format as text; SeisBench allows lists of letters."""
-    text = ""
-    for letter in np.ravel(value):
-        text += letter.decode(errors="replace") if isinstance(letter, bytes) else str(letter)
-    return text
+def _as_text(value):
+    """Text of what HDF5 holds."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def _judge(table, plan, spans, instrument):
@@ -392,10 +379,8 @@ def _cut(how, find_block, seconds_after_p, seconds_after_s):
         raise ForeshapError("window runs beyond the recording")
     marks = []
     if is_resampled:
-        window = slice(
-            round(p - SECONDS_BEFORE_P * rate) - first, round(p + seconds * rate) - first
-        )
-        marks = [as_recorded(component[window], rate) for component in recorded]
+        ends = round(p - SECONDS_BEFORE_P * rate) - first, round(p + seconds * rate) - first
+        marks = [as_recorded(component[slice(*ends)], rate) for component in recorded]
     if "flat" in marks:
         raise ForeshapError("component flat")
     if how["factor"] != 1:
@@ -440,21 +425,20 @@ def _block(file, name):
         dataset = file["data"][name]
     except (KeyError, ValueError, OSError, RuntimeError) as error:
         raise ForeshapError("no waveform in the file") from error
-    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
-        raise ForeshapError("no array of samples")
-    if dataset.file.filename != file.filename:  # a link led there
-        raise ForeshapError("no array of samples")
     try:
+        is_stored_here = dataset.file.filename == file.filename and dataset.shape is not None
         check_stored(dataset.id)
-    except (OSError, TypeError) as error:
-        raise ForeshapError("no array of samples") from error
+    except (OSError, TypeError, AttributeError):
+        is_stored_here = False
+    if not is_stored_here:
+        raise ForeshapError("no array of samples")
     if dataset.dtype.kind not in "iuf":
         raise ForeshapError("samples are no numbers")
     return dataset
 
 
 def _place(location, shape):
-    """The part of a block that a name such as "bucket3$12,:3,:2500" means, list of int and range."""
+    """The part of a block that "12,:3,:2500" means, a list of int and range."""
     parts = re.sub(r"\s", "", location).split(",")
     parts += [":"] * (len(shape) - len(parts))
     if len(parts) > len(shape):
@@ -503,8 +487,9 @@ def to_seisbench(folder, output):
                 with open_waveforms(waveform_file(folder, *group)) as source:
                     for row, name in rows["trace_name"].items():
                         samples, reason = read_trace(source, name, MOST_EXPORTED)
-                        traces.loc[row, "reason"] = reason
-                        if not reason:
+                        if reason:
+                            traces.loc[row, "reason"] = reason
+                        else:
                             writer.add_trace(records[row], samples)
         rejected = traces.loc[traces["reason"] != "", list(REJECTED_COLUMNS)]
         if len(rejected) == len(traces):
@@ -525,7 +510,7 @@ def _unit(folder, traces):
 
 
 def _metadata(traces):
-    """SeisBench's table of traces; columns under its names that speak of another recording are left."""
+    """SeisBench's table of traces, without columns of its names that tell of other recordings."""
     traces = traces.assign(receiver_name=traces["station"])
     own = {ours: theirs[0] for ours, theirs in NAMES.items() if ours in traces}
     left = ["reason", "period", "p_s_diff_sec", "station", "label"]
@@ -537,12 +522,7 @@ def _metadata(traces):
         origin = pd.to_datetime(traces["source_origin_time"], **options)
         traces["source_origin_time"] = origin.dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     p = SECONDS_BEFORE_P * SAMPLING_RATE
-    return (
-        traces.drop(columns=left)
-        .rename(columns=own)
-        .assign(
-            trace_p_arrival_sample=p,
-            trace_s_arrival_sample=p + SAMPLING_RATE * traces["p_s_diff_sec"],
-            trace_category=np.array(CLASSES)[traces["label"]],
-        )
-    )
+    traces["trace_p_arrival_sample"] = p
+    traces["trace_s_arrival_sample"] = p + SAMPLING_RATE * traces["p_s_diff_sec"]
+    traces["trace_category"] = np.array(CLASSES)[traces["label"]]
+    return traces.drop(columns=left).rename(columns=own)

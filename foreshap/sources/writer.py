@@ -1,4 +1,4 @@
-"""The waveform layout from what a source offers: each trace is written, or rejected with a reason."""
+"""The waveform layout from what a source offers: a trace is written, or rejected with a reason."""
 
 import csv
 import re
@@ -107,18 +107,14 @@ def write_layout(output, offers, spans, columns=(), beside=None, **attributes):
 
 def _check_alone(output, folder):
     """Raise ForeshapError where new files would mix with others, or replace those of no import."""
-    held, new = _waveforms(output), _waveforms(folder)
-    others = sorted(held - new if Path(output, REJECTED_FILE).exists() else held)
-    if others:
-        raise ForeshapError(
-            f"{output} holds {others[0]} of an archive or of another import: use another folder, "
-            "or move it away."
-        )
-
-
-def _waveforms(folder):
-    """Names of the waveform files in a folder, set of str."""
-    return {path.name for period in PERIODS for path in Path(folder).glob(f"*_{period}.hdf5")}
+    is_import = Path(output, REJECTED_FILE).exists()
+    for path in sorted(Path(output).glob("*.hdf5")):
+        is_replaced = is_import and (folder / path.name).exists()
+        if path.stem.endswith(("_pre", "_post")) and not is_replaced:
+            raise ForeshapError(
+                f"{output} holds {path.name} of an archive or of another import: use another "
+                "folder, or move it away."
+            )
 
 
 def _judge(offers, spans):
@@ -127,9 +123,9 @@ def _judge(offers, spans):
     while batch := list(islice(offers, TOGETHER)):
         starts = pd.DataFrame({"trace_start_time": [o.row["trace_start_time"] for o in batch]})
         times = event_times(starts)
-        labels, outside = (
-            classes(times, spans) if spans else ([None] * len(batch), [""] * len(batch))
-        )
+        labels, outside = [None] * len(batch), [""] * len(batch)
+        if spans:
+            labels, outside = classes(times, spans)
         for offer, time, label, unfit in zip(batch, times, labels, outside):
             if label is None or (pd.isna(time) and offer.label is not None):
                 label = offer.label
