@@ -45,15 +45,11 @@ def from_nrca_archive(folder, output, mainshock=None):
     parts = []
     for label, period in enumerate(PERIODS):
         tables = f"NRCA_{period}_attributes.csv", f"NRCA_{period}_attribute.csv"
-        parts.append(
-            (_find_file(folder, f"NRCA_{period}.hdf5"), *_table(folder, *tables), "NRCA", label)
-        )
+        parts.append(_part(folder, "NRCA", label, f"NRCA_{period}.hdf5", *tables))
     groups = None
-    if _find_files(folder, SIMILAR):
-        names = pd.concat(
-            [table.reindex(columns=["trace_name", "source_id"]) for _, _, table, *_ in parts]
-        )
-        groups = co_located(read_frame(_find_file(folder, SIMILAR)), names)
+    if any(Path(folder).rglob(SIMILAR)):
+        tables = [part[1].reindex(columns=["trace_name", "source_id"]) for part in parts]
+        groups = co_located(read_frame(_find_file(folder, SIMILAR)), pd.concat(tables))
     return _import(output, parts, mainshock, "ENZ", groups, source_doi="10.5281/zenodo.15683047")
 
 
@@ -81,9 +77,8 @@ def from_nine_stations(
     parts = []
     for station in [stations] if isinstance(stations, str) else stations:
         for label, period in enumerate(PERIODS):
-            path = _find_file(folder, f"{station}_waveforms_{period}.hdf5")
-            table = _table(folder, f"{station}_attributes_{period}.csv")
-            parts.append((path, *table, station, label))
+            names = f"{station}_waveforms_{period}.hdf5", f"{station}_attributes_{period}.csv"
+            parts.append(_part(folder, station, label, *names))
     about = {"source_doi": "10.5281/zenodo.12795621", "source_component_order": component_order}
     return _import(output, parts, mainshock, component_order, None, **about)
 
@@ -135,8 +130,8 @@ def co_located(similar, traces):
             f"{SIMILAR} lacks the columns {', '.join(sorted(missing))}: download it again."
         )
     pairs = _as_text(similar[["trace_name", "associato_ev"]])
-    own = traces.rename(columns={"source_id": "associato_ev"}).reindex(columns=list(pairs))
-    own = _as_text(own)
+    own = traces.rename(columns={"source_id": "associato_ev"})
+    own = _as_text(own.reindex(columns=list(pairs)))
     own = own[own["associato_ev"].isin(pairs["associato_ev"])]
     pairs = pd.concat([pairs, own], ignore_index=True)
     nodes, ends = pd.factorize(pd.concat([pairs["associato_ev"], "trace " + pairs["trace_name"]]))
@@ -151,15 +146,9 @@ def _as_text(pairs):
     return texts.assign(associato_ev=texts["associato_ev"].str.removesuffix(".0"))
 
 
-def _find_files(folder, *names):
-    """Files of these names in a folder and its subfolders."""
-    paths = [path for name in names for path in Path(folder).rglob(name)]
-    return [path for path in paths if path.is_file()]
-
-
 def _find_file(folder, *names):
     """The one file of any of these names in a folder and its subfolders."""
-    found = _find_files(folder, *names)
+    found = [path for name in names for path in Path(folder).rglob(name) if path.is_file()]
     if len(found) != 1:
         number = f"{len(found)} files" if found else "no file"
         raise ForeshapError(
@@ -169,28 +158,10 @@ def _find_file(folder, *names):
     return found[0]
 
 
-def _table(folder, *names):
-    """The path of the one table of any of these names, and the table."""
-    path = _find_file(folder, *names)
-    return path, read_table_file(path)
-
-
-def _import(output, parts, mainshock, order, groups, **attributes):
-    """Write parts: (HDF5 file, table's path, table, station, label); groups: dict by trace name."""
-    spans = None if mainshock is None else periods(mainshock)
-    tables = [table for _, _, table, *_ in parts]
-    columns = [name for table in tables for name in table]
-    if groups is not None:
-        columns.append("co_located_group")
-    names = pd.concat([table["trace_name"] for table in tables]).dropna()
-    twice = set(names[names.duplicated()])
-    rows = [order.index(component) for component in COMPONENTS]
-    offers = (offer for part in parts for offer in _offers(*part, twice, rows, groups))
-    return write_layout(output, offers, spans, columns, **attributes)
-
-
-def _offers(path, table_path, table, station, label, twice, order, groups):
-    """Yield an Offer of each trace that a file or its table names; one named twice is not used."""
+def _part(folder, station, label, waveforms, *tables):
+    """The HDF5 file and the table of one station and class, (path, DataFrame, station, label)."""
+    path, table_path = _find_file(folder, waveforms), _find_file(folder, *tables)
+    table = read_table_file(table_path)
     receivers = table.get("receiver_name", pd.Series(dtype=str)).dropna().str.strip()
     if not receivers.isin([station]).all():
         raise ForeshapError(
@@ -198,6 +169,24 @@ def _offers(path, table_path, table, station, label, twice, order, groups):
             "use the right one."
         )
     table = table.assign(receiver_name=station, trace_name=table["trace_name"].fillna(""))
+    return path, table, station, label
+
+
+def _import(output, parts, mainshock, order, groups, **attributes):
+    """Write the traces of parts; groups: dict by trace name, or None."""
+    spans = None if mainshock is None else periods(mainshock)
+    columns = [name for part in parts for name in part[1]]
+    if groups is not None:
+        columns.append("co_located_group")
+    names = pd.concat([part[1]["trace_name"] for part in parts])
+    twice = set(names[names.duplicated()]) - {""}
+    rows = [order.index(component) for component in COMPONENTS]
+    offers = (offer for part in parts for offer in _offers(*part, twice, rows, groups))
+    return write_layout(output, offers, spans, columns, **attributes)
+
+
+def _offers(path, table, station, label, twice, order, groups):
+    """Yield an Offer of each trace that a file or its table names; one named twice is not used."""
     rows = table.astype(object).where(table.notna(), "").to_dict("records")
     stored = set(trace_names(path))
     strays = stored - set(table["trace_name"])
