@@ -4,7 +4,7 @@
 
 Each source is built twice in this run: by foreshap, and by the loop that a reader would write, one
 trace at a time. For recordings it reads the files of each event with ObsPy, slices and writes with
-h5py; for a SeisBench set it calls WaveformDataset.get_waveforms (without the seisbench library: h5py
+h5py; for a SeisBench set it calls WaveformDataset.get_waveforms (without SeisBench: h5py
 reads each trace). Memory: the largest resident size of a process of its own that only builds, at a
 quarter of the events and at all.
 """

@@ -1,4 +1,4 @@
-"""The published spectrograms of IV.NRCA (real, scaled, no dates) as a tensor file, and a network."""
+"""The published spectrograms of IV.NRCA (real, scaled, undated) as tensors, and a network on them."""
 
 import numpy as np
 import pytest

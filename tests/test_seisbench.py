@@ -47,7 +47,7 @@ def row(name, minutes=0.0, p=2000, s=2300, **columns):
 
 
 def write(folder, rows, data, chunk="", **data_format):
-    """A data set by hand: rows of metadata, name -> array; None in data_format leaves a value out."""
+    """A data set by hand: rows of metadata, name -> array; None in data_format leaves it out."""
     folder.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_csv(folder / f"metadata{chunk}.csv", index=False)
     data_format = {
