@@ -1,4 +1,4 @@
-"""The published spectrograms of IV.NRCA (real, scaled, undated) as tensors, and a network on them."""
+"""The published spectrograms of IV.NRCA (real, scaled, undated) as tensors and to a network."""
 
 import numpy as np
 import pytest

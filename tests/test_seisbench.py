@@ -615,7 +615,7 @@ def test_a_byte_order_mark_and_mixed_times_are_read(tmp_path):
     np.testing.assert_allclose(minutes, [0, 10 + 0.25 / 60, 20, 60 + 1e-6 / 60], atol=1e-9)
 
 
-def test_what_is_not_exported_is_named(tmp_path):
+def test_what_is_not_exported_is_named(tmp_path, library):
     write(
         tmp_path / "in",
         [row(name, n, snr=n) for n, name in enumerate("abcd")],
