@@ -77,7 +77,7 @@ from .sources.datasets import waveform_folder as waveform_folder
 from .sources.downloads import download as download
 from .sources.fdsn import FdsnQuery as FdsnQuery
 from .sources.fdsn import fetch_fdsn as fetch_fdsn
-from .sources.frames import from_frames as from_frames
+from .sources.norcia_archives import from_frames as from_frames
 from .sources.norcia_archives import from_nine_stations as from_nine_stations
 from .sources.norcia_archives import from_nrca_archive as from_nrca_archive
 from .sources.pickles import read_frame as read_frame

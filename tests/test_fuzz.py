@@ -176,6 +176,7 @@ def make_archive(folder):
 
 
 def make_seisbench(folder):
+    pytest.importorskip("seisbench.data")
     with tempfile.TemporaryDirectory() as source:
         make_layout(Path(source))
         foreshap.to_seisbench(source, folder)

@@ -17,8 +17,7 @@ from ..preprocessing.variants import PERIODS, VARIANTS
 from ..preprocessing.waveforms import event_times, read_table, stations, waveform_file
 from .continuous import from_continuous
 from .fdsn import FdsnQuery, fetch_fdsn
-from .frames import from_frames
-from .norcia_archives import from_nine_stations, from_nrca_archive
+from .norcia_archives import from_frames, from_nine_stations, from_nrca_archive
 from .published_spectrograms import import_spectrograms
 from .seisbench import from_seisbench
 
