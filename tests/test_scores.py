@@ -1,14 +1,14 @@
-"""Calibration, accuracy in bins and shares of maps, with known answers."""
+"""Scores and intervals against scikit-learn, formulas and known answers."""
 
 from statistics import NormalDist
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.special import logit
+from sklearn import metrics
 
 import foreshap
-from foreshap.preprocessing.variants import WINDOWS, frame_windows
+from foreshap.training.scores import bootstrap_interval, evaluate
 
 
 def test_a_calibrated_network_has_no_calibration_error():
@@ -49,50 +49,35 @@ def test_values_that_are_all_the_same_are_one_bin():
     assert table[["centre", "value", "n_events"]].to_numpy().tolist() == [[2.5, 0.75, 20]]
 
 
-def test_shares_of_windows_and_bands():
-    variant, s_p = foreshap.VARIANTS["P64"], np.array([1.0, 2.5])
-    maps = -np.ones((2, *variant.shape))
-    maps[0][..., frame_windows(variant, 1.0) != 0] = 0  # all before P
-    shares = foreshap.window_shares(maps, variant, s_p)
-    assert shares.loc[0].to_list() == [1, 0, 0, 0]
-    counts = np.bincount(frame_windows(variant, 2.5), minlength=4) / variant.shape[2]
-    np.testing.assert_allclose(shares.loc[1], counts)
-    bands = foreshap.band_shares(np.ones((1, *variant.shape)), variant)
-    edges = [(0, 10), (10, 25), (25, 45), (45, 51)]
-    expected = [
-        ((variant.frequencies >= low) & (variant.frequencies < high)).mean() for low, high in edges
-    ]
-    np.testing.assert_allclose(bands.loc[0], expected)
-    table = foreshap.share_table(
-        shares, shares, {"first": np.array([True, False]), "both": np.array([True, True])}
-    )
-    both = table[(table["series"] == "both") & (table["part"] == WINDOWS[0])].iloc[0]
+def test_bootstrap_interval_shrinks_with_the_root_of_the_events():
+    rng = np.random.default_rng(5)
+    for n in (100, 1600):
+        per_event = rng.standard_normal(n)
+        mean, low, high = bootstrap_interval(per_event, seed=1)
+        assert mean == pytest.approx(per_event.mean()) and low < mean < high
+        assert high - low == pytest.approx(2 * 1.96 * per_event.std() / np.sqrt(n), rel=0.1)
+    assert bootstrap_interval(per_event, seed=1) == (mean, low, high)
+    assert bootstrap_interval(np.append(per_event, np.nan), seed=1) == (mean, low, high)
     assert (
-        both["value"] == pytest.approx((1 + counts[0]) / 2)
-        and both["n_events"] == 2
-        and len(table) == 8
+        np.isnan(bootstrap_interval([2.0, np.nan])[1:]).all() and bootstrap_interval([2.0])[0] == 2
     )
+    assert np.isnan(bootstrap_interval([np.nan])).all()
 
 
-def test_a_narrow_band_is_named():
-    variant = foreshap.VARIANTS["P64"]
-    maps = np.random.default_rng(0).normal(size=(5, *variant.shape))
-    assert foreshap.narrow_bands(maps, variant) == []
-    maps[:, :, 12] *= 3
-    (band,) = foreshap.narrow_bands(maps, variant)
-    assert band[0] < variant.frequencies[12] < band[1] and band[1] - band[0] == pytest.approx(
-        variant.frequencies[1]
-    )
-
-
-def test_weeks_and_shares_by_week(demo):
-    s = foreshap.load_spectrograms(demo.folder / "P64.h5")
-    weeks = foreshap.weeks_after(s.table, pd.Timestamp(foreshap.demo.MAINSHOCK, tz="UTC"))
-    assert (np.sign(weeks + 0.5) == np.where(s.labels == 1, 1, -1)).all()
-    share = np.where(s.labels == 1, 0.3, 0.1)
-    table = foreshap.share_by_week(share, weeks.astype(int), s.labels)
-    assert set(zip(table["series"], table["value"].round(6))) == {
-        ("foreshocks", 0.1),
-        ("aftershocks", 0.3),
+def test_scores_are_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 150)
+    margins = np.round(labels - 0.4 + rng.standard_normal(150), 1)  # with ties
+    found, intervals = evaluate(labels, margins, seed=1)
+    predicted = margins > 0
+    expected = {
+        "accuracy": metrics.accuracy_score(labels, predicted),
+        "precision": metrics.precision_score(labels, predicted),
+        "recall": metrics.recall_score(labels, predicted),
+        "f1": metrics.f1_score(labels, predicted),
+        "roc_auc": metrics.roc_auc_score(labels, margins),
     }
-    assert table["n_events"].sum() == len(s.labels)
+    assert found == pytest.approx(expected)
+    half_width = 1.96 * np.sqrt(found["accuracy"] * (1 - found["accuracy"]) / 150)  # binomial
+    assert np.subtract(*intervals["accuracy"][::-1]) / 2 == pytest.approx(half_width, rel=0.15)
+    assert all(low < found[name] < high for name, (low, high) in intervals.items())
