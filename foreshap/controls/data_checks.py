@@ -55,7 +55,6 @@ class Evidence:
     parts: list of (train, test): time blocks, or at random where there are no times
     weights: float array (N,) under which the classes' catalogues match, or str: why there are none
     calibrated: bool, the tensors' power is not scaled event by event
-    disturbed: int, events left out
     noise: Spectrograms of windows without an event, or None
     seed: int
     """
@@ -68,7 +67,6 @@ class Evidence:
     parts: list
     weights: object
     calibrated: bool
-    disturbed: int
     noise: object
     seed: int
 
@@ -108,7 +106,6 @@ def gather(spectrograms, seed=0, noise=None):
         parts=folds(table, kind, seed),
         weights=weights,
         calibrated="scaled" not in spectrograms.attributes,
-        disturbed=int((~quiet).sum()),
         noise=noise,
         seed=seed,
     )
@@ -235,10 +232,10 @@ def splits(e):
     return _table(rows)
 
 
-def placebo(e, n_inside=8):
+def placebo(e):
     """6. Other dates as the mainshock: the true one must stand out; adds what, time and kind."""
     rows = []
-    dates = list(placebo_dates(e.table, e.seed, n_inside).itertuples(index=False))
+    dates = list(placebo_dates(e.table, e.seed).itertuples(index=False))
     for date in tqdm(dates, desc="placebo dates", unit="date"):
         chosen = np.concatenate([date.before, date.after])
         labels = np.repeat([0, 1], [len(date.before), len(date.after)])
@@ -255,15 +252,14 @@ def placebo(e, n_inside=8):
     return table.assign(control=name, if_path=predicted, if_station="any date, if it drifts")
 
 
-def stands_out(table, least, what="signal"):
+def stands_out(table, least):
     """Whether the mainshock separates events, and better than every date inside a class that does.
 
     table: DataFrame of placebo()
     least: float, ROC AUC above which an inside date's whole interval must lie to count; the
         mainshock's above chance
-    what: "signal" or "noise"
     """
-    table = table[table["what"] == what]
+    table = table[table["what"] == "signal"]
     mainshock = table[table["kind"] == "mainshock"]
     inside = table[table["kind"].str.startswith("inside") & (table["low"] > least)]
     above_all = (mainshock["measured"].max() > inside["measured"]).all()
