@@ -5,9 +5,9 @@
 Two sequences of 1,200 simulated events: one whose aftershocks have more noise between 17 and 19 Hz,
 a narrow effect (asked of "deep": ROC AUC at least 0.90, relevance mass at least 5 times the
 region's area), and the default one, more attenuation on the path, a broad effect (asked of "deep":
-lower ends of the intervals above chance). Test events of a random split, 200 background events; the region is
-where the mean effect over all test events has half of its largest value; intervals are bootstrap
-95 % over events.
+lower ends of the intervals above chance). Test events of a random split, 200 background events; the
+region is where the mean effect over all test events has half of its largest value; intervals are
+bootstrap 95 % over events.
 """
 
 import argparse
