@@ -1,12 +1,14 @@
 """The verdict against causes that are known because they are simulated: the confusion matrix.
 
-    python benchmarks/verdicts.py [--seeds 200 201 202 203 204] [--events 1200] [--variant P64] [--workers 2]
+    python benchmarks/verdicts.py [--seeds 200 201 202 203 204] [--events 1200] [--variant P64]
+        [--workers 2]
 
-Each cause alone, three mixtures and no difference at all, at two strengths, for each seed; and a sensor's gain under a
-recorder's constant noise, which can't be told from magnitudes of another scale: "undecided" is right. Asked: at least
-90 % right at the stronger setting and 75 % at the weaker; never "path/source" for a cause at the station or in the
-catalogue; "undecided" where nothing differs. The rules and their thresholds were chosen on seeds 100 to 104;
-those reported are others. Workers share the processor's cores.
+Each cause alone, three mixtures and no difference at all, at two strengths, for each seed; and a
+sensor's gain under a recorder's constant noise, which can't be told from magnitudes of another
+scale: "undecided" is right. Asked: at least 90 % right at the stronger setting and 75 % at the
+weaker; never "path/source" for a cause at the station or in the catalogue; "undecided" where
+nothing differs. The rules and their thresholds were chosen on seeds 100 to 104; those reported are
+others. Workers share the processor's cores.
 """
 
 import argparse
@@ -69,11 +71,8 @@ def judged(name, setting, seed, events, variant):
     os.environ["TQDM_DISABLE"] = "1"
     effects = CAUSES[name][1 + SETTINGS.index(setting)]
     with tempfile.TemporaryDirectory() as folder:
-        foreshap.preprocess(
-            foreshap.simulate_sequence(f"{folder}/waveforms", events, seed, effects),
-            folder,
-            [foreshap.VARIANTS[variant]],
-        )
+        waveforms = foreshap.simulate_sequence(f"{folder}/waveforms", events, seed, effects)
+        foreshap.preprocess(waveforms, folder, [foreshap.VARIANTS[variant]])
         controls = foreshap.run_controls(foreshap.load_spectrograms(f"{folder}/{variant}.h5"), seed)
     low = controls.table.drop_duplicates("control").set_index("control")["low"]
     keys = (
@@ -83,20 +82,22 @@ def judged(name, setting, seed, events, variant):
         "signal minus own noise, matched",
         "shape over level of the change",
     )
-    return {"setting": setting, "name": name, "cause": CAUSES[name][0], "seed": seed, "verdict": controls.verdict,
-            **{f"low: {k}": round(float(low.get(k, float("nan"))), 3) for k in keys}}  # fmt: skip
+    row = {"setting": setting, "name": name, "cause": CAUSES[name][0], "seed": seed}
+    row["verdict"] = controls.verdict
+    for key in keys:
+        row[f"low: {key}"] = round(float(low.get(key, float("nan"))), 3)
+    return row
 
 
 def report(table):
     """Print the confusion matrix and the shares of one setting."""
-    order = [c for c in (PATH, STATION, CATALOGUE, MIXED, NOTHING)]
+    order = [PATH, STATION, CATALOGUE, MIXED, NOTHING]
     matrix = pd.crosstab(table["cause"], table["verdict"]).reindex(
         index=order, columns=order, fill_value=0
     )
     right = table["cause"] == table["verdict"]
-    print(
-        f"\n{table['setting'].iloc[0]} setting: {right.mean():.0%} right ({right.sum()} of {len(table)} sequences)"
-    )
+    print(f"\n{table['setting'].iloc[0]} setting: {right.mean():.0%} right", end=" ")
+    print(f"({right.sum()} of {len(table)} sequences)")
     print(matrix.to_string())
     false_path = table[
         (table["verdict"] == PATH) & table["cause"].isin([STATION, CATALOGUE, NOTHING])
@@ -119,9 +120,8 @@ def main():
     with ProcessPoolExecutor(arguments.workers) as pool:
         futures = [pool.submit(judged, *job, arguments.events, arguments.variant) for job in jobs]
         table = pd.DataFrame([future.result() for future in futures])
-    print(
-        f"{arguments.variant}, {arguments.events} simulated events a sequence, seeds {arguments.seeds}"
-    )
+    print(f"{arguments.variant}, {arguments.events} simulated events a sequence", end=", ")
+    print(f"seeds {arguments.seeds}")
     for setting in SETTINGS:
         report(table[table["setting"] == setting])
 
