@@ -11,9 +11,7 @@ STEP = 0.02  # of it, from two samples beside the row: the crest of a wave of VA
 
 
 def clipped(windows, noise, edges):
-    """Find events of which a component stands still at its largest or smallest value.
-
-    The value must lie far above the component's noise, and the component must jump there.
+    """Find events of which a component jumps to its largest or smallest value and stands still.
 
     windows: float array (N, 3, samples), finite
     noise: sequence of N arrays (3, n), the same seismograms before P
@@ -51,13 +49,7 @@ def _stands_still(samples, value, height):
 
 
 def as_recorded(samples, rate):
-    """Judge the counts of one component before anything is done to them.
-
-    samples: array (n,) [counts], P at 5 s
-    rate: float [Hz]
-
-    returns: "flat" where they are all the same, "clipped", or ""
-    """
+    """Judge one component as it was recorded (n,) [counts], P at 5 s: "flat", "clipped" or ""."""
     edges = np.array([samples.min(), samples.max()], float)
     if edges[0] == edges[1]:
         return "flat"

@@ -15,13 +15,7 @@ ENDS = 2**24  # bytes at either end of a file that are searched for it
 
 
 def open_hdf5(path):
-    """Open an HDF5 file for reading.
-
-    path: str or Path
-
-    returns: h5py.File
-    raises: ForeshapError where it is missing or damaged
-    """
+    """Open an HDF5 file for reading; ForeshapError where it is missing or damaged."""
     try:
         state = os.stat(path)
         _check_heaps(path, (state.st_ino, state.st_size, state.st_mtime_ns))
@@ -33,12 +27,8 @@ def open_hdf5(path):
 
 
 def open_dataset(file, name):
-    """Open a dataset whose values stand in the file itself: h5py would follow pointers elsewhere.
+    """Open a dataset (h5py.h5d.DatasetID) in a file's root whose values stand in the file itself.
 
-    file: h5py.File
-    name: str, in the root group
-
-    returns: h5py.h5d.DatasetID
     raises: OSError, KeyError or ValueError where it is a group, a link, damaged or elsewhere
     """
     if file.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
@@ -49,10 +39,7 @@ def open_dataset(file, name):
 
 
 def check_stored(dataset):
-    """Raise OSError where a dataset's values stand in another file or in too large chunks.
-
-    dataset: h5py.h5d.DatasetID
-    """
+    """Raise OSError where a dataset's values stand in another file or in too large chunks."""
     if dataset.get_offset() is not None:  # in one piece in this file
         return
     plan = dataset.get_create_plist()

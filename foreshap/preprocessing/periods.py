@@ -29,11 +29,8 @@ class Periods:
 
     def attributes(self):
         """Describe the periods as a file's attributes, dict of str."""
-        texts = {"mainshock": str(self.mainshock)}
-        if self.start is not None:
-            texts["start"] = str(self.start)
-        if self.end is not None:
-            texts["end"] = str(self.end)
+        times = {"mainshock": self.mainshock, "start": self.start, "end": self.end}
+        texts = {name: str(time) for name, time in times.items() if time is not None}
         if self.left_out:
             texts["left_out"] = f"{self.left_out[0]} to {self.left_out[1]}"
         return texts
@@ -83,12 +80,7 @@ def utc(time):
 
 
 def iso_times(texts):
-    """Convert ISO 8601 texts to times.
-
-    texts: Series of str (N,)
-
-    returns: Series of datetime64[ns, UTC] (N,); NaT for less than a date, or not of 1900 to 2200
-    """
+    """Convert a Series of ISO 8601 texts to times [UTC]; NaT for others than of 1900 to 2200."""
     has_date = texts.astype(str).str.match(r"\s*\d{4}(\d{4}|\D\d\d?\D\d)")
     times = pd.to_datetime(texts.where(has_date), utc=True, format="ISO8601", errors="coerce")
     return times.where(times.between(EARLIEST, LATEST)).astype("datetime64[ns, UTC]")

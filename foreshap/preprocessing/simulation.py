@@ -92,14 +92,13 @@ def simulate_sequence(output, n_events, seed, effects=None):
     n_traces = 2 * n_events + sum((count + 1) // 2 for count in counts)
     with tqdm(total=n_traces, desc="simulating", unit="trace") as progress:
         for label, count in enumerate(counts):
-            task = label, count, seed, effects, progress
-            _write_events(output, label, *task, about)
-            _write_events(output / "truth", 1 - label, *task, truth)
+            _write_events(output, label, label, count, seed, effects, progress, about)
+            _write_events(output / "truth", label, 1 - label, count, seed, effects, progress, truth)
             _write_noise(output / "noise", label, (count + 1) // 2, seed, effects, progress, noise)
     return output
 
 
-def _write_events(folder, acting, label, count, seed, effects, progress, attributes):
+def _write_events(folder, label, acting, count, seed, effects, progress, attributes):
     """Write the events of one class (label) with the effects of a class (acting)."""
     rng = np.random.default_rng([seed, label])
     events = _draw_events(rng, count, label, acting, effects)
@@ -117,7 +116,7 @@ def _write_noise(folder, label, count, seed, effects, progress, attributes):
     windows = _draw_events(rng, count, label, label, effects)
     windows["p_s_diff_sec"] = NOISE_S_P
     windows["source_id"] = "noise" + windows["source_id"]
-    windows["trace_name"] = _trace_names(windows["source_id"])
+    windows["trace_name"] = f"{STATION}.{NETWORK}." + windows["source_id"] + "_EV"
     traces = _traces(windows, repeat(rng), _changes(effects, label), progress, motion=0.0)
     table = windows.reindex(columns=list(COLUMNS))
     for name in COLUMNS:
@@ -137,11 +136,6 @@ def _traces(events, generators, change, progress, motion=1.0):
         batch = events.iloc[first : first + TOGETHER]
         yield from zip(batch["trace_name"], _counts(batch, rng, change, motion))
         progress.update(len(batch))
-
-
-def _trace_names(source_ids):
-    """Return the layout's trace names of some events."""
-    return [f"{STATION}.{NETWORK}.{source_id}_EV" for source_id in source_ids]
 
 
 def _draw_events(rng, n, label, acting, effects):
@@ -192,9 +186,9 @@ def _layout_columns(events, label):
     start = origin + pd.to_timedelta(p_travel - SECONDS_BEFORE_P, unit="s")
     epicentral = km * np.sqrt(1 - events["dip"] ** 2)
     north, east = np.cos(events["bearing"]), np.sin(events["bearing"])
-    source_ids = [f"{label + 1}{i:06d}" for i in range(len(events))]
+    source_ids = pd.Series([f"{label + 1}{i:06d}" for i in range(len(events))])
     return {
-        "trace_name": _trace_names(source_ids),
+        "trace_name": f"{STATION}.{NETWORK}." + source_ids + "_EV",
         "trace_start_time": start.dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "network_code": NETWORK,
         "receiver_name": STATION,
@@ -213,14 +207,10 @@ def _layout_columns(events, label):
 
 
 def _counts(batch, rng, change, motion):
-    """Simulate the seismograms of a batch of events.
+    """Simulate a batch: list of int32 (3, SAMPLES) [counts], two rows where a component is lost.
 
-    batch: DataFrame, one row an event
-    rng: numpy.random.Generator
     change: dict, effect -> how much of it these events have
     motion: float, factor of the ground motion; 0 leaves the noise
-
-    returns: list of int32 (3, SAMPLES) [counts], components E, N, Z; two rows where one is lost
     """
     noise = rng.standard_normal((len(batch), 3, 2 * len(FREQUENCIES))).view(complex)
     p_seconds = np.full(len(batch), SECONDS_BEFORE_P)

@@ -54,10 +54,9 @@ def log_spectrogram(waveforms, variant):
 
 @cache
 def _frame_transform(variant):
-    """Detrending, tapering and the scaled Fourier transform of a frame: one linear map.
+    """Detrending, tapering and the scaled Fourier transform of a frame: a matrix (2 F, nperseg).
 
-    returns: float array (2 F, nperseg); its upper half gives the real, its lower half the imaginary
-        part of the root of the density
+    Its upper half gives the real, its lower half the imaginary part of the root of the density.
     """
     taper = signal.get_window(("tukey", 0.25), variant.nperseg)
     sides = np.full((variant.shape[1], 1), 2.0)  # between 0 Hz and Nyquist power counts twice
@@ -114,10 +113,7 @@ def _check_variants(variants):
     variants = tuple(variants) if isinstance(variants, Iterable) else (variants,)
     for variant in variants:
         if not isinstance(variant, Variant):
-            raise ForeshapError(
-                f"{variant!r} is no Variant: give a list of them, such as "
-                "[foreshap.VARIANTS['P64']]."
-            )
+            raise ForeshapError(f"{variant!r} is no Variant: give [foreshap.VARIANTS['P64']], say.")
     names = [variant.name for variant in variants]
     if len(set(names)) < len(names):
         raise ForeshapError(
@@ -163,13 +159,13 @@ def _write(new, folder, variants, unit, attributes):
         for variant in variants:
             name = variant.name
             reasons[name] = folder.offered["reason"].to_numpy(object, copy=True)
-            at_edge[name] = folder.is_clipped.copy()
+            at_edge[name] = np.zeros(len(folder.offered), bool)
             file = create_tensor_file(new / f"{name}.h5", variant, unit)
             files[name] = stack.enter_context(file)
         for rows, of_variants in results:
-            for name, (values, reason, is_clipped) in of_variants.items():
+            for name, (values, reason, found) in of_variants.items():
                 reasons[name][rows] = reason
-                at_edge[name][rows] |= is_clipped
+                at_edge[name][rows] = found
                 append_events(files[name]["spectrogram"], values)
         hashes = {path.name: digest for path, digest in zip(paths, hashes)}
         for name, file in files.items():
@@ -181,7 +177,8 @@ def _write(new, folder, variants, unit, attributes):
                     f"No trace of {folder.path} can be used for {name} "
                     f"({most or 'none is there'}): see foreshap.REASONS."
                 )
-            events = folder.offered[written].assign(clipped=at_edge[name][written].astype(np.int8))
+            is_clipped = (at_edge[name] | folder.is_clipped).astype(np.int8)
+            events = folder.offered.assign(clipped=is_clipped)[written]
             stated = folder.attributes[events["station"].iloc[0], events["period"].iloc[0]]
             about = {
                 "dataset": stated.get("dataset", folder.dataset),
@@ -215,8 +212,7 @@ def _transform(batch):
 def _cut_and_transform(variant, s_p, traces):
     """Cut and transform the traces that can serve.
 
-    returns: float32 array (n, 3, F, T); of all traces, a reason ("" if it serves) and whether
-        it is clipped
+    returns: float32 array (n, 3, F, T); of all traces, a reason ("" if so) and whether clipped
     """
     reasons = []
     windows = np.zeros((len(traces), 3, variant.samples))

@@ -19,14 +19,7 @@ TENSOR_DIMENSIONS = ("trace_name", "channel", "frequency", "time")
 
 @contextmanager
 def create_tensor_file(path, variant, unit="counts"):
-    """Create a tensor file with its axes and no events yet.
-
-    path: Path
-    variant: Variant
-    unit: str, of the waveforms
-
-    yields: h5py.File
-    """
+    """Create a tensor file with its axes and no events yet (unit: of the waveforms)."""
     unit = unit if unit.isalpha() else f"({unit})"
     with h5py.File(path, "w") as file:
         write_axes(file, variant)
@@ -44,11 +37,7 @@ def create_tensor_file(path, variant, unit="counts"):
 
 
 def write_axes(file, variant):
-    """Write the axes of a file of tensors as HDF5 dimension scales.
-
-    file: h5py.File open for writing
-    variant: Variant
-    """
+    """Write the axes of a variant's tensors as HDF5 dimension scales."""
     file.attrs.update(variant=json.dumps(asdict(variant)), Conventions="CF-1.11")
     file["channel"] = np.array(COMPONENTS, dtype=h5py.string_dtype())
     file["frequency"] = variant.frequencies
@@ -65,11 +54,7 @@ def can_be_column(name):
 
 
 def write_columns(file, table):
-    """Write per-event columns, each along the dimension of the trace names.
-
-    file: h5py.File open for writing, with the axes of write_axes()
-    table: DataFrame, one row an event, with trace_name and label
-    """
+    """Write a table's columns (one row an event; trace_name and label at least), with scales."""
     for name, column in table.items():
         if column.dtype == object or pd.api.types.is_string_dtype(column):
             texts = column.fillna("").astype(str).to_numpy(object)
@@ -99,9 +84,8 @@ def append_events(dataset, values):
 
 
 def complete(file, events, stated, about):
-    """Complete a tensor file whose tensors are written.
+    """Write what a tensor file lacks when its tensors are written.
 
-    file: h5py.File of create_tensor_file()
     events: DataFrame, one row an event, with trace_name and label
     stated, about: dict, attributes of the source and of this file, which replace those
     """
@@ -140,20 +124,15 @@ def load_spectrograms(path):
     returns: Spectrograms
     raises: ForeshapError where the file is damaged or not a tensor file
     """
-    opened = open_events(path, "spectrogram", "tensor file of foreshap.preprocess")
-    variant, values, table, attributes = opened
+    what = "tensor file of foreshap.preprocess"
+    variant, values, table, attributes = open_events(path, "spectrogram", what)
     return Spectrograms(Path(path), variant, values, table["label"].to_numpy(), table, attributes)
 
 
 def open_events(path, name, what):
-    """Open a file of tensors, an event each: they stay on disk until they are sliced.
+    """Open a file of tensors: what (str) it should be, and name (str) of the tensors' dataset.
 
-    path: str or Path
-    name: str, the tensors' dataset, "spectrogram" or "shap"
-    what: str, what the file should be and who makes it
-
-    returns: Variant; h5py.Dataset (N, 3, F, T); DataFrame, one row an event; dict, of the file's
-        attributes
+    returns: Variant; h5py.Dataset (N, 3, F, T); DataFrame, one row an event; dict of attributes
     raises: ForeshapError where the file is damaged or another
     """
     finish_moves(Path(path).parent)
@@ -191,11 +170,5 @@ def _read_columns(file, n):
 
 
 def read_events(values, rows):
-    """Read events one by one, in any order: faster than a list of indices.
-
-    values: h5py.Dataset or array (N, 3, F, T)
-    rows: sequence of int
-
-    returns: array (len(rows), 3, F, T)
-    """
+    """Read rows (int) of tensors (N, 3, F, T), one by one: faster than a list of indices."""
     return np.stack([values[row] for row in rows])

@@ -18,7 +18,6 @@ WINDOWS = ("before P", "P to S", "S", "coda")
 class Variant:
     """Window and resolution of a log-spectrogram.
 
-    name: str
     phase: "P" or "S", the arrival that the window is aligned on
     seconds_before, seconds_after: float, the window around the arrival [s]
     nperseg, noverlap: int, samples of a frame and of the overlap of two frames

@@ -44,27 +44,24 @@ REASONS = {  # why a trace is not used: what it means
     "S-P missing": "no pick of S or no number, and none was to be predicted",
     "S-P zero or negative": "S is not after P",
     "S-P longer than 1000 s": "no earthquake has it: S of another event, or a damaged number",
-    "no array of samples": "a group, a damaged dataset or a pointer to another file",
+    "no array of samples": "a group, a pointer elsewhere, damaged, or chunks above 64 MiB",
     "sampling rate missing": "no number, or none that can be resampled to 100 Hz",
     "another instrument": "one instrument a station is used, and this trace is of another",
     "component missing": "fewer than three components at this time",
     "not of shape (3, samples)": "another number of dimensions or of components",
     "samples are no numbers": "text or another type",
-    "samples can't be read: the file is damaged here": "a damaged or too large chunk (above 64 MiB)"
-    ", or an unknown compression",
+    "samples can't be read: the file is damaged here": "damaged, or of an unknown compression",
     "samples not finite": "NaN, infinite or beyond 1e15 in the window: no seismometer gives them",
     "window longer than the trace": "the variant's window begins before or ends after the trace",
     "component flat": "a component is constant in the window, or was before it was changed",
-    "below the logarithm's floor: use counts or nm/s": "the mean power of every component, as of "
-    "noise in m/s",
+    "below the logarithm's floor: use counts or nm/s": "too little mean power, as in m/s",
     "no waveform of this station": "a pick of a station without any recording",
     "no waveform at this time": "nothing was recorded at the time of the window",
     "gap inside the window": "samples are missing inside the window",
     "window runs beyond the recording": "the recording begins or ends inside the window",
     "recordings can't be joined": "pieces differ in rate, type, channel or where they overlap",
     "response can't be removed": "the StationXML lacks this channel's response or direction then",
-    "its file and its time disagree on the class": "stored as a foreshock, dated after the "
-    "mainshock, or the reverse",
+    "its file and its time disagree on the class": "stored as pre, dated after, or the reverse",
     "inside the window left out around the mainshock": "left out on purpose",
     "outside the span of the study": "left out on purpose",
 }
@@ -74,16 +71,11 @@ REJECTED_COLUMNS = ("trace_name", "station", "label", "reason")
 
 @dataclass(frozen=True)
 class WaveformFolder:
-    """What a folder in the waveform layout offers and states.
+    """What a folder in the waveform layout offers and states."""
 
     path: Path
-    offered: DataFrame, as offered_traces() returns it
-    attributes: dict, (station, period) -> dict of the attributes of each HDF5 file with traces
-    """
-
-    path: Path
-    offered: pd.DataFrame
-    attributes: dict
+    offered: pd.DataFrame  # as offered_traces() returns it
+    attributes: dict  # (station, period) -> dict of the attributes of an HDF5 file with traces
 
     @property
     def is_good(self):
@@ -106,11 +98,8 @@ class WaveformFolder:
 
 
 def stations(folder):
-    """List the stations of which a folder holds the waveforms before and after the mainshock.
+    """List the stations of a folder in the waveform layout, sorted.
 
-    folder: str or Path, in the waveform layout
-
-    returns: list of str, sorted
     raises: ForeshapError where there is none, or where one has a single one of the two files
     """
     folder = Path(folder)
@@ -148,16 +137,11 @@ def table_file(folder, station, period):
 
 
 def read_table(folder, station, period):
-    """Read the table of one station and period, one row a trace.
-
-    folder: str or Path
-    station: str
-    period: "pre" or "post"
+    """Read the table of one station and period ("pre" or "post"), one row a trace.
 
     returns: DataFrame with the columns of COLUMNS that the file has, numbers as float64 (NaN where
         missing or no number), times as text, and the file's further columns
-    raises: ForeshapError where the file or a needed column is missing, or a row is of another
-        station
+    raises: ForeshapError where the file or a needed column is missing, or is of another station
     """
     path = table_file(folder, station, period)
     table = read_table_file(path)
@@ -173,25 +157,7 @@ def read_table(folder, station, period):
 
 
 def read_table_file(path):
-    """Read a table of traces as read_table() returns it.
-
-    path: str or Path
-
-    returns: DataFrame
-    raises: ForeshapError where it can't be read or lacks a column that the package needs
-    """
-    table = _read_csv(path)
-    missing = [name for name in NEEDED_COLUMNS if name not in table]
-    if missing:
-        raise ForeshapError(f"{path} lacks the columns {', '.join(missing)}: they are needed.")
-    for name in COLUMNS:
-        if name in table and name not in TEXT_COLUMNS:
-            table[name] = pd.to_numeric(table[name], errors="coerce")
-    return table.drop_duplicates(ignore_index=True)
-
-
-def _read_csv(path):
-    """Read a comma-separated table as it stands in a file."""
+    """Read a table of traces from a file (str or Path), as read_table() returns it."""
     try:
         with open(path, "rb") as file:
             while piece := file.read(2**20):
@@ -218,11 +184,17 @@ def _read_csv(path):
             f"{path} can't be read as a comma-separated table in UTF-8 ({first_line(error)}): "
             "save it as one."
         ) from error
-    return table
+    missing = [name for name in NEEDED_COLUMNS if name not in table]
+    if missing:
+        raise ForeshapError(f"{path} lacks the columns {', '.join(missing)}: they are needed.")
+    for name in COLUMNS:
+        if name in table and name not in TEXT_COLUMNS:
+            table[name] = pd.to_numeric(table[name], errors="coerce")
+    return table.drop_duplicates(ignore_index=True)
 
 
 def event_times(table):
-    """Return the time of each event's P arrival at the station.
+    """Compute the time of each event's P arrival at the station.
 
     table: DataFrame with trace_start_time, text with or without fractions of a second, or a date
 
@@ -255,16 +227,11 @@ def known_stations(table):
 
 
 def write_waveforms(folder, station, period, traces, table, **attributes):
-    """Write one station's traces and their table, each file aside and renamed when whole.
+    """Write the HDF5 file of one station and period, and its table; each appears when whole.
 
-    folder: str or Path, made when missing
-    station: str
-    period: "pre" or "post"
     traces: iterable of (trace_name, array (3, samples) in the unit given), written as it comes
     table: DataFrame, one row a trace
     attributes: str or number, of the HDF5 file; unit defaults to "counts"
-
-    returns: Path of the HDF5 file
     """
     path = waveform_file(folder, station, period)
     with written_whole(path) as partial:
@@ -274,16 +241,10 @@ def write_waveforms(folder, station, period, traces, table, **attributes):
                 write_trace(file, name, np.ascontiguousarray(samples))
         with written_whole(path.with_name(f"{path.stem}_attributes.csv")) as partial_table:
             table.to_csv(partial_table, index=False)
-    return path
 
 
 def write_trace(file, name, samples):
-    """Write one contiguous dataset by HDF5's own calls: half the time of create_dataset.
-
-    file: h5py.File open for writing
-    name: str
-    samples: contiguous array (3, samples)
-    """
+    """Write contiguous samples (3, samples) by HDF5's own calls: half create_dataset's time."""
     kind = h5py.h5t.py_create(samples.dtype, logical=True)
     space = h5py.h5s.create_simple(samples.shape)
     plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -297,23 +258,17 @@ def offered_traces(folder):
 
     folder: str or Path, in the waveform layout
 
-    returns: DataFrame, one row a trace name: the tables' columns, station, period, label, and
-        reason (of REASONS), "" where the row is good; label -1 where the source rejected a trace
-        of neither class
-    raises: ForeshapError as stations() and read_table() do, or where a file states other
-        components than E, N, Z
+    returns: DataFrame, one row a trace name: the tables' columns, station, period, label (-1: of
+        neither class), and reason (of REASONS), "" where the row is good
+    raises: ForeshapError where files or columns are missing, or components are not E, N, Z
     """
     return read_folder(folder).offered
 
 
 def read_folder(folder, can_be_column=None):
-    """Read what a folder offers and states, but no samples.
+    """Read what a folder offers and states, but no samples; returns WaveformFolder.
 
-    folder: str or Path, in the waveform layout
     can_be_column: function str -> bool, whether a table may have a column of this name; None: any
-
-    returns: WaveformFolder
-    raises: ForeshapError as offered_traces() does, or where a table has a column that can't be
     """
     parts, attributes = [], {}
     for station in stations(folder):
@@ -327,7 +282,12 @@ def read_folder(folder, can_be_column=None):
                         "tensor files can't give to a column: rename it."
                     )
             stored, stated = _read_root(path)
-            _check_components(path, stated)
+            order = stated.get("component_order", "ENZ")  # one text or several, or bytes
+            if re.findall("[A-Z]", str(np.ravel(order).tolist())) != list(COMPONENTS):
+                raise ForeshapError(
+                    f"{path} states the components {order}, not ENZ: reorder its traces and state "
+                    "ENZ."
+                )
             table = _compare(table, stored, path)
             parts.append(table.assign(station=station, period=period, label=label))
             if len(table):
@@ -372,16 +332,6 @@ def _judge_times(offered):
         offered.loc[applies & (offered["reason"] == ""), "reason"] = reason
 
 
-def _check_components(path, attributes):
-    """Raise ForeshapError where a file states other components than E, N, Z."""
-    order = attributes.get("component_order", "ENZ")
-    letters = re.findall("[A-Z]", str(np.ravel(order).tolist()))  # one text or several, or bytes
-    if letters != list(COMPONENTS):
-        raise ForeshapError(
-            f"{path} states the components {order}, not ENZ: reorder its traces and state ENZ."
-        )
-
-
 def _rejected_by_source(folder):
     """Read what a source rejected: DataFrame with REJECTED_COLUMNS; label -1 for neither class."""
     path = Path(folder) / REJECTED_FILE
@@ -414,18 +364,16 @@ def _read_root(path):
             raise ForeshapError(
                 f"{path} is damaged ({first_line(error)}): make or download it again."
             ) from error
-    raw = [name.encode("utf-8", "surrogateescape") for name in names]
-    return pd.Index(
-        [name.decode("utf-8", "backslashreplace") for name in raw], dtype=str
-    ), attributes
+    texts = []
+    for name in names:
+        texts.append(name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+    return pd.Index(texts, dtype=str), attributes
 
 
 def read_batches(folder, ends, size):
-    """Read the traces whose rows are good, batch after batch, in the order of the rows.
+    """Read the traces whose rows are good, batch after batch of some size, in the order of rows.
 
-    folder: WaveformFolder
-    ends: int array (N,), samples a component that are read at most of each row of folder.offered
-    size: int, traces a batch
+    ends: int array (N,), samples a component that are read at most, for each row of folder.offered
 
     yields: int array (n,), rows of folder.offered; list of what read_trace() returns for each
     """
@@ -442,11 +390,7 @@ def read_batches(folder, ends, size):
 
 
 def read_trace(file, name, most=MOST_SAMPLES):
-    """Read one trace as it is stored, from its first sample on.
-
-    file: h5py.File
-    name: str
-    most: int, samples a component that are read at most
+    """Read one trace as it is stored, at most so many samples a component from the first on.
 
     returns: (array (3, samples), "") or (None, the reason why the trace can't be used)
     """
