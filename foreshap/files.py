@@ -43,9 +43,7 @@ def _writing(path):
 def written_whole(path):
     """Write a file beside its name and rename it when whole: a file that exists is complete.
 
-    path: str or Path, the final name; its folder is made when missing
-
-    yields: Path to write to; removed again when the block raises
+    yields: Path to write to; its folder is made, and it is removed again when the block raises
     """
     with _writing(path):
         partial = _partial(path)
@@ -61,9 +59,8 @@ def folder_written_whole(path):
     """Write a folder of files beside its name; when all are whole they take their places.
 
     A process killed before that leaves the old files. One killed later leaves finish_moves() to
-    complete its work: the next call does so, and whoever reads the folder by this package.
-
-    path: str or Path, the final name; files there that are not written again are left
+    complete its work: the next call does so, and whoever reads the folder by this package. Files
+    there that are not written again are left.
 
     yields: Path of an empty folder to write to; removed again when the block raises
     """
@@ -86,9 +83,9 @@ def folder_written_whole(path):
 
 
 def finish_moves(path):
-    """Move the whole files of a killed process of folder_written_whole() to their places.
+    """Move the whole files of a killed folder_written_whole(path) to their places.
 
-    path: str or Path, the folder; any number of processes may do this at once
+    Any number of processes may do this at once.
     """
     with _writing(path):
         for whole in Path(path).glob(".*.whole"):
@@ -108,8 +105,6 @@ def folder_replaced_whole(path):
 
     A process killed at any moment leaves the old folder or the new one; where it was killed
     between the two renames, the next call puts the old one back before it begins.
-
-    path: str or Path, the final name
 
     yields: Path of an empty folder to write to; removed again when the block raises
     """
@@ -143,10 +138,7 @@ def check_room(path, size):
 
 
 def remove_left(path):
-    """Remove what processes that were killed while they wrote a file or folder left beside it.
-
-    path: str or Path, the final name; a folder that one of them had moved aside is put back
-    """
+    """Remove what killed writers of a file or folder left; what they moved aside is put back."""
     path = Path(path)
     with _writing(path):
         for left in path.parent.glob(f".{path.name}.*.partial"):
@@ -179,7 +171,7 @@ def _runs(process):
     except ProcessLookupError:
         return False
     except OSError:  # somebody else's
-        return True
+        pass
     return True
 
 
@@ -203,15 +195,14 @@ def keep_result(path, key, compute, read=None, write=None):
     """
     if path is None:
         return compute()
-    read, write = read or _read_kept_table, write or _write_kept_table
     try:
-        kept_key, result = read(path)
+        kept_key, result = (read or _read_kept_table)(path)
         if kept_key == key:
             return result
     except (ForeshapError, OSError, ValueError, KeyError, TypeError):
         pass
     result = compute()
-    write(path, key, result)
+    (write or _write_kept_table)(path, key, result)
     return result
 
 

@@ -4,21 +4,15 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-AHEAD = 32  # items handed out before the first result is asked for: what waits in memory
 
-
-def map_in_order(function, items, executor=None, ahead=AHEAD):
+def map_in_order(function, items, executor=None, ahead=32):
     """Compute a function of each item, in order.
 
-    Without an executor each of torch's threads takes whole items and gives torch one thread: this
-    is faster than sharing an item's arithmetic, and the bytes of the results don't depend on how
-    many threads there are.
-
-    function: item -> result
-    items: iterable
     executor: anything with .submit(function, item).result(), such as ProcessPoolExecutor or
-        dask.distributed.Client
-    ahead: int, items handed out before the first result is asked for
+        dask.distributed.Client; where left out, each of torch's threads takes whole items and
+        gives torch one thread: faster than sharing an item's arithmetic, and the same bytes
+        however many threads there are
+    ahead: int, items handed out before the first result is asked for: what waits in memory
 
     yields: results
     """
