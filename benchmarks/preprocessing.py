@@ -38,7 +38,7 @@ print(time.perf_counter() - begun, time.process_time() - cpu, peak)
 
 
 def loop(folder, output):
-    """Do what a reader would write by hand: scipy.signal.spectrogram for each event and component."""
+    """Do what a reader would write by hand: scipy.signal.spectrogram component by component."""
     files = {name: h5py.File(output / f"loop_{name}.h5", "w") for name in foreshap.VARIANTS}
     for name, variant in foreshap.VARIANTS.items():
         shape = variant.shape

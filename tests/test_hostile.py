@@ -353,7 +353,7 @@ foreshap.preprocess(sys.argv[1], sys.argv[2])
 
 @pytest.mark.parametrize("limit", [20_000, 300_000, 1_000_000, 2_000_000])
 def test_a_disk_that_takes_no_more_leaves_what_was_there(demo, tmp_path, limit):
-    """The system refuses bytes beyond a file's size, as a full disk does; HDF5 may crash at exit."""
+    """The system refuses bytes beyond a limit, like a full disk; HDF5 may crash at exit."""
     foreshap.preprocess(layout(tmp_path / "in", {"A": noise(0)}), tmp_path / "out")
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     call = [sys.executable, "-c", LIMITED, demo.waveforms, tmp_path / "out", str(limit)]
