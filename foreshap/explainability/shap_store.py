@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from ..files import ForeshapError, check_room, sha256, written_whole
 from ..parallel import map_in_order, one_thread
-from ..preprocessing.spectrograms import open_waveforms
+from ..preprocessing.hdf5 import open_hdf5 as open_waveforms
 from ..preprocessing.tensor_file import (
     attach_axes,
     load_spectrograms,
