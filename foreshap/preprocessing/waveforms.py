@@ -281,7 +281,7 @@ def read_folder(folder, can_be_column=None):
                         f"{table_file(folder, station, period)} has a column {name}, a name that "
                         "tensor files can't give to a column: rename it."
                     )
-            stored, stated = _read_root(path)
+            stored, stated = read_root(path)
             order = stated.get("component_order", "ENZ")  # one text or several, or bytes
             if re.findall("[A-Z]", str(np.ravel(order).tolist())) != list(COMPONENTS):
                 raise ForeshapError(
@@ -352,10 +352,10 @@ def _rejected_by_source(folder):
 
 def trace_names(path):
     """List the names in the root of an HDF5 file, Index of str; bytes that are no text as \\x.."""
-    return _read_root(path)[0]
+    return read_root(path)[0]
 
 
-def _read_root(path):
+def read_root(path):
     """Read the names in the root of an HDF5 file (Index of str) and its attributes (dict)."""
     with open_waveforms(path) as file:
         try:

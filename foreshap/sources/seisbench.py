@@ -19,9 +19,9 @@ from ..preprocessing.variants import CLASSES, COMPONENTS, SAMPLING_RATE, SECONDS
 from ..preprocessing.waveforms import (
     COLUMNS,
     REJECTED_COLUMNS,
-    attributes_of,
     offered_traces,
     open_waveforms,
+    read_root,
     read_trace,
     waveform_file,
 )
@@ -501,7 +501,7 @@ def _unit(folder, traces):
     """The one unit of all traces."""
     groups = traces[["station", "period"]].drop_duplicates().itertuples(index=False)
     paths = [waveform_file(folder, *group) for group in groups]
-    units = sorted({str(attributes_of(path).get("unit", "counts")) for path in paths})
+    units = sorted({str(read_root(path)[1].get("unit", "counts")) for path in paths})
     if len(units) > 1:
         raise ForeshapError(
             f"{folder} holds traces in {' and '.join(units)}: export one unit at a time."
