@@ -103,7 +103,7 @@ EFFECTS = {  # name: (default strength, what it does; to aftershocks, where noth
     "filter": (25.0, "corner of an anti-alias filter of two poles [Hz]"),
     "sensor_corner": (2.5, "corner of the sensor [Hz]"),
     "damping": (0.25, "damping of a 4.5 Hz geophone, 0.7 before"),
-    "loose_mount": (1.0, "strength of a resonance of the horizontals at 16 Hz"),
+    "loose_mount": (0.5, "share of the horizontals that a mount with a resonance at 16 Hz passes"),
     "exchanged": (1.0, "east and north exchanged"),
     "turned": (30.0, "the sensor turned [degrees]"),
     "recorder_noise": (0.7, "the recorder's own noise, in units of the ground's"),
@@ -736,7 +736,8 @@ def _response(effects):
         each = each * _geophone(s, 4.5, effects["damping"]) / _geophone(s, 4.5, 0.7)
     if "loose_mount" in effects:
         ratio = s / 16.0
-        each[:2] *= 1 + effects["loose_mount"] / (1 + 0.25 * ratio + ratio**2)
+        share = effects["loose_mount"]
+        each[:2] *= 1 - share + share / (1 + 0.25 * ratio + ratio**2)
     if "component_gain" in effects:
         each[1] *= effects["component_gain"]
     if "native_rate" in effects:
