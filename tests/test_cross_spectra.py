@@ -12,6 +12,8 @@ from scipy import signal
 import foreshap
 from benchmarks import sequences
 from foreshap.preprocessing import cross_spectra as cs
+from foreshap.preprocessing.cross_spectra.measurements import MEASUREMENTS, measure_batch
+from foreshap.preprocessing.cross_spectra.windows import SPECTRUM_WINDOWS, unpack
 
 
 def made_event(rng, s_p=2.0, p=5.0, samples=2200, p_size=20.0, s_size=60.0):
@@ -43,7 +45,7 @@ def test_cross_spectra_are_those_of_scipy(s_p):
     trace = 100 * made_event(np.random.default_rng(1), s_p)
     values, frames = cs.event_cross_spectra(trace, s_p, 100.0)
     assert values.shape == (6, 33, 3, 3) and values.dtype == np.complex64
-    for window, (phase, after, until) in enumerate(cs.SPECTRUM_WINDOWS.values()):
+    for window, (phase, after, until) in enumerate(SPECTRUM_WINDOWS.values()):
         arrival = 5.0 if phase == "P" else 5.0 + s_p
         first = round(100 * (arrival + after))
         length = round(100 * (until - after))
@@ -78,7 +80,7 @@ def test_batch_gives_what_single_events_give():
 def test_windows_that_do_not_fit_are_nan():
     trace = made_event(np.random.default_rng(3), 0.4, samples=1150)
     values, frames = cs.event_cross_spectra(trace, 0.4, 100.0)
-    windows = dict(zip(cs.SPECTRUM_WINDOWS, frames))
+    windows = dict(zip(SPECTRUM_WINDOWS, frames))
     assert windows["P"] == 0 and np.isnan(values[1]).all()  # S comes before a frame is over
     assert windows["noise"] > 0 and windows["S"] > 0 and windows["coda 1"] > 0
     assert windows["coda 2"] == 0 and windows["coda 3"] == 0
@@ -86,7 +88,7 @@ def test_windows_that_do_not_fit_are_nan():
 
 def test_unpack_turns_nine_numbers_into_a_hermitian_matrix():
     packed = np.arange(9, dtype=np.float32)
-    matrix = cs.unpack(packed)
+    matrix = unpack(packed)
     np.testing.assert_array_equal(matrix, matrix.conj().T)
     assert matrix[0, 1] == 3 + 6j and matrix[0, 2] == 4 + 7j and matrix[1, 2] == 5 + 8j
     np.testing.assert_array_equal(np.diag(matrix), [0, 1, 2])
@@ -97,7 +99,7 @@ def test_onsets_are_found_where_the_catalogue_is_wrong():
     truth = rng.uniform(-0.3, 0.3, 40)
     later = rng.uniform(-0.3, 0.3, 40)
     traces = [made_event(rng, 2.0 + d - e, 5.0 + e) for e, d in zip(truth, later)]
-    found = cs.event_measurements(np.stack(traces), np.full(40, 2.0), 100.0)
+    found = measure_batch(np.stack(traces), np.full(40, 2.0))[2]
     assert np.median(np.abs(found["p_onset"] - truth)) <= 0.015
     assert np.median(np.abs(found["s_onset"] - later)) <= 0.03
     assert np.quantile(np.abs(found["p_onset"] - truth), 0.9) <= 0.04
@@ -111,8 +113,8 @@ def test_second_event_is_found():
     double = single.copy()
     for event, seconds in zip(double, late):
         event += made_event(rng, 20.0, 7.0 + seconds, p_size=60.0)
-    alone = cs.event_measurements(single, np.full(20, 2.0), 100.0)
-    found = cs.event_measurements(double, np.full(20, 2.0), 100.0)
+    alone = measure_batch(single, np.full(20, 2.0))[2]
+    found = measure_batch(double, np.full(20, 2.0))[2]
     assert np.median(alone["second_contrast"]) < 2.5
     assert (found["second_contrast"] > 10).all()
     assert np.abs(found["second_onset"] - late).max() < 0.2
@@ -124,7 +126,7 @@ def test_level_below_the_corner_follows_the_size_and_not_the_corner():
     for size in (30.0, 300.0):
         trace = made_event(np.random.default_rng(6), s_size=size)
         traces += [trace, signal.sosfilt(sharp, trace)]
-    levels = cs.event_measurements(np.stack(traces), np.full(4, 2.0), 100.0)["level_below_corner"]
+    levels = measure_batch(np.stack(traces), np.full(4, 2.0))[2]["level_below_corner"]
     assert levels[2] - levels[0] == pytest.approx(1.0, abs=0.1)
     assert levels[1] - levels[0] == pytest.approx(0.0, abs=0.1)
 
@@ -136,7 +138,7 @@ def test_raw_counts_are_counted():
     clipped = clean.copy()
     clipped[0] = np.clip(clipped[0], -most, most)
     coarse = 16 * (clean // 16)
-    found = cs.event_measurements(np.stack([clean, clipped, coarse]), np.full(3, 2.0), 100.0)
+    found = measure_batch(np.stack([clean, clipped, coarse]), np.full(3, 2.0))[2]
     at_most = max((clipped[0] == most).sum(), (clipped[0] == -most).sum())
     assert found["samples_at_extreme"][0] <= 2 and found["samples_at_extreme"][1] == at_most > 3
     assert found["peaks_near_extreme"][1] >= 5 > found["peaks_near_extreme"][0]
@@ -153,12 +155,12 @@ def test_traces_of_several_lengths_are_measured_as_alone():
         np.rint(100 * made_event(rng, samples=n)).astype(np.int32) for n in (1300, 2200, 1800)
     ]
     s_p = np.array([1.0, 2.0, 3.0])
-    packed, frames, measured = cs.measure_batch(traces, s_p)
+    packed, frames, measured = measure_batch(traces, s_p)
     for event, trace in enumerate(traces):
-        alone = cs.measure_batch([trace], s_p[event : event + 1])
+        alone = measure_batch([trace], s_p[event : event + 1])
         np.testing.assert_allclose(packed[event], alone[0][0], rtol=1e-4, equal_nan=True)
         np.testing.assert_array_equal(frames[event], alone[1][0])
-        for name in cs.MEASUREMENTS:
+        for name in MEASUREMENTS:
             np.testing.assert_allclose(measured[name][event], alone[2][name][0], rtol=1e-5)
 
 
@@ -168,7 +170,7 @@ def test_hostile_traces_give_nan_and_no_exception():
     dead = np.rint(100 * made_event(np.random.default_rng(9), samples=2000)).astype(np.int16)
     dead[1] = 7
     short = dead[:, :700]
-    _, frames, measured = cs.measure_batch([flat, dead, short], np.array([2.0, 0.02, 300.0]))
+    _, frames, measured = measure_batch([flat, dead, short], np.array([2.0, 0.02, 300.0]))
     assert np.isnan(measured["p_onset"][0]) and np.isnan(measured["smallest_step"][0])
     assert measured["samples_at_extreme"][0] == 0
     assert np.isnan(measured["s_onset"][2]) and (frames[2, 2:] == 0).all()
@@ -183,7 +185,7 @@ def test_file_holds_all_events_beside_the_tensors(demo, tmp_path):
     assert spectra.values.shape == (len(spectra.table), 6, 33, 3, 3)
     assert spectra.windows == ("noise", "P", "S", "coda 1", "coda 2", "coda 3")
     np.testing.assert_array_equal(spectra.frequencies, np.fft.rfftfreq(64, 0.01))
-    assert set(cs.MEASUREMENTS) <= set(spectra.table)
+    assert set(MEASUREMENTS) <= set(spectra.table)
     assert spectra.attributes["simulated"].startswith("yes")
     assert 5000 < path.stat().st_size / len(spectra.table) < 9500  # small files have a large head
     row = 7
