@@ -14,6 +14,7 @@ from benchmarks import sequences
 from foreshap.preprocessing import cross_spectra as cs
 from foreshap.preprocessing.cross_spectra.measurements import MEASUREMENTS, measure_batch
 from foreshap.preprocessing.cross_spectra.windows import SPECTRUM_WINDOWS, unpack
+from foreshap.preprocessing.waveforms import write_waveforms
 
 
 def made_event(rng, s_p=2.0, p=5.0, samples=2200, p_size=20.0, s_size=60.0):
@@ -200,6 +201,95 @@ def test_file_holds_all_events_beside_the_tensors(demo, tmp_path):
     with xarray.open_dataset(path, engine="h5netcdf") as opened:
         assert opened["cross_spectrum"].dims == ("trace_name", "window", "frequency", "element")
         assert opened["p_onset"].attrs["units"] == "s"
+
+
+def test_preprocess_writes_what_the_stand_alone_pass_writes(demo, tmp_path):
+    spectra = cs.load_cross_spectra(demo.folder)
+    alone = cs.load_cross_spectra(cs.write_cross_spectra(demo.waveforms, tmp_path))
+    pd.testing.assert_frame_equal(spectra.table, alone.table)
+    np.testing.assert_array_equal(spectra.values, alone.values)
+    np.testing.assert_array_equal(spectra.frames, alone.frames)
+    tensors = foreshap.load_spectrograms(demo.folder / "P64.h5")
+    for name in ("dataset", "unit", "source_sha256", "history"):
+        assert spectra.attributes[name] == tensors.attributes[name]
+    assert list(spectra.table["trace_name"]) == list(tensors.table["trace_name"])
+
+
+def write_layout(folder, traces, s_p=2.0):
+    """Write a folder of events in the waveform layout, one after the other before and after."""
+    for place, period in enumerate(("pre", "post")):
+        names = list(traces)[place::2]
+        rows = {"trace_name": names, "p_s_diff_sec": s_p}
+        rows["trace_start_time"] = f"201{6 + place}-01-01T00:00:00"
+        parts = [(name, traces[name]) for name in names]
+        write_waveforms(folder, "TST", period, parts, pd.DataFrame(rows))
+    return folder
+
+
+def test_events_are_those_of_any_variant(tmp_path):
+    rng = np.random.default_rng(10)
+    traces = {}
+    for name in "ABCDEF":
+        traces[name] = np.rint(100 * made_event(rng, samples=2600)).astype(np.int32)
+    traces["C"][1] = 7
+    traces["D"] = traces["D"][:, :2100]  # too short for P, not for a P window of 15 s
+    short = foreshap.Variant("short", "P", 5.0, 10.0, 64, 32)
+    long = foreshap.Variant("long", "P", 5.0, 20.0, 64, 32)
+    reports = foreshap.preprocess(write_layout(tmp_path, traces), tmp_path, [short, long])
+    assert reports["short"].written == 5 and reports["long"].written == 4
+    spectra = cs.load_cross_spectra(tmp_path)
+    assert list(spectra.table["trace_name"]) == ["A", "E", "B", "D", "F"]
+    assert spectra.table["label"].tolist() == [0, 0, 1, 1, 1]
+    for name, values in zip(spectra.table["trace_name"], spectra.values):
+        packed, _, _ = measure_batch([traces[name]], [2.0])
+        np.testing.assert_allclose(values, unpack(packed)[0], rtol=1e-5)
+
+
+def test_numbers_beyond_a_digitiser_outside_the_tensors_give_nan(tmp_path):
+    rng = np.random.default_rng(11)
+    traces = {name: 100 * made_event(rng, samples=3000) for name in "ABC"}
+    traces["B"][0, 1400] = 1e200
+    short = foreshap.Variant("short", "P", 5.0, 5.0, 64, 32)
+    assert foreshap.preprocess(write_layout(tmp_path, traces), tmp_path, [short])["short"].written
+    spectra = cs.load_cross_spectra(tmp_path)
+    for name, values, frames in zip(spectra.table["trace_name"], spectra.values, spectra.frames):
+        assert np.isnan(values).all() == (frames == 0).all() == (name == "B")
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_s_the_noise_and_p_alone_are_measured():
+    trace = np.rint(100 * made_event(np.random.default_rng(12), 4.0)).astype(np.int32)
+    packed, frames, measured = measure_batch([trace, trace], [np.nan, 4.0])
+    assert (frames[0, :2] > 0).all() and (frames[0, 2:] == 0).all()
+    expected = packed[1, :2]  # as where S comes late
+    np.testing.assert_allclose(packed[0, :2], expected, rtol=1e-4, atol=1e-5 * expected.max())
+    assert measured["p_onset"][0] == measured["p_onset"][1]
+    for name in ("s_onset", "s_contrast", "second_onset", "level_below_corner"):
+        assert np.isnan(measured[name][0]) and np.isfinite(measured[name][1])
+
+
+@pytest.mark.parametrize("rate", [2.0, 31.0, 32.0, 200.0])
+def test_other_sampling_rates(tmp_path, rate):
+    rng = np.random.default_rng(13)
+    traces = {name: rng.integers(-99, 99, (3, round(30 * rate))) for name in "AB"}
+    folder = write_layout(tmp_path / "in", traces)
+    for path in folder.glob("*.hdf5"):
+        with h5py.File(path, "r+") as file:
+            file.attrs["sampling_rate"] = rate
+    variant = foreshap.Variant("X", "P", 5.0, 20.0, 32, 16, rate)
+    foreshap.preprocess(folder, tmp_path, [variant])
+    if rate < 32:  # there is nothing to write
+        assert not (tmp_path / "cross_spectra.h5").exists()
+        return
+    spectra = cs.load_cross_spectra(tmp_path)
+    assert spectra.frequencies[-1] == rate / 2
+    assert np.isfinite(spectra.values).any(axis=(0, 2, 3, 4)).all()
+
+
+def test_the_file_is_no_variant(demo, tmp_path):
+    (tmp_path / "datasets.toml").write_text('[demo]\nsource = "simulated"\n')
+    (tmp_path / "demo").symlink_to(demo.folder)
+    assert set(foreshap.tensor_files("demo", tmp_path)) == set(foreshap.VARIANTS)
 
 
 def test_file_is_refused_in_a_sentence(demo, tmp_path):

@@ -86,7 +86,7 @@ class Report:
 def preprocess(source, output, variants=tuple(VARIANTS.values()), **attributes):
     """Turn a waveform folder into one tensor file a variant, all from one reading, in a stream.
 
-    The events' cross-spectra are written beside them, from 20 Hz on.
+    The events' cross-spectra are written beside them, at 32 Hz or more.
 
     source: str or Path, folder in the waveform layout
     output: str or Path, folder for <variant name>.h5 and cross_spectra.h5; existing files are

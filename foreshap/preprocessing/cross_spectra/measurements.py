@@ -8,7 +8,7 @@ from ..variants import SAMPLING_RATE, SECONDS_BEFORE_P
 from .windows import as_samples, cut, frame_transform, high_passed, packed_cross_spectra
 
 SECONDS_AFTER_S = 10.0  # that are used: an own S may come later
-LEAST_RATE = 20.0  # Hz: below it no window holds a frame
+LEAST_RATE = 32.0  # Hz: below it windows of 2 s hold no frame of 64 samples
 LEAST_CONTRAST = 0.3  # log10: an onset at which the power doesn't double is none
 LARGEST = 1e15  # of a sample: no digitiser's
 MEASUREMENTS = {  # column: unit, what it is
