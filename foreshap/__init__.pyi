@@ -51,6 +51,7 @@ from .explainability.methods.tiles import tile_names as tile_names
 from .explainability.methods.tiles import tile_sums as tile_sums
 from .explainability.shap_store import chosen_test_rows as chosen_test_rows
 from .explainability.shap_store import explain_events as explain_events
+from .explainability.shap_store import find_shap as find_shap
 from .explainability.shap_store import load_shap as load_shap
 from .files import ForeshapError as ForeshapError
 from .preprocessing.periods import NORCIA as NORCIA
