@@ -9,6 +9,7 @@ import torch
 import foreshap
 from foreshap.explainability import background
 from foreshap.explainability.background import background_curve, choose_background, own_noise
+from foreshap.preprocessing.variants import CLASSES
 
 P64, S64 = foreshap.VARIANTS["P64"], foreshap.VARIANTS["S64"]
 
@@ -111,4 +112,4 @@ def test_the_curve_of_a_linear_network_is_the_error_of_a_mean():
 
 
 def test_every_kind_has_a_name_and_a_class_in_order():
-    assert background.KINDS[1:3] == tuple(f"{name}s" for name in foreshap.waveforms.CLASSES)
+    assert background.KINDS[1:3] == tuple(f"{name}s" for name in CLASSES)

@@ -280,17 +280,18 @@ def test_processes_and_threads_explain_overlapping_events_at_once(trained, tmp_p
     folder, alone = tmp_path / "shared", tmp_path / "alone"
     processes = [start(folder, np.arange(30)), start(folder, np.arange(10, 40)[::-1])]
     rows = np.arange(20, 50)
+    methods = {"deep": {}, "expected-gradients": {"samples": 20}}
+    mine = []
     with ThreadPoolExecutor(2) as pool:
-        mine = [
-            pool.submit(explained, trained, folder, rows=rows, background=40, method=method)
-            for method in ("deep", "expected-gradients")
-        ]
+        for method, options in methods.items():
+            options = {"rows": rows, "background": 40, "method": method} | options
+            job = pool.submit(explained, trained, folder, **options)
+            mine.append((job, options))
     for process in processes:
         process.join()
         assert process.exitcode == 0
-    for future, method in zip(mine, ("deep", "expected-gradients")):
-        wanted = explained(trained, alone, rows=rows, background=40, method=method)
-        assert tensors(future.result()) == tensors(wanted)
+    for job, options in mine:
+        assert tensors(job.result()) == tensors(explained(trained, alone, **options))
     shared = explained(trained, folder, rows=np.arange(50), background=40)
     assert tensors(shared) == tensors(explained(trained, alone, rows=np.arange(50), background=40))
     assert len(foreshap.load_shap(shared.path).table) == 50 and not list(folder.rglob("*partial*"))

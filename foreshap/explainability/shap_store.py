@@ -339,15 +339,18 @@ def _explain_part(task, rows):
     table["additivity_error"] = missed
     path = Path(task.store, f"{uuid.uuid4().hex}.h5")
     with written_whole(path) as partial_path:
-        content = _part_content(task, made_from, spectrograms, table, maps)
+        content = _part_content(path.name, task, made_from, spectrograms, table, maps)
         partial_path.write_bytes(content)  # a full disk is an error here; HDF5 may say it too late
     return path
 
 
-def _part_content(task, made_from, spectrograms, table, maps):
-    """Make a part's bytes: maps (name -> float32 array (N, 3, F, T)) and their table."""
+def _part_content(part, task, made_from, spectrograms, table, maps):
+    """Make the bytes of a part: maps (name -> float32 array (N, 3, F, T)) and their table.
+
+    part: str, unlike that of any part: two threads can't have open what HDF5 takes for one file
+    """
     names = spectrograms.table["trace_name"].to_numpy()
-    with h5py.File("part", "w", driver="core", backing_store=False) as file:
+    with h5py.File(part, "w", driver="core", backing_store=False) as file:
         for name in {"dataset", "simulated"}.intersection(spectrograms.attributes):
             file.attrs[name] = spectrograms.attributes[name]
         explained = made_from["output"]
