@@ -96,7 +96,10 @@ def test_the_curve_of_a_linear_network_is_the_error_of_a_mean():
     rng = np.random.default_rng(0)
     weights, events = rng.standard_normal((3, 8, 9)), rng.standard_normal((5, 3, 8, 9)) + 2
     pool = rng.standard_normal((60, 3, 8, 9))
-    values_of = lambda rows: weights * (events - pool[rows].mean(axis=0))
+
+    def values_of(rows):
+        return weights * (events - pool[rows].mean(axis=0))
+
     sizes = np.array([2, 8, 30, 60])
     found = background_curve(values_of, sizes, 60, draws=40, seed=0)
     squared = (weights**2 * pool.var(axis=0, ddof=1)).sum() * (1 / sizes - 1 / 60)
