@@ -291,22 +291,18 @@ def _prepared(task):
         options["tiles"] = lambda row: physical_tiles(variant, s_p[row])
     rows = background["rows"] or [0]  # an event's own noise has the shape of any event
     others = checkpoint.scaling(tensor_file.read_events(spectrograms.values, rows))
-    attribution.check_request(checkpoint.model, others, method, options)
-    prepare = partial(
-        attribution.explainer,
-        checkpoint.model,
-        method=method,
-        output=made_from["output"],
-        **options,
-    )
+    model, output = checkpoint.model, made_from["output"]
+    attribution.check_request(model, others, method, options)
 
     def explain_by_noise(event, row):
         seeds = [background["seed"], row]
         noise = own_noise(event, variant, s_p[row], background["n"], seeds)
-        return prepare(noise)(event, row)
+        return attribution.explainer(model, noise, method, output, **options)(event, row)
 
-    own = background["kind"] == "own noise"
-    return checkpoint, spectrograms, explain_by_noise if own else prepare(others)
+    if background["kind"] == "own noise":
+        return checkpoint, spectrograms, explain_by_noise
+    explain = attribution.explainer(model, others, method, output, **options)
+    return checkpoint, spectrograms, explain
 
 
 def _explain_part(task, rows):

@@ -12,11 +12,7 @@ import torch
 from ...files import ForeshapError
 from ...preprocessing.variants import COMPONENTS, WINDOWS, frame_windows
 
-TILE_BANDS = (
-    (0, 5),
-    (5, 20),
-    (20, 50),
-)  # [Hz], lower edges included, of the last the upper one too
+TILE_BANDS = ((0, 5), (5, 20), (20, 50))  # [Hz], with lower edges, the last with its upper one
 MASKED_TOGETHER = 16  # in a forward pass: their activations stay in the processor's cache
 
 
