@@ -330,7 +330,7 @@ def _explain_part(task, rows):
         maps["shap"], added["base_value"], added["output"], task.output_range
     )
     attribution.check_additivity(missed, made_from["method"])
-    table = spectrograms.table.iloc[rows].reset_index(drop=True).join(added)
+    table = spectrograms.table.iloc[rows].reset_index(drop=True).assign(**added)
     table["correct"] = table["predicted"] == table["label"]
     table["additivity_error"] = missed
     path = Path(task.store, f"{uuid.uuid4().hex}.h5")
