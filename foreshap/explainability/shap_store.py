@@ -6,6 +6,7 @@ these is in the folder's name. Parts are only ever added: any number of processe
 
 import hashlib
 import json
+import threading
 import time
 import uuid
 import warnings
@@ -34,6 +35,7 @@ VERSION = 1  # of the parts' format
 PART = 8  # largest number of events in a part
 FEWEST_PARTS = 4  # so that several workers share a few events
 OLD = 3600  # age of half-written files that are removed [s]; writing one takes seconds
+COMPUTING = threading.Lock()  # following a model's forward disturbs other threads' forward passes
 TOLERANCE = 1e-8  # between stated and found additivity error
 ADDED = ["row", "output", "predicted", "correct", "base_value", "additivity_error", "seconds"]
 MARGIN = "logit(aftershock) - logit(foreshock); positive pushes toward aftershock"
@@ -179,15 +181,19 @@ def explain_events(
     made_from = _describe(checkpoint, spectrograms, background, method, output, options)
     key = hashlib.sha256(made_from.encode()).hexdigest()[:12]
     store = Path(folder).resolve() / f"{checkpoint.path.stem}-{method}-{key}"
-    parts = _read_parts(store, leave_damaged=True)
-    present = [table["row"].to_numpy() for table, _ in parts]
-    absent = np.setdiff1d(rows, np.concatenate([[], *present]))
-    if len(absent):
-        files = (checkpoint.path, spectrograms.path, store)
-        spread = _range_of_outputs(checkpoint, spectrograms, background, output)
-        task = Task(*[str(path.resolve()) for path in files], made_from, spread)
-        check_room(store, len(absent) * 4 * np.prod(checkpoint.variant.shape))
-        parts += _explain_absent(task, absent, executor)
+    with COMPUTING:
+        parts = _read_parts(store, leave_damaged=True)
+        present = [table["row"].to_numpy() for table, _ in parts]
+        absent = np.setdiff1d(rows, np.concatenate([[], *present]))
+        if len(absent):
+            examples = background.rows if len(background.rows) else rows[:1]
+            events = checkpoint.scaling(tensor_file.read_events(spectrograms.values, examples))
+            attribution.check_request(checkpoint.model, events, method, options)
+            files = (checkpoint.path, spectrograms.path, store)
+            spread = _range_of_outputs(checkpoint, spectrograms, background, output)
+            task = Task(*[str(path.resolve()) for path in files], made_from, spread)
+            check_room(store, len(absent) * 4 * np.prod(checkpoint.variant.shape))
+            parts += _explain_absent(task, absent, executor)
     return _collect(store, parts, rows)
 
 
@@ -289,10 +295,7 @@ def _prepared(task):
     variant, s_p = checkpoint.variant, known_s_p(spectrograms.table)
     if method == "tiles":
         options["tiles"] = lambda row: physical_tiles(variant, s_p[row])
-    rows = background["rows"] or [0]  # an event's own noise has the shape of any event
-    others = checkpoint.scaling(tensor_file.read_events(spectrograms.values, rows))
     model, output = checkpoint.model, made_from["output"]
-    attribution.check_request(model, others, method, options)
 
     def explain_by_noise(event, row):
         seeds = [background["seed"], row]
@@ -301,7 +304,8 @@ def _prepared(task):
 
     if background["kind"] == "own noise":
         return checkpoint, spectrograms, explain_by_noise
-    explain = attribution.explainer(model, others, method, output, **options)
+    events = checkpoint.scaling(tensor_file.read_events(spectrograms.values, background["rows"]))
+    explain = attribution.explainer(model, events, method, output, **options)
     return checkpoint, spectrograms, explain
 
 
