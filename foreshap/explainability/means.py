@@ -109,3 +109,52 @@ def profiles(values, rows):
         over_frequency[i] = event.sum(axis=1)
         over_time[i] = event.sum(axis=0)
     return over_frequency, over_time
+
+
+@dataclass(frozen=True)
+class TrainingMeans:
+    """Mean SHAP tensors of some events over several trainings, and what the trainings disagree on.
+
+    signed, absolute: mean of the values and of their absolutes (3, F, T)
+    deviation: (F, T), standard deviation between trainings of the sum over components
+    clear: float, share of the pixels that differ from 0 by two standard errors, of events and trainings
+    cancellation: float, sum of |signed| over sum of absolute
+    """
+
+    signed: np.ndarray
+    absolute: np.ndarray
+    deviation: np.ndarray
+    clear: float
+    cancellation: float
+
+
+def training_means(values, rows, seed=0):
+    """Mean SHAP tensors of some events over several trainings.
+
+    values: list of arrays (N, 3, F, T), one a training
+    rows: int array, the events
+    seed: int, of the bootstrap over events
+
+    returns: TrainingMeans
+    """
+    mean = batch_mean(values, rows, seed=seed)
+    trainings = np.stack([batch_mean(training, rows).signed for training in values])
+    error = np.hypot(mean.standard_error, trainings.std(axis=0) / np.sqrt(len(values)))
+    clear = float((np.abs(mean.signed) > 2 * error).mean())
+    deviation = trainings.sum(axis=1).std(axis=0)
+    return TrainingMeans(mean.signed, mean.absolute, deviation, clear, mean.cancellation)
+
+
+def class_difference(worth, labels):
+    """Mean values of tiles, aftershocks minus foreshocks: twice the push toward an event's own class.
+
+    worth: array (trainings, N, tiles)
+    labels: array (N,), 0 or 1
+
+    returns: array (tiles,); array (tiles,), half its 95 % interval over events and trainings
+    """
+    toward_own = worth * np.where(np.asarray(labels) == 1, 1, -1)[:, None]
+    over_events = toward_own.mean(axis=0).var(axis=0) / worth.shape[1]
+    over_trainings = toward_own.mean(axis=1).var(axis=0) / worth.shape[0]
+    half = 2 * 1.96 * np.sqrt(over_events + over_trainings)
+    return 2 * toward_own.mean(axis=(0, 1)), half
