@@ -28,7 +28,7 @@ def white_centred(colours):
     return ListedColormap(np.clip(table, 0, 1))
 
 
-SPECTRAL, SIGNED, ABSOLUTE = cm.batlow, white_centred(cm.vik), cm.lapaz_r
+SPECTRAL, SIGNED, ABSOLUTE = cm.batlow, white_centred(cm.vik), cm.devon_r
 
 
 def power_label(unit="counts"):
@@ -325,7 +325,10 @@ def learning_curves(ax, history, title=""):
     ax.plot(history.index, history["train_loss"], color="0.4", label="training")
     ax.plot(history.index, validation, label="validation", **style)
     ax.axvline(validation.idxmin(), color="0.7", linestyle=":", label="epoch kept")
-    ax.set(xlabel="epoch", ylabel="cross-entropy loss", title=title, ylim=(0, None))
+    highest = max(
+        ax.get_ylim()[1], 1.05 * history[["train_loss", "validation_loss"]].max(axis=None)
+    )
+    ax.set(xlabel="epoch", ylabel="cross-entropy loss", title=title, ylim=(0, highest))
     ax.legend()
     return ax
 
@@ -559,7 +562,13 @@ def methods_cost(ax, seconds, scores, label):
         colour = cm.batlow(0.85 * k / max(len(scores) - 1, 1))
         style = {"fmt": MARKERS[k % 7], "markersize": 8, "color": colour, "label": method}
         draw_intervals(ax, seconds[method], scores.loc[[method]], **style)
+    slowest, fastest = max(seconds.values()), min(seconds.values())
+    ticks = [
+        tick for tick in (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30) if fastest < 2 * tick < 4 * slowest
+    ]
     ax.set(xscale="log", xlabel="seconds an event, one core", ylabel=label)
+    ax.set_xticks(ticks, ticks)
+    ax.minorticks_off()
     return ax
 
 

@@ -22,7 +22,7 @@ COLUMNS = {  # of the verdict's page: heading -> left end
     "station or catalogue predicts": 0.46,
     "ROC AUC, or as named": 0.665,
 }
-AXIS_START, AXIS_LENGTH = 0.8, 0.105  # of the page's axis from 0 to 1
+AXIS_START, AXIS_LENGTH = 0.815, 0.095  # of the page's axis from 0 to 1
 PLACEBO_STYLE = {  # colour, marker, size
     "inside foreshocks": (CLASS_COLOURS[0], "o", 6),
     "inside aftershocks": (CLASS_COLOURS[1], "^", 6),
