@@ -114,6 +114,7 @@ def test_every_picture_names_quantity_and_unit(ax):
         assert picture(ax) is ax
         assert ax.get_ylabel() and (ax.get_xlabel() or ax.get_xticklabels())
         ax.figure.canvas.draw()
+        plt.close(ax.figure)
     before = values.copy()
     axes = figures.spectrograms(plt.figure().subplots(3, 1), values, VARIANT, 1.2)
     assert len({a.images[0].get_clim() for a in axes}) == 1 and np.array_equal(values, before)

@@ -1,6 +1,7 @@
 """Draw waveforms, spectrograms, maps and trainings: arrays and axes in, axes out.
 
-Times are relative to the arrival that a variant is aligned on; the other arrival follows from S-P.
+`ax` is a matplotlib Axes, and what is returned. Times are relative to the arrival that a variant is
+aligned on; the other arrival follows from S-P.
 """
 
 import numpy as np
@@ -23,12 +24,17 @@ ABOVE_AXES = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "bott
 def white_centred(colours):
     """A diverging Colormap whose centre is lifted to white, in 257 steps."""
     table = colours(np.linspace(0, 1, 257))
-    nearness = 1 - np.abs(np.linspace(-1, 1, 257))[:, None]
-    table[:, :3] += nearness * (1 - table[128, :3])
+    from_centre = np.abs(np.linspace(-1, 1, 257))[:, None]
+    table[:, :3] += (1 - from_centre) * (1 - table[128, :3])
     return ListedColormap(np.clip(table, 0, 1))
 
 
 SPECTRAL, SIGNED, ABSOLUTE = cm.batlow, white_centred(cm.vik), cm.devon_r
+
+
+def series_style(k, n):
+    """Colour and marker of the k-th of n series, dict."""
+    return {"color": cm.batlow(0.85 * k / max(n - 1, 1)), "marker": MARKERS[k % len(MARKERS)]}
 
 
 def power_label(unit="counts"):
@@ -43,13 +49,7 @@ def time_label(phase):
 
 
 def event_title(event, margin=None):
-    """Name an event in one line: trace, class, magnitude, S-P time, margin, as far as known.
-
-    event: Series, row of a tensor file's table
-    margin: float, logit(aftershock) - logit(foreshock)
-
-    returns: str
-    """
+    """Name an event (row of a table) in one line: trace, class, magnitude, S-P time, margin."""
     parts = [event["trace_name"], CLASSES[int(event["label"])]]
     for column, form in (("source_magnitude", "M {:.1f}"), ("p_s_diff_sec", "S-P {:.2f} s")):
         if np.isfinite(event.get(column, np.nan)):
@@ -68,8 +68,7 @@ def panel_title(ax, text):
 def mark_arrivals(ax, phase, s_p, label=True):
     """Vertical lines at P (solid) and S (dashed), where they lie within the axes.
 
-    ax: Axes, time relative to the arrival phase
-    phase: "P" or "S"
+    phase: "P" or "S", the arrival at time 0
     s_p: float, S-P time [s]; NaN where it isn't known: then phase alone is marked
     label: bool, write P and S above the axes
     """
@@ -111,7 +110,6 @@ def waveforms(axes, samples, s_p, sampling_rate=100.0, phase="P", unit="counts")
 def tensor_image(ax, values, variant, colours, limits, **options):
     """One (frequency, time) map in physical axes.
 
-    ax: Axes
     values: array (F, T), or (F, T, 3) for RGB
     variant: Variant
     colours: Colormap, None for RGB
@@ -130,11 +128,7 @@ def tensor_image(ax, values, variant, colours, limits, **options):
 
 
 def colour_bar(ax, label):
-    """Colour bar of the last image of one axes, or of the first of several.
-
-    ax: Axes or sequence of Axes that share the scale
-    label: str, quantity and unit
-    """
+    """Colour bar of the last image of one Axes, or of the first of several of one scale."""
     axes = np.ravel(ax)
     axes[0].figure.colorbar(axes[0].images[-1], ax=list(axes), label=label, pad=0.02)
     return ax
@@ -170,10 +164,9 @@ def rgb(values):
 def rgb_spectrogram(ax, values, variant, s_p=None):
     """The RGB composite of an event's log-spectrograms: E red, N green, Z blue.
 
-    ax: Axes
     values: array (3, F, T) [log10(unit^2/Hz)]
     variant: Variant
-    s_p: float, S-P time [s]
+    s_p: float, S-P time [s]; P and S are not marked without it
     """
     tensor_image(ax, rgb(values), variant, None, (0, 1))
     return ax if s_p is None else mark_arrivals(ax, variant.phase, s_p)
@@ -188,7 +181,6 @@ def shared_limit(*maps, percentile=99.8):
 def shap_map(ax, values, variant, limit, s_p=None, absolute=False):
     """A SHAP map on white, in the variant's physical axes.
 
-    ax: Axes
     values: array (F, T), positive pushes toward aftershock
     variant: Variant
     limit: float, the colour scale runs from -limit to limit (from 0 for absolute values)
@@ -205,7 +197,6 @@ def shap_map(ax, values, variant, limit, s_p=None, absolute=False):
 def shap_over_rgb(ax, values, spectrogram, variant, limit, s_p):
     """A SHAP map over the event's RGB composite; the smaller |SHAP|, the more transparent.
 
-    ax: Axes
     values: array (F, T), positive pushes toward aftershock
     spectrogram: array (3, F, T) [log10(unit^2/Hz)]
     variant: Variant
@@ -280,7 +271,6 @@ def _class_histograms(ax, values, labels, edges):
 def event_rate(ax, times, labels, mainshock):
     """Events a day, by class, the mainshock marked.
 
-    ax: Axes
     times: Series of datetimes [UTC]
     labels: array (N,), 0 or 1
     mainshock: Timestamp [UTC]
@@ -298,11 +288,9 @@ def event_rate(ax, times, labels, mainshock):
 def distribution(ax, values, labels, label, bins=30):
     """Histogram of one quantity by class.
 
-    ax: Axes
     values: array (N,), NaN left out
     labels: array (N,), 0 or 1
     label: str, quantity and unit
-    bins: int
     """
     values = np.asarray(values, dtype=float)
     if np.isfinite(values).any():
@@ -316,9 +304,7 @@ def distribution(ax, values, labels, label, bins=30):
 def learning_curves(ax, history, title=""):
     """Training and validation loss by epoch; the epoch kept is marked.
 
-    ax: Axes
     history: DataFrame of a TrainingResult
-    title: str
     """
     validation = history["validation_loss"]
     style = {"color": CLASS_COLOURS[0], "marker": "o", "markersize": 3}
@@ -334,13 +320,7 @@ def learning_curves(ax, history, title=""):
 
 
 def write_cells(ax, texts, dark, fontsize=10):
-    """Write into the cells of an image, white where it is dark.
-
-    ax: Axes
-    texts: array (rows, columns) of str
-    dark: bool array (rows, columns)
-    fontsize: float
-    """
+    """Write texts, array (rows, columns), into the cells of an image, white where it is dark."""
     for (row, column), text in np.ndenumerate(texts):
         colour = "white" if dark[row, column] else "black"
         ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=fontsize)
@@ -350,9 +330,7 @@ def write_cells(ax, texts, dark, fontsize=10):
 def confusion(ax, labels, predicted, title=""):
     """Confusion matrix in numbers of test events.
 
-    ax: Axes
     labels, predicted: arrays (N,), 0 or 1
-    title: str
     """
     counts = np.zeros((2, 2), int)
     np.add.at(counts, (np.asarray(labels), np.asarray(predicted)), 1)
@@ -365,14 +343,7 @@ def confusion(ax, labels, predicted, title=""):
 
 
 def draw_intervals(ax, places, table, scale=1, **style):
-    """Values with their 95 % intervals.
-
-    ax: Axes
-    places: array (n,), horizontal
-    table: DataFrame (n rows): value, low, high; NaN where there is no interval
-    scale: float, by which all are multiplied
-    style: of errorbar
-    """
+    """Values with their 95 % intervals: table has value, low and high, NaN without an interval."""
     value = table["value"].to_numpy(float)
     errors = np.nan_to_num(np.abs(table[["low", "high"]].to_numpy(float).T - value))
     ax.errorbar(places, scale * value, scale * errors, **style)
@@ -382,7 +353,6 @@ def draw_intervals(ax, places, table, scale=1, **style):
 def scores(ax, results):
     """Scores of several evaluations with their 95 % intervals; chance for balanced classes dotted.
 
-    ax: Axes
     results: dict, name -> (metrics, intervals)
     """
     lowest = 0.5
@@ -391,8 +361,8 @@ def scores(ax, results):
         bounds = np.array([intervals[metric] for metric in metrics])
         places = np.arange(len(value)) + 0.15 * (k - (len(results) - 1) / 2)
         errors = np.maximum(np.abs(bounds.T - value), 0)
-        colour = cm.batlow(0.8 * k / max(len(results) - 1, 1))
-        ax.errorbar(places, value, errors, fmt=MARKERS[k], color=colour, label=name)
+        style = series_style(k, len(results))
+        ax.errorbar(places, value, errors, linestyle="none", label=name, **style)
         lowest = np.nanmin([lowest, np.nanmin(bounds)])
     ax.axhline(0.5, color="0.6", linestyle=":", label="chance (balanced classes)")
     names = {"f1": "F1", "roc_auc": "ROC AUC"}
@@ -405,7 +375,6 @@ def scores(ax, results):
 def margins(ax, values, margin, labels, label):
     """Margin of each test event against one quantity; misclassified events are ringed.
 
-    ax: Axes
     values: array (N,)
     margin: array (N,), logit(aftershock) - logit(foreshock)
     labels: array (N,), 0 or 1
@@ -445,7 +414,6 @@ def other_arrivals(ax, s_p, phase):
 def profile(ax, positions, events, colour, label):
     """Mean over events of a profile, with its 95 % interval (1.96 standard errors).
 
-    ax: Axes
     positions: array (n,), frequency [Hz] or time [s]
     events: array (events, n); or (trainings, events, n), each training's mean a thin line
     colour: a matplotlib colour
@@ -477,7 +445,6 @@ def write_row_counts(ax, counts):
 def weekly(ax, weeks, events, frequencies, limit):
     """Mean SHAP profile over frequency of each week; the number of events stands at the right.
 
-    ax: Axes
     weeks: int array (N,), week after the mainshock of each event
     events: array (N, F), SHAP per Hz of each event
     frequencies: array (F,) [Hz]
@@ -498,7 +465,6 @@ def weekly(ax, weeks, events, frequencies, limit):
 def background_curve(ax, curve, chosen):
     """Distance of maps to those with the whole background, by the number of background events.
 
-    ax: Axes
     curve: DataFrame of foreshap.background_curve(): size, distance, low, high
     chosen: int, number used in the maps
     """
@@ -518,7 +484,6 @@ def background_curve(ax, curve, chosen):
 def tile_values(ax, values, errors, names, limit):
     """Values of the tiles of one component as a table in colour, written with their errors.
 
-    ax: Axes
     values, errors: arrays (bands, windows), the error as half the width of a 95 % interval
     names: (bands, windows), two sequences of str
     limit: float, half-width of the colour scale
@@ -538,7 +503,6 @@ def tile_values(ax, values, errors, names, limit):
 def matrix(ax, table, label):
     """Agreement of every two maps, written into the cells.
 
-    ax: Axes
     table: DataFrame, name x name, -1..1
     label: str, of the colour bar
     """
@@ -553,15 +517,15 @@ def matrix(ax, table, label):
 def methods_cost(ax, seconds, scores, label):
     """What each method costs against how well it does.
 
-    ax: Axes
     seconds: dict, method -> seconds an event
     scores: DataFrame, a row a method: value, low, high
     label: str, of the score
     """
     for k, method in enumerate(scores.index):
-        colour = cm.batlow(0.85 * k / max(len(scores) - 1, 1))
-        style = {"fmt": MARKERS[k % 7], "markersize": 8, "color": colour, "label": method}
-        draw_intervals(ax, seconds[method], scores.loc[[method]], **style)
+        style = series_style(k, len(scores))
+        draw_intervals(
+            ax, seconds[method], scores.loc[[method]], markersize=8, label=method, **style
+        )
     slowest, fastest = max(seconds.values()), min(seconds.values())
     ticks = [
         tick for tick in (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30) if fastest < 2 * tick < 4 * slowest
@@ -575,14 +539,12 @@ def methods_cost(ax, seconds, scores, label):
 def perturbation(ax, curves, kind):
     """Deletion or insertion, beside random order.
 
-    ax: Axes
     curves: dict, name -> DataFrame of foreshap.perturbation_curves()
     kind: "deletion" or "insertion"
     """
     for k, (name, curve) in enumerate(curves.items()):
-        colour = cm.batlow(0.85 * k / max(len(curves) - 1, 1))
-        style = {"marker": MARKERS[k % 7], "markersize": 4, "color": colour, "label": name}
-        ax.plot(100 * curve["share"], curve[kind], **style)
+        style = series_style(k, len(curves))
+        ax.plot(100 * curve["share"], curve[kind], markersize=4, label=name, **style)
     random = curve[f"random {kind}"]
     ax.plot(100 * curve["share"], random, color="0.5", linestyle=":", label="random order")
     ax.axhline(0, color="0.8", linewidth=0.8)
@@ -593,7 +555,6 @@ def perturbation(ax, curves, kind):
 def randomisation(ax, table):
     """Agreement with the original's maps while layer after layer is drawn anew.
 
-    ax: Axes
     table: DataFrame, a row a layer in the order of their drawing: "signed" and "absolute", each
         (value, low, high)
     """

@@ -1,4 +1,4 @@
-"""Draw the controls and the verdict: tables and axes in, axes out."""
+"""Draw the controls and the verdict: tables and axes in, axes out; `ax` is a matplotlib Axes."""
 
 import textwrap
 
@@ -35,7 +35,6 @@ AT_FOOT = {"xycoords": ("data", "axes fraction"), "fontsize": 8}
 def measured(ax, table, label, chance=0.5):
     """Measurements with their 95 % intervals, a row each, the number of events at the right.
 
-    ax: Axes
     table: DataFrame, a row a measurement: value, low, high, n_events; without rows it says so
     label: str, quantity of the horizontal axis
     chance: float, dotted
@@ -59,12 +58,10 @@ def measured(ax, table, label, chance=0.5):
 def overlap(ax, values, labels, weights, label, bins=25):
     """One quantity by class: as it is (outline), and weighted until the classes match (filled).
 
-    ax: Axes
     values: array (N,)
     labels: array (N,), 0 or 1
     weights: array (N,), each class's scaled to its number of events
     label: str, quantity and unit
-    bins: int
     """
     values, labels, weights = map(np.asarray, (values, labels, weights))
     edges = distribution_edges(values, bins)
@@ -122,7 +119,6 @@ def _days_after(times, mainshock):
 def drift(ax, days, scores, labels):
     """Held-out score of each event against time, with the running median of each class.
 
-    ax: Axes
     days: array (N,), after the mainshock [days]
     scores: array (N,), positive leans to aftershock
     labels: array (N,), 0 or 1
@@ -144,7 +140,6 @@ def drift(ax, days, scores, labels):
 def reliability(ax, table, error):
     """Observed share of aftershocks against the probability given, with numbers of events.
 
-    ax: Axes
     table: DataFrame of foreshap.reliability()
     error: float, expected calibration error
     """
@@ -163,7 +158,6 @@ def reliability(ax, table, error):
 def accuracy_by(ax, table, label):
     """Accuracy in bins of one quantity, the number of events below.
 
-    ax: Axes
     table: DataFrame of foreshap.accuracy_by()
     label: str, quantity and unit
     """
@@ -179,7 +173,6 @@ def accuracy_by(ax, table, label):
 def shares(ax, table, label):
     """Shares of |SHAP| of several series, beside the share of the area.
 
-    ax: Axes
     table: DataFrame of foreshap.share_table(): part, series, value, low, high, area, n_events
     label: str, what the parts are
     """
@@ -203,7 +196,6 @@ def shares(ax, table, label):
 def shares_by_week(ax, table, area, part):
     """Share of |SHAP| in one window or band by week and class.
 
-    ax: Axes
     table: DataFrame of foreshap.share_by_week()
     area: float, share of the area, dotted
     part: str, its name
@@ -230,8 +222,6 @@ def verdict_page(fig, table, verdict, reasons, skipped, title):
     reasons: list of str
     skipped: dict, control -> reason
     title: str, dataset, number of events, "SIMULATED" where so
-
-    returns: the Figure
     """
     fig.set_layout_engine("none")
     ax = fig.add_axes((0, 0, 1, 1))
