@@ -54,11 +54,11 @@ def run(notebook, again=False, **parameters):
 
 
 def results(cell):
-    """What a cell shows, without progress bars: printed text, tables and pictures."""
-    found = []
+    """What a cell shows, without progress bars: printed text first, then tables and pictures."""
+    found = [""]
     for output in cell.outputs:
         if output.output_type == "stream" and output.name == "stdout":
-            found.append(output.text)
+            found[0] += output.text
         elif "data" in output and "widget" not in str(output.data):
             kinds = output.data.keys() & {"text/plain", "image/png"}
             found.append({kind: output.data[kind] for kind in kinds})

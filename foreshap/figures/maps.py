@@ -245,7 +245,7 @@ def banner(axes, samples, spectrogram, values, variant, s_p, unit="counts", seco
     axes[0].set_ylabel(f"Z [{unit}]")
     rgb_spectrogram(axes[1], spectrogram, variant, s_p)
     shap_map(axes[2], values, variant, shared_limit(values, percentile=99.5), s_p)
-    colour_bar(axes[2], "SHAP (+: aftershock)")
+    colour_bar(axes[2], "SHAP [logit] (+: aftershock)")
     titles = ("seismogram", "what the network sees", "what it used")
     for ax, title in zip(axes, titles):
         panel_title(ax, title)
@@ -458,7 +458,7 @@ def weekly(ax, weeks, events, frequencies, limit):
     ax.set_yticks(rows, shown)
     write_row_counts(ax, counts)
     ax.set(xlabel="frequency [Hz]", ylabel="week after the mainshock")
-    ax.figure.colorbar(ax.collections[0], ax=ax, label="mean SHAP per Hz", pad=0.14)
+    ax.figure.colorbar(ax.collections[0], ax=ax, label="mean SHAP [logit / Hz]", pad=0.14)
     return ax
 
 
