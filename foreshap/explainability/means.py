@@ -117,7 +117,7 @@ class TrainingMeans:
 
     signed, absolute: mean of the values and of their absolutes (3, F, T)
     deviation: (F, T), standard deviation between trainings of the sum over components
-    clear: float, share of the pixels that differ from 0 by two standard errors, of events and trainings
+    clear: float, share of the pixels that differ from 0 by two standard errors
     cancellation: float, sum of |signed| over sum of absolute
     """
 
@@ -129,7 +129,7 @@ class TrainingMeans:
 
 
 def training_means(values, rows, seed=0):
-    """Mean SHAP tensors of some events over several trainings.
+    """Average SHAP tensors of some events over several trainings.
 
     values: list of arrays (N, 3, F, T), one a training
     rows: int array, the events
@@ -146,7 +146,7 @@ def training_means(values, rows, seed=0):
 
 
 def class_difference(worth, labels):
-    """Mean values of tiles, aftershocks minus foreshocks: twice the push toward an event's own class.
+    """Average values of tiles, aftershocks minus foreshocks: twice the push to the own class.
 
     worth: array (trainings, N, tiles)
     labels: array (N,), 0 or 1
