@@ -36,8 +36,7 @@ def scored(folder, tensors, truth, checkpoint, method, n_events):
     """Scores of one method's maps as text."""
     rows = foreshap.chosen_test_rows(checkpoint, n_events)
     background = foreshap.choose_background(checkpoint, tensors)
-    path = folder / f"{method}.h5"
-    shap = foreshap.explain_events(checkpoint, tensors, rows, background, path, method)
+    shap = foreshap.explain_events(checkpoint, tensors, rows, background, folder / "shap", method)
     true = foreshap.effect_differences(tensors, truth, rows)
     all_rows = foreshap.chosen_test_rows(checkpoint)
     region = foreshap.effect_region(foreshap.effect_differences(tensors, truth, all_rows))

@@ -96,8 +96,10 @@ def make_shap(folder):
         )
         background = Background("both", np.array([0, 3]), 2, 0)
         foreshap.explain_events(
-            checkpoint, spectrograms, np.array([1, 4]), background, folder / "P64.h5"
+            checkpoint, spectrograms, np.array([1, 4]), background, source / "shap"
         )
+        for number, part in enumerate(sorted(source.glob("shap/*/*.h5"))):
+            shutil.copy(part, folder / f"part{number}.h5")
 
 
 def make_published(folder):
@@ -232,9 +234,8 @@ def call_tensors(folder, output):
 
 
 def call_shap(folder, output):
-    shap = foreshap.load_shap(folder / "P64.h5")
+    shap = foreshap.load_shap(folder)
     assert len(shap.values[:]) == len(shap.table)
-    shap.values.file.close()
 
 
 def call_datasets(folder, output):

@@ -176,3 +176,23 @@ def read_columns(file, n, axes=AXES):
 def read_events(values, rows):
     """Read rows (int) of tensors (N, 3, F, T), one by one: faster than a list of indices."""
     return np.stack([values[row] for row in rows])
+
+
+def event_row(table, event):
+    """Find an event in a table by its trace name or its row.
+
+    table: DataFrame of a tensor file
+    event: str, trace name; or int, row
+
+    returns: int, row
+    raises: ForeshapError where the table holds no such event
+    """
+    names = table["trace_name"].to_numpy()
+    rows = np.flatnonzero(names == event) if isinstance(event, str) else np.arange(len(names))
+    place = 0 if isinstance(event, str) else event
+    if not 0 <= place < len(rows):
+        raise ForeshapError(
+            f"There is no event {event!r} among these {len(names)}: give a trace name such as "
+            f"{names[0]!r}, or a row from 0 to {len(names) - 1}."
+        )
+    return int(rows[place])
