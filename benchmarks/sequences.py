@@ -82,7 +82,7 @@ EFFECTS = {  # name: (default strength, what it does; to aftershocks, where noth
     "kappa": (0.010, "attenuation of all waves, not of the noise [s]"),
     "stress_drop": (0.4, "log10 of the stress drop"),
     "mechanism": (70.0, "rake [degrees]"),
-    "coda_q": (0.25, "log10 of coda Q"),
+    "coda_q": (0.35, "log10 of coda Q"),
     "scattering": (0.3, "log10 of the amplitude of what arrives by scattered paths"),
     "vp_vs": (0.02, "S velocity, as a share of itself"),
     "larger": (0.35, "magnitude, and the catalogue says so"),
@@ -115,7 +115,7 @@ EFFECTS = {  # name: (default strength, what it does; to aftershocks, where noth
     "season": (0.012, "kappa that follows a season, both classes, without a jump [s]"),
     "wander": (0.2, "share of the variance of all features that wanders, both classes"),
     "memory": (2.0, "memory of what wanders [days]"),
-    "clipping": (60.0, "full scale of the recorder in units of the noise"),
+    "clipping": (10.0, "full scale of the recorder in units of S of magnitude 1.5"),
     "sample_step": (1.0, "step of the counts in units of the noise"),
     "record_length": (27.0, "length of the records [s]; 30 before"),
     "native_rate": (50.0, "rate at which it was recorded [Hz]"),
@@ -632,7 +632,7 @@ def _coda(rng, onset, phase, log_q):
     """Noise (n, 3, PADDED) under the envelopes of scattered waves, each octave with its own decay.
 
     onset: int array (n,), sample of the arrival
-    log_q: float array (n,), change of log10 of coda Q; Q is 90 f^0.7
+    log_q: float array (n,), change of log10 of coda Q; Q is 45 f^0.7
     """
     spectra = fft.rfft(rng.standard_normal((len(onset), 3, PADDED)))
     lapse = T[None] - onset[:, None] / RATE
@@ -641,7 +641,7 @@ def _coda(rng, onset, phase, log_q):
     spread = (1 + lapse / 0.5) ** (-1.6 if phase == "P" else -1.1)
     waves = np.zeros((len(onset), 3, PADDED))
     for centre, octave in zip(BANDS, _octaves()):
-        rate = np.pi * centre / (90 * centre**0.7 * 10**log_q)
+        rate = np.pi * centre / (45 * centre**0.7 * 10**log_q)
         envelope = after * spread * np.exp(-rate[:, None] * lapse)
         waves += fft.irfft(spectra * octave, PADDED) * envelope[:, None]
     return 0.10 * waves
@@ -872,6 +872,10 @@ def _traces(rng, events, shapes, names, effects, acting, noise, size, seed):
     pool, level, short = noise
     response = _response(acting)
     steady = "low_gain" in effects
+    most = FULL_SCALE
+    if "clipping" in acting:
+        loud = size * _reference_amplitude(seed)
+        most = np.rint(acting["clipping"] * loud + 4 * pool[:50].std())
     for first in range(0, len(events), BATCH):
         batch = events.iloc[first : first + BATCH]
         n = len(batch)
@@ -895,7 +899,7 @@ def _traces(rng, events, shapes, names, effects, acting, noise, size, seed):
         if own:
             recorded += _recorder_noise(rng, n, own * level)
         counts = fft.irfft(recorded, PADDED)[..., FIRST : FIRST + SAMPLES]
-        yield from zip(names[first : first + n], _digitised(counts, acting, level))
+        yield from zip(names[first : first + n], _digitised(counts, acting, level, most))
 
 
 def _second_events(rng, batch, effects, seed):
@@ -908,15 +912,12 @@ def _second_events(rng, batch, effects, seed):
     return _waves(rng, other, onset, effects, seed)
 
 
-def _digitised(counts, acting, level):
+def _digitised(counts, acting, level, most):
     """Whole counts (n, 3, samples) within the recorder's range."""
     if "sample_step" in acting:
         step = max(2, round(acting["sample_step"] * level))
         counts = step * np.rint(counts / step)
-    most = acting.get("clipping", np.inf) * level
-    counts = np.clip(
-        np.rint(counts), -np.rint(min(most, FULL_SCALE)), np.rint(min(most, FULL_SCALE))
-    )
+    counts = np.clip(np.rint(counts), -most, most)
     length = round(acting.get("record_length", SAMPLES / RATE) * RATE)
     return counts[..., :length].astype(np.int32)
 
