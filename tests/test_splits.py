@@ -13,12 +13,17 @@ def table():
     rng = np.random.default_rng(0)
     seconds = np.sort(rng.uniform(0, 5e6, 400))
     seconds = np.concatenate([seconds, seconds[:200] + 10])
-    table = pd.DataFrame({
-        "trace_start_time": (pd.Timestamp("2016-09-01") + pd.to_timedelta(seconds, unit="s")).astype(str),
-        "label": (seconds > 2.5e6).astype("i1"),
-        "source_latitude": 42.8 + 0.05 * rng.standard_normal(600), "source_longitude": 13.1 + 0.05 * rng.standard_normal(600),
-        "source_depth_km": rng.uniform(3, 10, 600), "seconds": seconds,
-    })  # fmt: skip
+    times = pd.Timestamp("2016-09-01") + pd.to_timedelta(seconds, unit="s")
+    table = pd.DataFrame(
+        {
+            "trace_start_time": times.astype(str),
+            "label": (seconds > 2.5e6).astype("i1"),
+            "source_latitude": 42.8 + 0.05 * rng.standard_normal(600),
+            "source_longitude": 13.1 + 0.05 * rng.standard_normal(600),
+            "source_depth_km": rng.uniform(3, 10, 600),
+            "seconds": seconds,
+        }
+    )
     return table.sample(frac=1, random_state=0, ignore_index=True)
 
 
@@ -73,9 +78,12 @@ def test_clusters_hold_neighbours(table):
         table["source_latitude"] * 111.2, table["source_longitude"] * 81.6, table["source_depth_km"]
     ]
     distance = np.linalg.norm(place[:, None] - place, axis=2) + np.diag(np.full(600, np.inf))
-    share = lambda split: np.isin(distance[split.test].argmin(axis=1), split.test).mean()
     random, _, clusters = splits(table)
-    assert share(random) < 0.35 and share(clusters) > 0.7
+    shares = []
+    for split in (random, clusters):
+        nearest = distance[split.test].argmin(axis=1)
+        shares.append(np.isin(nearest, split.test).mean())
+    assert shares[0] < 0.35 and shares[1] > 0.7
 
 
 def test_seeds_decide(table):

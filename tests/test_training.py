@@ -1,4 +1,4 @@
-"""Scores against scikit-learn, training that repeats itself, checkpoints that carry everything and run nothing."""
+"""Training that repeats itself, checkpoints that carry everything and run nothing."""
 
 import json
 import pickle
@@ -7,31 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from sklearn import metrics
 from sklearn.utils.class_weight import compute_class_weight
 
 import foreshap
-from foreshap.training.fitting import class_weights, evaluate, fit_scaling
+from foreshap.training.fitting import class_weights, fit_scaling
 from foreshap.training.model import min_max
 
 CONFIG = foreshap.TrainingConfig(max_epochs=2)
-
-
-def test_scores_are_those_of_scikit_learn():
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, 150)
-    margins = np.round(labels - 0.4 + rng.standard_normal(150), 1)  # with ties
-    found, intervals = evaluate(labels, margins, seed=1)
-    predicted = margins > 0
-    expected = {
-        "accuracy": metrics.accuracy_score(labels, predicted), "precision": metrics.precision_score(labels, predicted),
-        "recall": metrics.recall_score(labels, predicted), "f1": metrics.f1_score(labels, predicted),
-        "roc_auc": metrics.roc_auc_score(labels, margins),
-    }  # fmt: skip
-    assert found == pytest.approx(expected)
-    half_width = 1.96 * np.sqrt(found["accuracy"] * (1 - found["accuracy"]) / 150)  # binomial
-    assert np.subtract(*intervals["accuracy"][::-1]) / 2 == pytest.approx(half_width, rel=0.15)
-    assert all(low < found[name] < high for name, (low, high) in intervals.items())
 
 
 def test_class_weights_and_scaling_follow_their_definitions(trained):
@@ -119,6 +101,24 @@ def test_a_checkpoint_carries_everything(trained):
     first = trained.path.read_bytes()
     foreshap.save_checkpoint(result, trained.path)
     assert trained.path.read_bytes() == first
+
+
+def test_a_kept_network_is_found_by_everything_it_depends_on(trained, tmp_path):
+    s, split = trained.spectrograms, trained.result.split
+    config, path = foreshap.TrainingConfig(max_epochs=1), tmp_path / "P64.pt"
+    kept = foreshap.load_or_train(s, path, split, config)
+    written = path.stat().st_mtime_ns
+    again = foreshap.load_or_train(s, path, split, config)
+    assert path.stat().st_mtime_ns == written and again.card == kept.card
+    other_split = foreshap.random_split(s.table, 1)
+    for changed in ((other_split, config), (split, replace(config, seed=1)), (split, CONFIG)):
+        found = foreshap.load_or_train(s, path, *changed)
+        assert found.card["sha256"] != kept.card["sha256"]
+        assert found.card["config"]["seed"] == changed[1].seed
+        assert found.card["split"]["train"] == changed[0].train.tolist()
+        kept = found
+    path.write_bytes(b"x")
+    assert foreshap.load_or_train(s, path, split, CONFIG).card["config"] == kept.card["config"]
 
 
 def test_checkpoints_of_other_shapes_load(tmp_path, trained):

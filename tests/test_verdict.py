@@ -1,4 +1,4 @@
-"""The verdict: its rules on made-up numbers, and the whole on simulated sequences whose cause is known."""
+"""The verdict: its rules on made-up numbers, and the whole on simulated causes."""
 
 import json
 from dataclasses import replace
@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 
 import foreshap
-from foreshap.controls import data_checks as evidence
-from foreshap.controls import verdict
+from foreshap.controls import data_checks, verdict
 from foreshap.controls.data_checks import stands_out
 
 CAUSES = {
@@ -31,8 +30,13 @@ def sequences(tmp_path_factory):
         waveforms = foreshap.simulate_sequence(place / "waveforms", 600, 7, effects)
         foreshap.preprocess(waveforms, place, [foreshap.VARIANTS["P64"]])
         foreshap.preprocess(waveforms / "noise", place / "noise", [foreshap.VARIANTS["P64"]])
-    load = lambda *parts: foreshap.load_spectrograms(folder.joinpath(*parts, "P64.h5"))
-    return lambda name: (load(name.replace("/", " ")), load(name.replace("/", " "), "noise"))
+
+    def load(name):
+        place = folder / name.replace("/", " ")
+        events = foreshap.load_spectrograms(place / "P64.h5")
+        return events, foreshap.load_spectrograms(place / "noise/P64.h5")
+
+    return load
 
 
 @pytest.mark.parametrize("cause", CAUSES)
@@ -58,9 +62,14 @@ def table(noise, catalogue, floor, relative, inside=0.5, drift=(-0.1, 0.1), shap
         {"control": n, "measured": v + 0.02, "low": v, "high": v + 0.04}
         for n, v in zip(names, (noise, catalogue, floor, relative, shape))
     ]
-    placebo = pd.DataFrame({
-        "what": "signal", "kind": ["mainshock", "inside foreshocks"], "measured": [floor, inside], "low": [floor, inside]
-    })  # fmt: skip
+    placebo = pd.DataFrame(
+        {
+            "what": "signal",
+            "kind": ["mainshock", "inside foreshocks"],
+            "measured": [floor, inside],
+            "low": [floor, inside],
+        }
+    )
     return pd.DataFrame(rows), {"6 placebo": placebo, "6 drift": pd.DataFrame({"low": drift})}
 
 
@@ -115,7 +124,7 @@ def test_noise_of_catalogues_that_cannot_be_matched_says_nothing():
 
 
 def test_a_steady_drift_is_no_change_at_the_mainshock(sequences):
-    """Simulated: each event between what it would be as a foreshock and as an aftershock, by its place in time."""
+    """Simulated: each event between foreshock and aftershock, by its place in time."""
     s = sequences("path/source")[0]
     foreshap.preprocess(s.path.parent / "waveforms/truth", s.path.parent / "truth", [s.variant])
     other = foreshap.load_spectrograms(s.path.parent / "truth/P64.h5")
@@ -139,11 +148,11 @@ def test_a_gain_under_a_constant_noise_is_no_change_of_the_path(sequences):
     assert controls.verdict == "undecided" and (rows.loc[list(verdict.SIGNAL), "low"] > 0.55).all()
     assert rows.loc[verdict.SHAPE, "measured"] < 0.1
     gathered = foreshap.gather(sequences("path/source")[0], 1)
-    assert evidence.shape(gathered)["measured"][0] > 0.3
+    assert data_checks.shape(gathered)["measured"][0] > 0.3
     with pytest.raises(foreshap.ForeshapError, match="levels can't be compared"):
-        evidence.shape(replace(gathered, calibrated=False))
+        data_checks.shape(replace(gathered, calibrated=False))
     with pytest.raises(foreshap.ForeshapError, match="0 bins stand above the noise"):
-        evidence.shape(replace(gathered, spectra=gathered.spectra * 0))
+        data_checks.shape(replace(gathered, spectra=gathered.spectra * 0))
 
 
 def test_a_placebo_that_separates_nothing_does_not_count():

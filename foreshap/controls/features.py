@@ -1,4 +1,4 @@
-"""What the plain models see of an event: mean spectra of its windows, and its row of the catalogue."""
+"""What the plain models see of an event: spectra of its windows, its row of the catalogue."""
 
 import numpy as np
 import pandas as pd
@@ -9,34 +9,35 @@ from ..preprocessing.waveforms import known_s_p, known_stations, known_times
 from ..training.splits import KM_PER_DEGREE
 
 CODA_EDGES = (4.0, 8.0)  # after P: the coda in three parts, so that its decay shows [s]
-PARTS = (*WINDOWS[:3], *(f"coda {part}" for part in ("to 4 s", "4 to 8 s", "from 8 s")))
+SPECTRA = (*WINDOWS[:3], "coda to 4 s", "coda 4 to 8 s", "coda from 8 s")
 NO_S_P = 2.0  # stands for an S-P time that isn't known: windows of 2 s after P [s]
 USABLE = (2.0, 45.0)  # clear of what leaks to 0 Hz and of the anti-alias filter [Hz]
 ABOVE_NOISE = 0.5  # signal counts where it is three times the noise's power (log10)
-BATCH = 64  # events read together
+READ_TOGETHER = 64  # events read together
 
 
 def window_spectra(spectrograms):
-    """Mean log-spectrum of each event in the windows PARTS; frames before P end before it.
+    """Mean log-spectrum of each event in the windows SPECTRA; frames before P end before it.
 
     spectrograms: Spectrograms
 
-    returns: float32 array (N, len(PARTS), 3, F), NaN where an event has no frame in a window
+    returns: float32 array (N, len(SPECTRA), 3, F), NaN where an event has no frame in a window
     raises: ForeshapError where an S-aligned variant has no S-P times
     """
     variant, s_p = spectrograms.variant, s_p_times(spectrograms)
     part = np.stack([_frame_parts(variant, s) for s in s_p])
-    member = (part[:, None] == np.arange(len(PARTS))[:, None]).astype(np.float32)  # (N, part, T)
+    member = (part[:, None] == np.arange(len(SPECTRA))[:, None]).astype(np.float32)  # (N, part, T)
     with np.errstate(invalid="ignore"):
         member /= member.sum(axis=2, keepdims=True)
-    slices = (slice(first, first + BATCH) for first in range(0, len(s_p), BATCH))
-    return np.concatenate(
-        [np.einsum("ncft,npt->npcf", spectrograms.values[s], member[s]) for s in slices]
-    )
+    spectra = []
+    for first in range(0, len(s_p), READ_TOGETHER):
+        events = slice(first, first + READ_TOGETHER)
+        spectra.append(np.einsum("ncft,npt->npcf", spectrograms.values[events], member[events]))
+    return np.concatenate(spectra)
 
 
 def s_p_times(spectrograms):
-    """S-P time of each event [s], float (N,); NO_S_P where the table has none and windows start at P."""
+    """S-P time of each event [s], float (N,); NO_S_P where the table has none."""
     s_p = known_s_p(spectrograms.table)
     if spectrograms.variant.phase == "S" and np.isnan(s_p).any():
         raise ForeshapError(
@@ -46,35 +47,24 @@ def s_p_times(spectrograms):
 
 
 def window_names(table):
-    """Names of the four windows: those of tiles.WINDOWS, or seconds after P where a table has no S-P times.
+    """List the names of the four windows: seconds after P where a table has no S-P times.
 
     table: DataFrame of a tensor file
-
-    returns: list of str
     """
-    known = np.isfinite(known_s_p(table)).all()
-    return list(
-        WINDOWS
-        if known
-        else ("before P", *(f"{span} s after P" for span in ("0 to 2", "2 to 4", "from 4")))
-    )
+    if np.isfinite(known_s_p(table)).all():
+        return list(WINDOWS)
+    return ["before P", "0 to 2 s after P", "2 to 4 s after P", "from 4 s after P"]
 
 
 def _frame_parts(variant, s_p):
-    """Place in PARTS of each frame, int (T,)."""
+    """Place in SPECTRA of each frame, int (T,)."""
     window = frame_windows(variant, s_p)
     after_p = variant.times + (s_p if variant.phase == "S" else 0)
     return np.where(window == 3, 3 + np.searchsorted(CODA_EDGES, after_p), window)
 
 
 def known_mean(values, axis):
-    """Mean of the values that are known; NaN where none is.
-
-    values: array
-    axis: int or tuple
-
-    returns: array without that axis
-    """
+    """Mean over an axis of the values that are known; NaN where none is."""
     known = np.isfinite(values)
     with np.errstate(invalid="ignore"):
         return np.where(known, values, 0).sum(axis=axis) / known.sum(axis=axis)
@@ -86,7 +76,7 @@ def usable_rows(variant, low=USABLE[0], high=USABLE[1]):
 
 
 def above_common_floor(spectra):
-    """Signal where it exceeds one floor for all events, high above anyone's noise: noise below can't show.
+    """Signal where it exceeds one floor for all events, high above anyone's noise.
 
     spectra: array (N, parts, 3, F), of window_spectra()
 
@@ -97,7 +87,7 @@ def above_common_floor(spectra):
 
 
 def above_own_noise(spectra):
-    """Signal relative to the event's noise before P, where it exceeds it: what acts on both alike cancels.
+    """Signal relative to the event's noise before P: what acts on both alike cancels.
 
     spectra: array (N, parts, 3, F), of window_spectra()
 
@@ -107,26 +97,22 @@ def above_own_noise(spectra):
 
 
 def quiet_before_p(spectra, table):
-    """Events whose noise window holds no other event's coda: their level stays near their station's rolling median.
+    """Find events whose noise window holds no other event's coda: their level is as usual.
 
     spectra: array (N, parts, 3, F), of window_spectra()
     table: DataFrame of a tensor file; without times the median is that of all events of the station
 
-    returns: bool array (N,): noise level at most 4 deviations (1.4826 times the median of the absolute ones) above
-        the median of 51 events, and known
+    returns: bool array (N,): noise level at most 4 deviations (1.4826 times the median of the
+        absolute ones) above the rolling median of 51 events of the station, and known
     """
-    level, times = (
-        pd.Series(spectra[:, 0].mean(axis=(1, 2))),
-        known_times(table).reset_index(drop=True),
-    )
+    level = pd.Series(spectra[:, 0].mean(axis=(1, 2)))
+    times = known_times(table).reset_index(drop=True)
     quiet = np.empty(len(level), bool)
     for rows in level.groupby(known_stations(table).to_numpy()).groups.values():
         ordered = level[times[rows].sort_values(kind="stable").index]
-        near = (
-            ordered.rolling(51, center=True, min_periods=1).median()
-            if times.notna().all()
-            else ordered.median()
-        )
+        near = ordered.median()
+        if times.notna().all():
+            near = ordered.rolling(51, center=True, min_periods=1).median()
         above = ordered - near
         quiet[ordered.index] = above <= 4 * 1.4826 * above.abs().median()
     return quiet
@@ -139,36 +125,41 @@ def signal_to_noise(spectra, variant):
 
 
 def catalogue(table):
-    """The columns of a catalogue that could tell classes apart by themselves.
+    """Select the columns of a catalogue that could tell classes apart by themselves.
 
     table: DataFrame of a tensor file, one row an event
 
-    returns: DataFrame (N rows) of those that are known: magnitude, log10 of S-P, depth, distance, azimuth (sine and
-        cosine), hour of day (sine and cosine), station where there are several; a missing value is the median, a
-        column that is missing in most events of a class is left out: who is missing would tell the class
+    returns: DataFrame (N rows) of those that are known: magnitude, log10 of S-P, depth, distance,
+        azimuth (sine and cosine), hour of day (sine and cosine), station where there are several; a
+        missing value is the median, a column that is missing in most events of a class is left out:
+        who is missing would tell the class
     """
-    numbers = lambda name: pd.to_numeric(
-        table.get(name, pd.Series(np.nan, table.index)), errors="coerce"
-    ).astype(float)
-    column = lambda name: numbers(name).replace([np.inf, -np.inf], np.nan)
-    north = column("source_latitude") - column("receiver_latitude")
-    east = (column("source_longitude") - column("receiver_longitude")) * np.cos(
-        np.radians(column("receiver_latitude"))
-    )
+    latitude, s_p = _numbers(table, "receiver_latitude"), _numbers(table, "p_s_diff_sec")
+    north = _numbers(table, "source_latitude") - latitude
+    east = _numbers(table, "source_longitude") - _numbers(table, "receiver_longitude")
+    east = east * np.cos(np.radians(latitude))
     azimuth, hour = np.arctan2(east, north), 2 * np.pi * hours(table) / 24
-    found = pd.DataFrame({
-        "magnitude": column("source_magnitude"),
-        "S-P": np.log10(column("p_s_diff_sec").where(column("p_s_diff_sec") > 0)),
-        "depth": column("source_depth_km"), "distance": KM_PER_DEGREE * np.hypot(north, east),
-        "azimuth, sine": np.sin(azimuth), "azimuth, cosine": np.cos(azimuth),
-        "hour, sine": np.sin(hour), "hour, cosine": np.cos(hour),
-    })  # fmt: skip
-    found = found.join(
-        pd.get_dummies(known_stations(table), prefix="station", dtype=float).iloc[:, 1:]
-    )
-    known = found.notna().groupby(table["label"].to_numpy()).mean().min() > 0.5
-    found = found.loc[:, known & (found.nunique() > 1)]
-    return found.fillna(found.median())
+    columns = {
+        "magnitude": _numbers(table, "source_magnitude"),
+        "S-P": np.log10(s_p.where(s_p > 0)),
+        "depth": _numbers(table, "source_depth_km"),
+        "distance": KM_PER_DEGREE * np.hypot(north, east),
+        "azimuth, sine": np.sin(azimuth),
+        "azimuth, cosine": np.cos(azimuth),
+        "hour, sine": np.sin(hour),
+        "hour, cosine": np.cos(hour),
+    }
+    stations = pd.get_dummies(known_stations(table), prefix="station", dtype=float)
+    columns = pd.DataFrame(columns).join(stations.iloc[:, 1:])
+    known = columns.notna().groupby(table["label"].to_numpy()).mean().min() > 0.5
+    columns = columns.loc[:, known & (columns.nunique() > 1)]
+    return columns.fillna(columns.median())
+
+
+def _numbers(table, name):
+    """A column as float Series; NaN where it is missing, text or infinite."""
+    column = table.get(name, pd.Series(np.nan, table.index))
+    return pd.to_numeric(column, errors="coerce").astype(float).replace([np.inf, -np.inf], np.nan)
 
 
 def hours(table):
@@ -178,18 +169,18 @@ def hours(table):
 
 
 def days_since_larger(table):
-    """Days since the last event of the table that was larger, float Series [days]; the median where none is known.
+    """Days since the last larger event of the table, float Series; the median where none is known.
 
     The k-th row looks back over all earlier ones; the mainshock itself is rarely in a table.
     """
     times, magnitude = known_times(table), table["source_magnitude"].to_numpy(float)
-    order, found, larger = np.argsort(times.to_numpy()), np.full(len(table), np.nan), []
     days = (times - times.min()).dt.total_seconds().to_numpy() / 86400
-    for row in order[
-        np.isfinite(magnitude[order])
-    ]:  # a stack of larger ones before: each is put on and taken off once
+    order = np.argsort(times.to_numpy())
+    since, larger = np.full(len(table), np.nan), []  # a stack of larger events before
+    for row in order[np.isfinite(magnitude[order])]:
         while larger and magnitude[larger[-1]] <= magnitude[row]:
             larger.pop()
-        found[row] = days[row] - days[larger[-1]] if larger else np.nan
+        if larger:
+            since[row] = days[row] - days[larger[-1]]
         larger.append(row)
-    return pd.Series(found, table.index).fillna(np.nanmedian(found))
+    return pd.Series(since, table.index).fillna(np.nanmedian(since))

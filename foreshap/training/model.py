@@ -29,21 +29,17 @@ class SpectrogramCNN(nn.Module):
     def __init__(self, shape, n_outputs=2, widths=(32, 64, 128), hidden=128, dropout=0.5):
         super().__init__()
         channels, frequencies, times = shape
-        blocks = []
-        for before, width in zip((channels, *widths), widths):
-            blocks += [
-                nn.Conv2d(before, width, 3, padding=1),
-                nn.BatchNorm2d(width),
-                nn.ReLU(),
-                nn.MaxPool2d(2),
-            ]
-        self.features = nn.Sequential(*blocks[:-1])  # no pooling after the last convolution
+        layers = []
+        for width in widths:
+            layers.append(nn.Conv2d(channels, width, 3, padding=1))
+            layers += [nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2)]
+            channels = width
+        self.features = nn.Sequential(*layers[:-1])  # no pooling after the last convolution
         halvings = 2 ** (len(widths) - 1)
-        flat = widths[-1] * (frequencies // halvings) * (times // halvings)
         self.classifier = nn.Sequential(
             nn.Flatten(),
             nn.Dropout(dropout),
-            nn.Linear(flat, hidden),
+            nn.Linear(channels * (frequencies // halvings) * (times // halvings), hidden),
             nn.ReLU(),
             nn.Linear(hidden, n_outputs),
         )
@@ -54,18 +50,13 @@ class SpectrogramCNN(nn.Module):
 
 
 def margin(logits):
-    """The explained output: logit(aftershock) - logit(foreshock).
-
-    logits: tensor (N, 2)
-
-    returns: tensor (N,); positive leans to aftershock
-    """
+    """Logit(aftershock) - logit(foreshock), the explained output, tensor (N,) of logits (N, 2)."""
     return logits[:, 1] - logits[:, 0]
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """Input scaling: each event to 0..1 over its components together, then each channel standardised.
+    """Input scaling: each event to 0..1 over its components, then each channel standardised.
 
     mean, std: tuple of 3 floats, of the training events after the first step
     """
@@ -74,25 +65,17 @@ class Scaling:
     std: tuple
 
     def __call__(self, values):
-        """Scale log-spectrograms.
-
-        values: array (N, 3, F, T), log10 of power spectral density
-
-        returns: float32 tensor (N, 3, F, T)
-        """
-        mean, std = (np.asarray(v, dtype=np.float32)[:, None, None] for v in (self.mean, self.std))
+        """Scale log-spectrograms (N, 3, F, T) to a float32 tensor of that shape."""
+        mean = np.asarray(self.mean, dtype=np.float32)[:, None, None]
+        std = np.asarray(self.std, dtype=np.float32)[:, None, None]
         return torch.from_numpy((min_max(values) - mean) / std)
 
 
 def min_max(values):
-    """Scale each event to 0..1 over its three components together.
-
-    values: array (N, 3, F, T)
-
-    returns: float32 array of the same shape
-    """
+    """Scale each event of (N, 3, F, T) to 0..1 over its components together, float32 array."""
     values = np.asarray(values, dtype=np.float32)
-    low, high = (f(values, axis=(1, 2, 3), keepdims=True) for f in (np.min, np.max))
+    low = values.min(axis=(1, 2, 3), keepdims=True)
+    high = values.max(axis=(1, 2, 3), keepdims=True)
     return (values - low) / np.maximum(high - low, np.float32(1e-6))
 
 
@@ -104,7 +87,7 @@ class Checkpoint:
     model: SpectrogramCNN in evaluation mode
     variant: Variant
     scaling: Scaling
-    card: dict, what the .json beside it says: configuration, split, metrics, hashes, versions
+    card: dict, the .json beside it: configuration, split, metrics, hashes, versions
     """
 
     path: Path
@@ -114,33 +97,25 @@ class Checkpoint:
     card: dict
 
     def check(self, spectrograms):
-        """Raise ForeshapError unless this network was made for tensors like these (a Spectrograms)."""
+        """Raise ForeshapError unless this network is of the variant of these Spectrograms."""
         if self.variant != spectrograms.variant:
             raise ForeshapError(
-                f"{self.path} was trained on {self.variant}, but {spectrograms.path} holds {spectrograms.variant}: "
-                f"load the checkpoint of {spectrograms.variant.name}."
+                f"{self.path} was trained on {self.variant}, but {spectrograms.path} holds "
+                f"{spectrograms.variant}: load the checkpoint of {spectrograms.variant.name}."
             )
 
     def outputs(self, values):
-        """Margin logit(aftershock) - logit(foreshock) of log-spectrograms (N, 3, F, T), float32 (N,)."""
+        """Margins (N,), float32, of log-spectrograms (N, 3, F, T)."""
         with torch.no_grad():
             return margin(self.model(self.scaling(values))).numpy()
 
 
 def write_checkpoint(path, model, variant, scaling, card):
-    """Write a network as <path> (weights, plain numbers and text only) and its card as .json beside it.
-
-    path: str or Path, ending in .pt
-    model: SpectrogramCNN
-    variant: Variant
-    scaling: Scaling
-    card: dict that JSON can hold
-    """
+    """Write a network (weights, plain numbers and text only), and its card as .json beside it."""
     path = Path(path)
+    weights = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
     content = {
-        "state_dict": {
-            name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()
-        },
+        "state_dict": weights,
         "variant": asdict(variant),
         "scaling": asdict(scaling),
         "card": json.dumps(card),
@@ -168,7 +143,8 @@ def load_checkpoint(path):
         card = json.loads(content["card"])
     except Exception as error:  # torch raises a dozen kinds for damaged files
         raise ForeshapError(
-            f"{path} is no checkpoint that foreshap can open ({first_line(error)}): train the model again."
+            f"{path} is no checkpoint that foreshap can open ({first_line(error)}): "
+            "train the model again."
         ) from error
     return Checkpoint(Path(path), model.eval(), variant, scaling, card | {"sha256": sha256(path)})
 
@@ -176,5 +152,5 @@ def load_checkpoint(path):
 def _sizes(state):
     """Widths, hidden units and outputs of a SpectrogramCNN, from its weights."""
     weights = [tensor for name, tensor in state.items() if name.endswith("weight")]
-    *convolutions, hidden, output = [len(w) for w in weights if w.ndim > 1]
-    return {"widths": tuple(convolutions), "hidden": hidden, "n_outputs": output}
+    *widths, hidden, n_outputs = [len(w) for w in weights if w.ndim > 1]
+    return {"widths": tuple(widths), "hidden": hidden, "n_outputs": n_outputs}

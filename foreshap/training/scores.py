@@ -1,4 +1,4 @@
-"""Does a network know how sure it is, and what does its accuracy hang on?"""
+"""Scores and their intervals: ROC AUC, bootstraps, Wilson's interval, calibration."""
 
 import numpy as np
 import pandas as pd
@@ -8,50 +8,169 @@ from scipy.stats import binomtest
 from ..files import ForeshapError
 
 
-def reliability(margins, labels, bins=10):
-    """Share of aftershocks among test events by the probability the network gives them, and the calibration error.
+def roc_auc(values, positive, weights=None):
+    """Compute the chance that a positive has a larger value than a negative; a tie is half a win.
 
-    margins: array (N,), logit(aftershock) - logit(foreshock): the probability is its logistic function
+    Mann and Whitney's U (1947) over the number of pairs.
+
+    values, positive: float and bool array (N,)
+    weights: array (..., N), how much each value counts; 1 where left out
+
+    returns: float array (...); NaN without a positive or without a negative
+    """
+    values, positive = np.asarray(values), np.asarray(positive)
+    weights = np.ones(len(values)) if weights is None else weights
+    order = np.argsort(values, kind="stable")
+    first_of_ties = np.flatnonzero(np.diff(values[order], prepend=np.nan) != 0)
+    weights, positive = weights[..., order], positive[order]
+    positives = np.add.reduceat(weights * positive, first_of_ties, axis=-1)
+    negatives = np.add.reduceat(weights * ~positive, first_of_ties, axis=-1)
+    wins = (positives * (np.cumsum(negatives, axis=-1) - negatives / 2)).sum(axis=-1)
+    with np.errstate(invalid="ignore"):
+        return wins / (positives.sum(axis=-1) * negatives.sum(axis=-1))
+
+
+def roc_auc_interval(values, positive, weights=None, seed=0, resamples=500):
+    """Compute a weighted ROC AUC and its bootstrap 95 % interval over events.
+
+    The interval is that of other events before the same model: what other training events change
+    is not in it.
+
+    values, positive, weights: arrays (N,), as in roc_auc()
+
+    returns: value, low, high
+    """
+    weights = np.ones(len(values)) if weights is None else weights
+    order = np.argsort(values, kind="stable")  # events are drawn by rank, whatever their order
+    counts = resample_counts(len(values), seed, resamples)
+    counts = np.vstack([np.ones(len(values)), counts]) * weights[order]
+    auc = roc_auc(values[order], positive[order], counts)
+    return auc[0], *interval_95(auc[1:])
+
+
+def evaluate(labels, margins, seed, resamples=1000):
+    """Score a classifier, aftershock being positive, with bootstrap 95 % intervals over events.
+
+    labels: array (N,), 0 or 1
+    margins: array (N,), positive leans to aftershock
+    seed, resamples: int
+
+    returns: two dicts with the keys accuracy, precision, recall, f1, roc_auc: values, (low, high);
+        NaN where a score is not defined
+    """
+    actual, margins = np.asarray(labels) == 1, np.asarray(margins)
+    predicted = margins > 0
+    rows = resample_rows(len(actual), seed, resamples)
+    counts = np.stack([np.bincount(drawn, minlength=len(actual)) for drawn in rows])
+    counts = np.vstack([np.ones_like(counts[:1]), counts])  # the events themselves come first
+    hits = counts @ (predicted & actual)
+    with np.errstate(invalid="ignore"):
+        scores = {
+            "accuracy": counts @ (predicted == actual) / len(actual),
+            "precision": hits / (counts @ predicted),
+            "recall": hits / (counts @ actual),
+            "f1": 2 * hits / (counts @ predicted + counts @ actual),
+            "roc_auc": roc_auc(margins, actual, counts),
+        }
+    metrics = {name: float(score[0]) for name, score in scores.items()}
+    intervals = {name: interval_95(score[1:]) for name, score in scores.items()}
+    return metrics, intervals
+
+
+def resample_rows(n, seed, resamples):
+    """Draw n of n events with replacement (bootstrap: Efron, 1979), int array (resamples, n)."""
+    return np.random.default_rng(seed).integers(n, size=(resamples, n))
+
+
+def resample_counts(n, seed, resamples):
+    """Draw n of n events and count how often each is drawn, int array (resamples, n)."""
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), resamples)
+
+
+def interval_95(resampled):
+    """Take the 2.5th and the 97.5th percentile of a score over resamples, NaN left out."""
+    known = resampled[~np.isnan(resampled)]
+    if len(known) == 0:
+        return np.nan, np.nan
+    low, high = np.percentile(known, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def bootstrap_interval(per_event, seed=0, resamples=1000):
+    """Compute a mean over events and its bootstrap 95 % interval.
+
+    per_event: array (N,); NaN is an event left out
+
+    returns: mean, low, high; without an interval (NaN) for fewer than two events
+    """
+    values = np.asarray(per_event, dtype=np.float64)
+    values = values[np.isfinite(values)]
+    if len(values) < 2:
+        return values.sum() if len(values) else np.nan, np.nan, np.nan
+    rows = resample_rows(len(values), seed, resamples)
+    return values.mean(), *interval_95(values[rows].mean(axis=1))
+
+
+def interval_table(scores, seed=0, resamples=1000):
+    """Tabulate means of scores (dict, name -> array (N,)) over events as bootstrap_interval() does.
+
+    returns: DataFrame, a row a name: value, low, high, n_events
+    """
+    rows = []
+    for score in scores.values():
+        known = np.isfinite(score).sum()
+        rows.append((*bootstrap_interval(score, seed, resamples), known))
+    return pd.DataFrame(rows, index=list(scores), columns=["value", "low", "high", "n_events"])
+
+
+def reliability(margins, labels, bins=10):
+    """Compare the probability that a network gives with the share of aftershocks.
+
+    margins: array (N,), logit(aftershock) - logit(foreshock): the logistic function makes it a
+        probability
     labels: array (N,), 0 or 1
     bins: int, of equal width
 
-    returns: DataFrame, a row a bin with events: predicted (mean probability), observed (share of aftershocks), low,
-        high (Wilson's 95 % interval), n_events; and the expected calibration error, the mean |observed - predicted|
-        over events (Naeini et al., 2015)
+    returns: DataFrame, a row a bin with events: predicted (mean probability), observed (share of
+        aftershocks), low, high (Wilson's 95 % interval), n_events; and the expected calibration
+        error, the mean |observed - predicted| over events (Naeini et al., 2015)
     """
-    probability, labels = expit(np.asarray(margins, dtype=float)), np.asarray(labels)
+    probability = expit(np.asarray(margins, dtype=float))
+    aftershock = np.asarray(labels) == 1
     place = np.minimum((probability * bins).astype(int), bins - 1)
-    rows = [
-        (probability[place == k].mean(), *_share(labels[place == k] == 1)) for k in np.unique(place)
-    ]
+    rows = []
+    for k in np.unique(place):
+        rows.append((probability[place == k].mean(), *_share(aftershock[place == k])))
     table = pd.DataFrame(rows, columns=["predicted", "observed", "low", "high", "n_events"])
     apart = (table["observed"] - table["predicted"]).abs()
-    return table, float((apart * table["n_events"]).sum() / len(labels))
+    return table, float((apart * table["n_events"]).sum() / len(aftershock))
 
 
 def accuracy_by(values, correct, bins=5):
-    """Accuracy in bins of a quantity with about equally many events.
+    """Compute the accuracy in bins of a quantity with about equally many events.
 
     values: array (N,), NaN left out
     correct: bool array (N,)
     bins: int
 
-    returns: DataFrame, a row a bin: centre (median), value, low, high (Wilson's 95 % interval), n_events
+    returns: DataFrame, a row a bin: centre (median), value, low, high (Wilson's 95 % interval),
+        n_events
     raises: ForeshapError for fewer than ten known values
     """
     values, correct = np.asarray(values, dtype=float), np.asarray(correct, dtype=bool)
-    values, correct = (a[np.isfinite(values)] for a in (values, correct))
+    known = np.isfinite(values)
+    values, correct = values[known], correct[known]
     if len(values) < 10:
         raise ForeshapError(f"{len(values)} known values are too few to bin: ten are needed.")
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)))[
-        1:-1
-    ]  # one bin of values that are all the same
-    place = np.searchsorted(edges, values)
-    rows = [(np.median(values[place == k]), *_share(correct[place == k])) for k in np.unique(place)]
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)))  # equal values: one bin
+    place = np.searchsorted(edges[1:-1], values)
+    rows = []
+    for k in np.unique(place):
+        rows.append((np.median(values[place == k]), *_share(correct[place == k])))
     return pd.DataFrame(rows, columns=["centre", "value", "low", "high", "n_events"])
 
 
 def _share(hits):
-    """Share of true ones, Wilson's 95 % interval, and their number (Wilson, 1927)."""
+    """Share of true ones, its 95 % interval (Wilson, 1927), and their number."""
     interval = binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
     return hits.mean(), interval.low, interval.high, len(hits)

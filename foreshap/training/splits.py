@@ -1,4 +1,4 @@
-"""Who trains and who tests: at random, by blocks of time, by clusters of hypocentres, by co-located groups."""
+"""Decide who trains and who tests: at random, by blocks of time, by place, by co-located groups."""
 
 from dataclasses import dataclass
 
@@ -29,6 +29,15 @@ class Split:
     validation: np.ndarray
     test: np.ndarray
 
+    def rows(self):
+        """Rows of each side, dict from train, validation and test to an int array."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    def only(self, chosen):
+        """The same split of some events alone (chosen: bool array, a value a row of the table)."""
+        sides = {side: rows[chosen[rows]] for side, rows in self.rows().items()}
+        return Split(self.name, **sides)
+
 
 def random_split(table, seed):
     """Split at random by event, in each class alike: the habit of the literature.
@@ -43,20 +52,46 @@ def random_split(table, seed):
 
 
 def time_block_split(table, seed, blocks=10):
-    """Split into contiguous blocks of time, in each class as many with equally many events.
+    """Split into contiguous blocks of time, `blocks` of equally many events in each class.
 
-    table: DataFrame of a tensor file, one row an event
-    seed: int, decides which block goes where
-    blocks: int, of each class
-
-    returns: Split
-    raises: ForeshapError as random_split() does
+    Arguments, return and errors as in random_split(); events without a time are an error.
     """
     return _deal("time blocks", table, time_blocks(table, blocks), seed)
 
 
+def cluster_split(table, seed, clusters=10):
+    """Split into clusters of nearby hypocentres, so that no one's neighbours train and test.
+
+    Arguments, return and errors as in random_split(); the table needs source_latitude,
+    source_longitude [degrees] and source_depth_km.
+    """
+    groups = hypocentre_clusters(table, seed, clusters)
+    return _deal("clusters", table, groups, seed, by_class=False)
+
+
+def co_located_split(table, seed):
+    """Split into groups of co-located events, so that no repeated rupture trains and tests.
+
+    Arguments, return and errors as in random_split(); the table needs co_located_group, text, ""
+    for an event of no group.
+    """
+    return _deal("co-located groups", table, co_located_groups(table), seed, by_class=False)
+
+
+def neighbours(table):
+    """Number groups of events whose windows overlap, ascending in time; without times all alone."""
+    time = known_times(table)
+    if time.isna().any():
+        return np.arange(len(table))
+    order = np.argsort(time.to_numpy(), kind="stable")
+    begins_group = time.iloc[order].diff().dt.total_seconds().to_numpy() > SECONDS_APART
+    groups = np.empty(len(table), int)
+    groups[order] = np.cumsum(begins_group)
+    return groups
+
+
 def time_blocks(table, blocks):
-    """Number of each event's block of time, int (N,): `blocks` in each class with about equally many events."""
+    """Number blocks of time, each class in `blocks` of about equally many events, int (N,)."""
     if known_times(table).isna().any():
         raise ForeshapError("Some events have no time: split at random instead.")
     labels = table["label"].to_numpy(int)
@@ -64,24 +99,9 @@ def time_blocks(table, blocks):
     return np.ceil(rank.to_numpy() * blocks).astype(int) + (blocks + 1) * labels
 
 
-def cluster_split(table, seed, clusters=10):
-    """Split into clusters of nearby hypocentres (k-means), so that no one's neighbours train and test.
-
-    table: DataFrame with source_latitude, source_longitude [degrees] and source_depth_km
-    seed: int
-    clusters: int
-
-    returns: Split
-    raises: ForeshapError where hypocentres are missing, or as random_split() does
-    """
-    return _deal(
-        "clusters", table, hypocentre_clusters(table, seed, clusters), seed, by_class=False
-    )
-
-
 def hypocentre_clusters(table, seed, clusters):
-    """Number of each event's cluster of hypocentres by k-means, int (N,)."""
-    names = [f"source_{part}" for part in ("latitude", "longitude", "depth_km")]
+    """Number clusters of hypocentres by k-means, int (N,)."""
+    names = ["source_latitude", "source_longitude", "source_depth_km"]
     latitude, longitude, depth = table.reindex(columns=names).to_numpy(float).T
     if not np.isfinite([latitude, longitude, depth]).all():
         raise ForeshapError(
@@ -93,47 +113,21 @@ def hypocentre_clusters(table, seed, clusters):
     return KMeans(clusters, random_state=seed, n_init=4).fit_predict(place)
 
 
-def co_located_split(table, seed):
-    """Split into groups of co-located events, so that no repeated rupture trains and tests.
-
-    table: DataFrame with co_located_group, text, "" for an event of no group
-    seed: int
-
-    returns: Split
-    raises: ForeshapError where the column is missing, or as random_split() does
-    """
-    return _deal("co-located groups", table, co_located_groups(table), seed, by_class=False)
-
-
 def co_located_groups(table):
-    """A number a group of events that are co-located or whose windows overlap, directly or through others, int (N,)."""
+    """Number groups of events linked, even through others, by place or overlapping windows."""
     if "co_located_group" not in table:
         raise ForeshapError(
             "The events have no co_located_group: split at random or by time blocks instead."
         )
-    events, named = (
-        pd.Series(np.arange(len(table))),
-        table["co_located_group"].fillna("").astype(str).to_numpy(),
-    )
-    named = np.where(named == "", [f"alone {event}" for event in events], named)
-    first = [events.groupby(groups).transform("first") for groups in (neighbours(table), named)]
-    links = coo_array(
-        (np.ones(2 * len(table)), (np.tile(events, 2), np.concatenate(first))),
-        shape=2 * (len(table),),
-    )
-    return connected_components(links, directed=False)[1]
-
-
-def neighbours(table):
-    """A number a group of events whose windows overlap, ascending in time, int (N,); each its own without times."""
-    time = known_times(table)
-    if time.isna().any():
-        return np.arange(len(table))
-    order = np.argsort(time.to_numpy(), kind="stable")
-    starts = time.iloc[order].diff().dt.total_seconds().to_numpy() > SECONDS_APART
-    groups = np.empty(len(table), int)
-    groups[order] = np.cumsum(starts)
-    return groups
+    n = len(table)
+    names = table["co_located_group"].fillna("").astype(str).to_numpy()
+    names = np.where(names == "", [f"alone {event}" for event in range(n)], names)
+    events = pd.Series(np.arange(n))
+    first_nearby = events.groupby(names).transform("first")
+    first_in_time = events.groupby(neighbours(table)).transform("first")
+    linked = np.tile(events, 2), np.concatenate([first_in_time, first_nearby])
+    graph = coo_array((np.ones(2 * n), linked), shape=(n, n))
+    return connected_components(graph, directed=False)[1]
 
 
 def _deal(name, table, groups, seed, by_class=True):
@@ -141,27 +135,26 @@ def _deal(name, table, groups, seed, by_class=True):
     rng = np.random.default_rng(seed)
     labels = table["label"].to_numpy()
     side = np.full(len(table), "", dtype=object)
-    for rows in (
-        [np.flatnonzero(labels == k) for k in (0, 1)] if by_class else [np.arange(len(table))]
-    ):
-        side[rows] = _sides(groups[rows], rng)
-    split = Split(name, *(np.flatnonzero(side == s) for s in SHARES))
-    for label, kind in enumerate(CLASSES):
-        if any((labels[getattr(split, s)] == label).sum() < 1 for s in SHARES):
-            raise ForeshapError(
-                f"The split '{name}' leaves a side without a {kind}: {(labels == label).sum()} are too few."
-            )
+    for chosen in [labels == 0, labels == 1] if by_class else [labels >= 0]:
+        side[chosen] = _sides(groups[chosen], rng)
+    split = Split(name, *(np.flatnonzero(side == one) for one in SHARES))
+    for rows in split.rows().values():
+        for label, kind in enumerate(CLASSES):
+            if label not in labels[rows]:
+                count = (labels == label).sum()
+                raise ForeshapError(
+                    f"The split '{name}' leaves a side without a {kind}: {count} are too few."
+                )
     return split
 
 
 def _sides(groups, rng):
-    """A side for each event: groups in random order, test filled first, then validation, then train."""
+    """A side for each event: groups in random order fill test, then validation, then train."""
     names, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
     order = rng.permutation(len(names))
     filled = (np.cumsum(counts[order]) - counts[order] / 2) / counts.sum()
     bounds = [SHARES["test"], SHARES["test"] + SHARES["validation"]]
+    in_order = np.array(["test", "validation", "train"], dtype=object)
     sides = np.empty(len(names), dtype=object)
-    sides[order] = np.array(["test", "validation", "train"], dtype=object)[
-        np.searchsorted(bounds, filled)
-    ]
+    sides[order] = in_order[np.searchsorted(bounds, filled)]
     return sides[inverse]

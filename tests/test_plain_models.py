@@ -1,4 +1,4 @@
-"""Scores against scikit-learn's, weights against their defining property, folds and dates against their promises."""
+"""Scores against scikit-learn's, weights, folds and dates against their promises."""
 
 import numpy as np
 import pandas as pd
@@ -6,13 +6,13 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 import foreshap
-from foreshap.controls import plain_models as separability
+from foreshap.controls import plain_models
 from foreshap.controls.plain_models import (
     folds,
     held_out_scores,
+    measure_auc,
     overlap_weights,
     placebo_dates,
-    roc_auc,
 )
 
 
@@ -30,19 +30,19 @@ def test_roc_auc_is_scikit_learns():
     labels = np.repeat([0, 1], [70, 130])
     scores, weights = rng.normal(size=200) + 0.8 * labels, rng.random(200)
     for w in (None, weights):
-        found = roc_auc(scores, labels, w)
+        found = measure_auc(scores, labels, w)
         assert found["measured"] == pytest.approx(roc_auc_score(labels, scores, sample_weight=w))
         assert found["low"] < found["measured"] < found["high"] and found["n_events"] == 200
     assert (
-        0.1 < roc_auc(scores, labels)["high"] - roc_auc(scores, labels)["low"] < 0.2
+        0.1 < measure_auc(scores, labels)["high"] - measure_auc(scores, labels)["low"] < 0.2
     )  # Hanley-McNeil: 0.15
     with pytest.raises(foreshap.ForeshapError, match="too few events: 5 foreshocks"):
-        roc_auc(scores[65:], labels[65:])
+        measure_auc(scores[65:], labels[65:])
 
 
 def test_equal_scores_count_half_whatever_their_order():
     labels = np.repeat([0, 1], 50)
-    assert roc_auc(np.zeros(100), labels) == {
+    assert measure_auc(np.zeros(100), labels) == {
         "measured": 0.5,
         "low": 0.5,
         "high": 0.5,
@@ -51,7 +51,7 @@ def test_equal_scores_count_half_whatever_their_order():
     }
     scores = np.random.default_rng(0).integers(0, 4, 100) + labels
     for order in (np.arange(100), np.arange(100)[::-1]):
-        found = roc_auc(scores[order], labels[order])["measured"]
+        found = measure_auc(scores[order], labels[order])["measured"]
         assert found == pytest.approx(roc_auc_score(labels, scores))
 
 
@@ -61,8 +61,8 @@ def test_what_cannot_be_held_out_is_refused(table):
         folds(one_place, "clusters", 0)
     fore = table["label"] == 0
     with pytest.raises(foreshap.ForeshapError, match="a class lies in one group"):
-        folds(table.assign(**{name: table[name].where(~fore, 1.0) for name in
-                              ("source_latitude", "source_longitude", "source_depth_km")}), "clusters", 0)  # fmt: skip
+        names = ["source_latitude", "source_longitude", "source_depth_km"]
+        folds(table.assign(**table[names].where(~fore, 1.0)), "clusters", 0)
     with pytest.raises(foreshap.ForeshapError, match="fewer than 5 groups"):
         folds(table.assign(trace_start_time=table["trace_start_time"].iloc[0]), "time blocks", 0)
 
@@ -82,19 +82,21 @@ def test_a_fold_never_saw_its_events(table):
         assert sorted(np.concatenate([test for _, test in parts])) == list(range(len(table)))
         assert not any(set(train) & set(test) for train, test in parts)
     unique = rng.normal(size=(len(table), 30))  # by heart: nothing that carries over
-    assert abs(roc_auc(held_out_scores(unique, labels, parts), labels)["measured"] - 0.5) < 0.1
+    assert abs(measure_auc(held_out_scores(unique, labels, parts), labels)["measured"] - 0.5) < 0.1
     telling = np.where(labels, 1.0, -1.0)[:, None] + rng.normal(size=(len(table), 1))
-    found = roc_auc(held_out_scores(telling, labels, parts), labels)["measured"]
+    found = measure_auc(held_out_scores(telling, labels, parts), labels)["measured"]
     assert found == pytest.approx(0.921, abs=0.03)  # Phi(sqrt 2)
 
 
 def test_time_blocks_hold_out_neighbours_a_random_split_does_not(table):
     """Features that change slowly with time and have nothing to do with the class."""
-    days = separability.days_from_gap(table)
+    days = plain_models.days_from_gap(table)
     labels = (np.floor(days) % 2).astype(int)  # each day a class: only a neighbour could tell
     slow = np.stack([np.sin(days * k / 3) for k in range(1, 40)], axis=1)
-    scores = {kind: roc_auc(held_out_scores(slow, labels, folds(table, kind, 0), penalty=10.0), labels)["measured"]
-              for kind in ("random", "time blocks")}  # fmt: skip
+    scores = {}
+    for kind in ("random", "time blocks"):
+        held_out = held_out_scores(slow, labels, folds(table, kind, 0), penalty=10.0)
+        scores[kind] = measure_auc(held_out, labels)["measured"]
     assert scores["random"] > scores["time blocks"] + 0.1
 
 
@@ -109,7 +111,10 @@ def test_overlap_weights_balance_every_mean(table):
     covariates = table[["source_magnitude", "p_s_diff_sec", "source_depth_km"]]
     labels = table["label"].to_numpy()
     weights = overlap_weights(covariates, labels)
-    mean = lambda x, k: np.average(x[labels == k], axis=0, weights=weights[labels == k])
+
+    def mean(x, k):
+        return np.average(x[labels == k], axis=0, weights=weights[labels == k])
+
     for x in (covariates.to_numpy(), covariates.to_numpy() ** 2):
         apart = x[labels == 1].mean(axis=0) - x[labels == 0].mean(axis=0)
         assert (
@@ -117,18 +122,18 @@ def test_overlap_weights_balance_every_mean(table):
             < 0.03
             < np.abs(apart / x.std(axis=0)).max()
         )
-    assert (separability.effective_events(weights, labels) < 200).all()
+    assert (plain_models.effective_events(weights, labels) < 200).all()
     with pytest.raises(foreshap.ForeshapError, match="too few"):
         overlap_weights(pd.DataFrame({"told": labels + 0.01 * covariates["p_s_diff_sec"]}), labels)
 
 
 def test_placebo_dates_have_equal_sides(table):
-    days, labels = separability.days_from_gap(table), table["label"].to_numpy()
+    days, labels = plain_models.days_from_gap(table), table["label"].to_numpy()
     middle = (foreshap.known_times(table) - pd.to_timedelta(days, unit="D")).iloc[5]
     dates, longest = placebo_dates(table, 0), {True: 0.0, False: 0.0}
     assert {"mainshock", "across", "inside foreshocks", "inside aftershocks"} == set(dates["kind"])
     for date in dates.assign(day=(dates["time"] - middle) / pd.Timedelta(days=1)).itertuples():
-        assert len(date.before) == len(date.after) >= separability.LEAST
+        assert len(date.before) == len(date.after) >= plain_models.LEAST
         assert (
             days[date.before].max() <= date.day + 1e-9 and date.day - 1e-9 <= days[date.after].min()
         )

@@ -9,7 +9,8 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 import foreshap
-from foreshap.controls import map_checks as controls
+from foreshap.controls import map_checks
+from foreshap.preprocessing.variants import WINDOWS, frame_windows
 
 SHAPE = (3, 8, 10)
 MEASURES = ["relevance mass", "rank accuracy", "ROC AUC", "correlation"]
@@ -28,7 +29,7 @@ def toward_class(values, labels):
 
 def test_the_perfect_map_has_perfect_scores():
     differences, labels = effects(12, np.random.default_rng(0))
-    scores = controls.truth_scores(toward_class(np.abs(differences), labels), differences, labels)
+    scores = map_checks.truth_scores(toward_class(np.abs(differences), labels), differences, labels)
     assert list(scores.index) == MEASURES and list(scores.columns) == [
         "value",
         "low",
@@ -41,7 +42,7 @@ def test_the_perfect_map_has_perfect_scores():
     np.testing.assert_allclose(scores.loc["correlation", ["value", "low", "high"]].astype(float), 1)
     np.testing.assert_allclose(scores["chance"], [0.15, 0.15, 0.5, 0])  # 36 of 240 pixels
     assert (scores["n_events"] == 12).all()
-    inverted = controls.truth_scores(
+    inverted = map_checks.truth_scores(
         toward_class(-np.abs(differences), labels), differences, labels
     )
     np.testing.assert_allclose(inverted["value"], scores["value"] * [1, 1, 1, -1])
@@ -50,7 +51,7 @@ def test_the_perfect_map_has_perfect_scores():
 def test_random_maps_score_chance():
     rng = np.random.default_rng(1)
     differences, labels = effects(200, rng)
-    scores = controls.truth_scores(rng.standard_normal(differences.shape), differences, labels)
+    scores = map_checks.truth_scores(rng.standard_normal(differences.shape), differences, labels)
     assert ((scores["low"] < scores["chance"]) & (scores["chance"] < scores["high"])).all()
     assert ((scores["high"] - scores["low"]) < 0.04).all()
 
@@ -72,7 +73,7 @@ def test_truth_scores_are_those_of_other_programs():
         expected.append(
             (mass, inside.flat[largest].mean(), auc, np.corrcoef(own.ravel(), effect.ravel())[0, 1])
         )
-    scores = controls.truth_scores(values, differences, labels)
+    scores = map_checks.truth_scores(values, differences, labels)
     np.testing.assert_allclose(scores["value"], np.mean(expected, axis=0))
     assert ((scores["low"] < scores["value"]) & (scores["value"] < scores["high"])).all()
 
@@ -83,21 +84,21 @@ def test_the_region_is_where_the_mean_effect_has_half_of_its_largest_value():
     differences[:, 2, 3, 4] = (50, -50)  # chance: its mean is nothing
     expected = np.zeros(SHAPE, bool)
     expected[0, 0, [0, 1, 3]] = True
-    np.testing.assert_array_equal(controls.effect_region(differences), expected)
+    np.testing.assert_array_equal(map_checks.effect_region(differences), expected)
 
 
 def test_tied_pixels_count_with_their_mean():
-    """A map of one value everywhere knows nothing; an event whose map is zero has a mass no more."""
+    """A map of one value knows nothing; an event whose map is zero has a mass no more."""
     differences, labels = effects(5, np.random.default_rng(3))
     values = np.ones_like(differences)
-    assert controls.truth_scores(values, differences, labels).loc[
+    assert map_checks.truth_scores(values, differences, labels).loc[
         "rank accuracy", "value"
     ] == pytest.approx(0.15)
-    assert controls.truth_scores(values, differences, labels).loc[
+    assert map_checks.truth_scores(values, differences, labels).loc[
         "ROC AUC", "value"
     ] == pytest.approx(0.5)
     values[0] = 0
-    scores = controls.truth_scores(values, differences, labels)
+    scores = map_checks.truth_scores(values, differences, labels)
     assert scores["n_events"].tolist() == [4, 5, 5, 0]  # a constant has no correlation either
     assert scores.loc["relevance mass", "value"] == pytest.approx(0.15)
 
@@ -105,31 +106,15 @@ def test_tied_pixels_count_with_their_mean():
 def test_bad_input_gets_a_sentence():
     differences, labels = effects(4, np.random.default_rng(4))
     with pytest.raises(foreshap.ForeshapError, match="change nothing in these events"):
-        controls.truth_scores(differences, 0 * differences, labels)
-    for call in (controls.agreement, lambda a, b: controls.agreement_matrix({"a": a, "b": b})):
+        map_checks.truth_scores(differences, 0 * differences, labels)
+    for call in (map_checks.agreement, lambda a, b: map_checks.agreement_matrix({"a": a, "b": b})):
         with pytest.raises(foreshap.ForeshapError, match="can't be compared"):
             call(differences, differences[:3])
     x = torch.randn(4, *SHAPE)
     with pytest.raises(foreshap.ForeshapError, match="tells no event"):
-        controls.perturbation_curves(lambda t: 0 * t[:, 0, 0, 0], x, differences, x[:2])
+        map_checks.perturbation_curves(lambda t: 0 * t[:, 0, 0, 0], x, differences, x[:2])
     with pytest.raises(foreshap.ForeshapError, match="can't be compared"):
-        controls.perturbation_curves(lambda t: t[:, 0, 0, 0], x, differences, x[:0])
-
-
-def test_bootstrap_interval_shrinks_with_the_root_of_the_events():
-    rng = np.random.default_rng(5)
-    for n in (100, 1600):
-        per_event = rng.standard_normal(n)
-        mean, low, high = controls.bootstrap_interval(per_event, seed=1)
-        assert mean == pytest.approx(per_event.mean()) and low < mean < high
-        assert high - low == pytest.approx(2 * 1.96 * per_event.std() / np.sqrt(n), rel=0.1)
-    assert controls.bootstrap_interval(per_event, seed=1) == (mean, low, high)
-    assert controls.bootstrap_interval(np.append(per_event, np.nan), seed=1) == (mean, low, high)
-    assert (
-        np.isnan(controls.bootstrap_interval([2.0, np.nan])[1:]).all()
-        and controls.bootstrap_interval([2.0])[0] == 2
-    )
-    assert np.isnan(controls.bootstrap_interval([np.nan])).all()
+        map_checks.perturbation_curves(lambda t: t[:, 0, 0, 0], x, differences, x[:0])
 
 
 @pytest.fixture
@@ -138,13 +123,16 @@ def linear():
     generator = torch.Generator().manual_seed(6)
     weight = torch.randn(SHAPE, generator=generator, dtype=torch.float64)
     x, background = (torch.randn(n, *SHAPE, generator=generator) for n in (15, 1))
-    outputs = lambda inputs: (inputs * weight).sum(dim=(1, 2, 3)) + 0.3
+
+    def outputs(inputs):
+        return (inputs * weight).sum(dim=(1, 2, 3)) + 0.3
+
     return outputs, x, background, (weight * (x - background)).numpy()
 
 
 def test_a_linear_network_has_its_known_curves(linear):
     outputs, x, background, values = linear
-    curves, areas = controls.perturbation_curves(outputs, x, values, background, steps=24)
+    curves, areas = map_checks.perturbation_curves(outputs, x, values, background, steps=24)
     toward = values.reshape(15, -1) * np.sign(values.sum(axis=(1, 2, 3)))[:, None]
     ordered, whole = -np.sort(-toward, axis=1), toward.sum(axis=1).mean()
     gone = np.array(
@@ -162,16 +150,16 @@ def test_a_linear_network_has_its_known_curves(linear):
 
 def test_no_order_is_steeper_than_the_exact_one_and_the_random_one_is_straight(linear):
     outputs, x, background, values = linear
-    curves, areas = controls.perturbation_curves(outputs, x, values, background)
+    curves, areas = map_checks.perturbation_curves(outputs, x, values, background)
     rng = np.random.default_rng(7)
     for noise in (0.3, 1, 10):
         noisy = values + noise * rng.standard_normal(values.shape)
-        other, other_areas = controls.perturbation_curves(outputs, x, noisy, background)
+        other, other_areas = map_checks.perturbation_curves(outputs, x, noisy, background)
         assert (other["deletion"] >= curves["deletion"] - 1e-6).all()
         assert (other["insertion"] <= curves["insertion"] + 1e-6).all()
         assert other_areas.loc["deletion", "value"] > areas.loc["deletion", "value"]
     random_orders = [
-        controls.perturbation_curves(outputs, x, values, background, seed=s)[0] for s in range(20)
+        map_checks.perturbation_curves(outputs, x, values, background, seed=s)[0] for s in range(20)
     ]
     mean = np.mean([c[["random deletion", "random insertion"]] for c in random_orders], axis=0).T
     np.testing.assert_allclose(mean, [1 - curves["share"], curves["share"]], atol=0.1)
@@ -183,7 +171,7 @@ def test_all_four_curves_begin_and_end_alike(linear):
     outputs, x, _, values = linear
     background = torch.randn(30, *SHAPE, generator=torch.Generator().manual_seed(8))
     before = x.clone(), background.clone(), values.copy()
-    curves, _ = controls.perturbation_curves(outputs, x, values, background, seed=3)
+    curves, _ = map_checks.perturbation_curves(outputs, x, values, background, seed=3)
     first, last = curves.iloc[0], curves.iloc[-1]
     assert (
         first["deletion"]
@@ -198,13 +186,13 @@ def test_all_four_curves_begin_and_end_alike(linear):
         == last["deletion"]
         == last["random deletion"]
     )
-    assert curves.equals(controls.perturbation_curves(outputs, x, values, background, seed=3)[0])
-    again = lambda seed: controls.perturbation_curves(
-        outputs, x, values, background, steps=1, seed=seed
-    )[0]
-    starts = [
-        again(seed)["insertion"].iloc[0] for seed in range(60)
-    ]  # the events drawn from the background
+    assert curves.equals(map_checks.perturbation_curves(outputs, x, values, background, seed=3)[0])
+    starts = []  # of the events drawn from the background
+    for seed in range(60):
+        again, _ = map_checks.perturbation_curves(
+            outputs, x, values, background, steps=1, seed=seed
+        )
+        starts.append(again["insertion"].iloc[0])
     assert np.mean(starts) == pytest.approx(0, abs=0.15) and len(set(starts)) == 60
     assert all(np.array_equal(a, b) for a, b in zip(before, (x, background, values)))
 
@@ -212,15 +200,19 @@ def test_all_four_curves_begin_and_end_alike(linear):
 def test_tiles_are_exchanged_whole_by_their_mean(linear):
     outputs, x, background, values = linear
     pixels = np.arange(x[0].numel()).reshape(1, *SHAPE)
-    expected = controls.perturbation_curves(outputs, x, values, background)
+    expected = map_checks.perturbation_curves(outputs, x, values, background)
     for found, wanted in zip(
-        controls.perturbation_curves(outputs, x, values, background, pixels), expected
+        map_checks.perturbation_curves(outputs, x, values, background, pixels), expected
     ):
         assert found.equals(wanted)
     columns = np.broadcast_to(np.arange(10), (15, *SHAPE))  # a tile a time step
     seen = []
-    look = lambda inputs: (seen.append(inputs), outputs(inputs))[1]
-    curves, _ = controls.perturbation_curves(look, x, values, background, columns, steps=10)
+
+    def look(inputs):
+        seen.append(inputs)
+        return outputs(inputs)
+
+    curves, _ = map_checks.perturbation_curves(look, x, values, background, columns, steps=10)
     over_time = values.sum(axis=(1, 2)) * np.sign(values.sum(axis=(1, 2, 3)))[:, None]
     gone = -np.sort(-over_time, axis=1).cumsum(axis=1)
     expected = gone.mean(axis=0) / gone[:, -1].mean()
@@ -234,9 +226,12 @@ def test_tiles_are_exchanged_whole_by_their_mean(linear):
 
 def test_a_large_tile_goes_by_its_mean_not_its_sum():
     x = torch.tensor([1.0, 1.0, 1.0, 2.0]).reshape(1, 1, 1, 4)
-    sums = lambda inputs: inputs.sum(dim=(1, 2, 3))
+
+    def sums(inputs):
+        return inputs.sum(dim=(1, 2, 3))
+
     tiles = np.array([7, 7, 7, 4]).reshape(1, 1, 1, 4)
-    curves, _ = controls.perturbation_curves(sums, x, x.numpy(), 0 * x, tiles, steps=8)
+    curves, _ = map_checks.perturbation_curves(sums, x, x.numpy(), 0 * x, tiles, steps=8)
     np.testing.assert_allclose(
         curves["insertion"], [0, *4 * [0.4], *4 * [1]]
     )  # middles at 1/8 and 5/8
@@ -246,7 +241,7 @@ def test_agreement_is_that_of_scipy():
     rng = np.random.default_rng(9)
     a = rng.standard_normal((7, *SHAPE)).astype("f4")
     b = np.round(a + rng.standard_normal(a.shape), 1)  # with ties
-    found = controls.agreement(a, b)
+    found = map_checks.agreement(a, b)
     for name, f in {
         "rank correlation, signed": np.asarray,
         "rank correlation, absolute": np.abs,
@@ -256,8 +251,8 @@ def test_agreement_is_that_of_scipy():
         assert found.loc[name, "low"] < found.loc[name, "value"] < found.loc[name, "high"]
     maps = {"a": a, "b": b, "minus a": -a}
     signed, absolute = (
-        controls.agreement_matrix(maps),
-        controls.agreement_matrix(maps, absolute=True),
+        map_checks.agreement_matrix(maps),
+        map_checks.agreement_matrix(maps, absolute=True),
     )
     np.testing.assert_allclose(np.diag(signed), 1)
     assert signed.loc["a", "b"] == signed.loc["b", "a"] == pytest.approx(found["value"].iloc[0])
@@ -269,11 +264,11 @@ def test_agreement_is_that_of_scipy():
 
 def test_independent_maps_do_not_agree():
     a, b = np.random.default_rng(10).standard_normal((2, 100, *SHAPE))
-    found = controls.agreement(a, b)
+    found = map_checks.agreement(a, b)
     assert (found["value"].abs() < 0.02).all() and ((found["low"] < 0) & (found["high"] > 0)).all()
     a[0] = 0  # a map of zeros has no ranks
-    assert (controls.agreement(a, b)["n_events"] == 99).all()
-    assert controls.agreement_matrix({"a": a, "b": b}).notna().all(axis=None)
+    assert (map_checks.agreement(a, b)["n_events"] == 99).all()
+    assert map_checks.agreement_matrix({"a": a, "b": b}).notna().all(axis=None)
 
 
 def pixel_areas(variant):
@@ -286,18 +281,18 @@ def pixel_areas(variant):
 def test_common_axes_keep_sums_and_densities():
     p64, p32 = foreshap.VARIANTS["P64"], foreshap.VARIANTS["P32"]
     values = np.random.default_rng(11).standard_normal((2, *p64.shape))
-    binned = controls.on_axes(values, p64, np.linspace(-6, 21, 14), np.linspace(0, 50, 7))
+    binned = map_checks.on_axes(values, p64, np.linspace(-6, 21, 14), np.linspace(0, 50, 7))
     assert binned.shape == (2, 3, 6, 13)
     np.testing.assert_allclose(binned.sum(axis=(2, 3)), values.sum(axis=(2, 3)))
     between = (p64.frequencies[1:] + p64.frequencies[:-1]) / 2
     own_times = np.append(p64.times - 0.16, p64.times[-1] + 0.16)
     np.testing.assert_allclose(
-        controls.on_axes(values, p64, own_times, [0, *between, 50]), values, atol=1e-12
+        map_checks.on_axes(values, p64, own_times, [0, *between, 50]), values, atol=1e-12
     )
     time_edges, frequency_edges = np.array([-4.5, -1, 0.2, 1.7, 19]), np.array([0, 3, 10, 17.3, 50])
     expected = np.outer(np.diff(frequency_edges), np.diff(time_edges))
     for variant in (p64, p32):
-        found = controls.on_axes(pixel_areas(variant), variant, time_edges, frequency_edges)
+        found = map_checks.on_axes(pixel_areas(variant), variant, time_edges, frequency_edges)
         np.testing.assert_allclose(found, expected)
 
 
@@ -305,7 +300,7 @@ def test_layers_forget_one_after_another(trained):
     model = foreshap.load_checkpoint(trained.path).model
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     state = torch.random.get_rng_state()
-    steps = list(controls.randomised(model, seed=0))
+    steps = list(map_checks.randomised(model, seed=0))
     assert torch.equal(state, torch.random.get_rng_state())
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     layers = [name.removesuffix(".weight") for name in before if name.endswith(".weight")]
@@ -318,11 +313,11 @@ def test_layers_forget_one_after_another(trained):
             if not torch.equal(weights[f"{name}.weight"], before[f"{name}.weight"])
         ]
         assert drawn == layers[-done:] and not forgetful.training
-    again = list(controls.randomised(model, seed=0))[-1][1].state_dict()
+    again = list(map_checks.randomised(model, seed=0))[-1][1].state_dict()
     assert all(
         torch.equal(again[name], tensor) for name, tensor in steps[-1][1].state_dict().items()
     )
-    other = list(controls.randomised(model, seed=1))[0][1].state_dict()
+    other = list(map_checks.randomised(model, seed=1))[0][1].state_dict()
     assert not torch.equal(
         other[f"{layers[-1]}.weight"], steps[0][1].state_dict()[f"{layers[-1]}.weight"]
     )
@@ -331,7 +326,7 @@ def test_layers_forget_one_after_another(trained):
 def test_a_layer_forgets_as_it_was_made():
     model = nn.Sequential(nn.Linear(400, 300), nn.ReLU(), nn.Linear(300, 1))
     nn.init.constant_(model[0].weight, 7.0)
-    (_, first), (_, last) = controls.randomised(model, seed=0)
+    (_, first), (_, last) = map_checks.randomised(model, seed=0)
     assert (first[0].weight == 7).all()
     bound = last[0].weight.abs().max().item()
     assert bound == pytest.approx(
@@ -343,7 +338,7 @@ def test_the_seed_that_made_a_network_does_not_make_it_again():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(50, 40), nn.ReLU(), nn.Linear(40, 30))
-    *_, (_, last) = controls.randomised(model, seed=0)
+    *_, (_, last) = map_checks.randomised(model, seed=0)
     for layer in (0, 2):
         both = torch.stack([model[layer].weight.flatten(), last[layer].weight.flatten()])
         assert abs(torch.corrcoef(both)[0, 1]) < 0.1
@@ -358,7 +353,7 @@ def test_share_before_the_arrival():
 
 
 def test_maps_of_both_alignments_meet_in_time_after_p():
-    """One pixel of energy at a known time after P lands in the same bin whichever arrival the variant is aligned on."""
+    """One pixel at a known time after P lands in the same bin whatever the alignment."""
     edges, s_p = (np.arange(-2, 12.1, 1.0), np.arange(0, 50.1, 10.0)), np.array([1.5, 2.7])
     found = []
     for name in ("P64", "S64"):
@@ -405,3 +400,52 @@ def test_maps_of_one_earthquake_at_two_stations_are_compared():
     assert what == "stations X and Y" and x.tolist() == [0, 4] and y.tolist() == [1, 3]
     assert foreshap.between_stations(here, table.drop(columns="source_id")) == {}
     assert foreshap.between_stations(here, table.assign(receiver_name="X")) == {}
+
+
+def test_shares_of_windows_and_bands():
+    variant, s_p = foreshap.VARIANTS["P64"], np.array([1.0, 2.5])
+    maps = -np.ones((2, *variant.shape))
+    maps[0][..., frame_windows(variant, 1.0) != 0] = 0  # all before P
+    shares = foreshap.window_shares(maps, variant, s_p)
+    assert shares.loc[0].to_list() == [1, 0, 0, 0]
+    counts = np.bincount(frame_windows(variant, 2.5), minlength=4) / variant.shape[2]
+    np.testing.assert_allclose(shares.loc[1], counts)
+    bands = foreshap.band_shares(np.ones((1, *variant.shape)), variant)
+    edges = [(0, 10), (10, 25), (25, 45), (45, 51)]
+    expected = [
+        ((variant.frequencies >= low) & (variant.frequencies < high)).mean() for low, high in edges
+    ]
+    np.testing.assert_allclose(bands.loc[0], expected)
+    table = foreshap.share_table(
+        shares, shares, {"first": np.array([True, False]), "both": np.array([True, True])}
+    )
+    both = table[(table["series"] == "both") & (table["part"] == WINDOWS[0])].iloc[0]
+    assert (
+        both["value"] == pytest.approx((1 + counts[0]) / 2)
+        and both["n_events"] == 2
+        and len(table) == 8
+    )
+
+
+def test_a_narrow_band_is_named():
+    variant = foreshap.VARIANTS["P64"]
+    maps = np.random.default_rng(0).normal(size=(5, *variant.shape))
+    assert foreshap.narrow_bands(maps, variant) == []
+    maps[:, :, 12] *= 3
+    (band,) = foreshap.narrow_bands(maps, variant)
+    assert band[0] < variant.frequencies[12] < band[1] and band[1] - band[0] == pytest.approx(
+        variant.frequencies[1]
+    )
+
+
+def test_weeks_and_shares_by_week(demo):
+    s = foreshap.load_spectrograms(demo.folder / "P64.h5")
+    weeks = foreshap.weeks_after(s.table, pd.Timestamp(foreshap.demo.MAINSHOCK, tz="UTC"))
+    assert (np.sign(weeks + 0.5) == np.where(s.labels == 1, 1, -1)).all()
+    share = np.where(s.labels == 1, 0.3, 0.1)
+    table = foreshap.share_by_week(share, weeks.astype(int), s.labels)
+    assert set(zip(table["series"], table["value"].round(6))) == {
+        ("foreshocks", 0.1),
+        ("aftershocks", 0.3),
+    }
+    assert table["n_events"].sum() == len(s.labels)
