@@ -10,19 +10,31 @@ NEAR_ONE = 0.97  # ROC AUC from which resampling has too little width
 RESAMPLES = 400
 
 
-def day_blocks(days, labels, length=BLOCK_DAYS):
+def day_blocks(days, labels, length=BLOCK_DAYS, pieces=12):
     """Number the blocks of days in which events lie; no block holds both classes.
+
+    A block is full after its length, or when it holds one of so many pieces of its class.
 
     days: float array (N,), after the mainshock; NaN: an event is a block of its own
     labels: int array (N,)
     length: float [days]
+    pieces: int
 
     returns: int array (N,)
     """
-    known = np.isfinite(days)
-    span = np.floor(np.where(known, days, 0.0) / length)
-    pairs = np.column_stack([span, labels, np.where(known, 0, 1 + np.arange(len(days)))])
-    return np.unique(pairs, axis=0, return_inverse=True)[1].ravel()
+    blocks = np.zeros(len(days), int)
+    number = 0
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        rows = rows[np.argsort(days[rows], kind="stable")]
+        most = max(len(rows) / pieces, 1)
+        held, begun = most, np.nan
+        for row in rows:
+            if held >= most or not days[row] - begun <= length:
+                number, held, begun = number + 1, 0, days[row]
+            blocks[row] = number
+            held += 1
+    return blocks
 
 
 def resample_blocks(blocks, labels, seed, resamples=RESAMPLES):

@@ -12,14 +12,15 @@ class Finding:
     """What a witness says of one alternative to a change of path or source.
 
     alternative: str, such as "size" or "response"
-    group: str, "station" or "catalogue": the verdict where it is shown
-    state: str, one of STATES; "survived": shown, but the change of the signal remains without it
+    group: str, "station", "catalogue" or "nothing" (such as a date): the verdict where it is shown
+    state: str, one of STATES; "survived": shown, but the change of the signal remains without it;
+        only a witness that could have spoken says "excluded": a mute one says "open"
     witness: str, what was looked at
     saw: str, what it saw, with its number
     could_see: str, what it could have detected, or why it was mute
     decides: str, which data would decide where it is open
     measured, low, high: float, the number and its 95 % interval; NaN where there is none
-    kept: bool array (N,), events that later steps use; None: all
+    keep: bool array (N,), events that later steps use, or their weights; None: all
     """
 
     alternative: str
@@ -32,7 +33,7 @@ class Finding:
     measured: float = np.nan
     low: float = np.nan
     high: float = np.nan
-    kept: np.ndarray | None = None
+    keep: np.ndarray | None = None
 
     @property
     def acquits(self):

@@ -1,0 +1,155 @@
+"""Does the signal change, at equal catalogue and size, and at the mainshock's date?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from threadpoolctl import threadpool_limits
+
+from ...files import ForeshapError
+from ..day_blocks import blocked_auc
+from ..evidence import LEAST
+from ..features import USABLE
+from ..plain_models import overlap_weights
+
+FLOOR_QUANTILE = 0.99  # of the noise: one floor for all events, in each bin
+ABOVE_FLOOR = 0.3  # log10 of power, that the floor lies above it
+RIDGE = 1e-3  # penalty of regressions on the catalogue, per event
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Change:
+    """How well the signal tells the classes apart on held-out blocks of days.
+
+    scores: float array (N,), held-out log-odds of aftershock
+    weights: float array (N,), under which the classes match; 1 where nothing was matched
+    auc, low, high: float, ROC AUC and its 95 % interval over blocks of days
+    distance: float, of the classes in deviations: sqrt(2) times the normal quantile of the ROC AUC
+    """
+
+    scores: np.ndarray
+    weights: np.ndarray
+    auc: float
+    low: float
+    high: float
+
+    @property
+    def distance(self):
+        """Distance of the classes' means, in their common deviation, float."""
+        return float(np.sqrt(2) * ndtri(np.clip(self.auc, 1e-4, 1 - 1e-4)))
+
+
+def signal_features(evidence):
+    """Describe each event's signal above one common floor by about 20 numbers.
+
+    Level, slope and curvature over the logarithm of frequency of the windows P, S and three of
+    coda; level and slope of E over N and of Z over E and N, in P and in S.
+
+    evidence: Evidence
+
+    returns: DataFrame (N rows), log10 of power
+    """
+    frequencies = evidence.frequencies
+    usable = (frequencies >= USABLE[0]) & (frequencies <= USABLE[1])
+    power = evidence.power[..., usable].astype(float)
+    floor = np.nanquantile(power[:, 0], FLOOR_QUANTILE, axis=0) + ABOVE_FLOOR
+    heard = np.maximum(power[:, 1:], floor)
+    place = np.log(frequencies[usable])
+    place = 2 * (place - place[0]) / (place[-1] - place[0]) - 1
+    shapes = np.linalg.qr(np.vander(place, 3, increasing=True))[0] * np.sign([-1, 1, 1])
+    columns = {}
+    for window, name in enumerate(("P", "S", "coda 1", "coda 2", "coda 3")):
+        of_window = heard[:, window].mean(axis=1) @ shapes
+        for order, what in enumerate(("level", "slope", "curvature")):
+            columns[f"{name} {what}"] = of_window[:, order]
+        if window > 1:
+            continue
+        east, north, vertical = heard[:, window].swapaxes(0, 1)
+        for ratio, difference in (("E/N", east - north), ("Z/H", vertical - (east + north) / 2)):
+            columns[f"{name} {ratio} level"] = difference @ shapes[:, 0]
+            columns[f"{name} {ratio} slope"] = difference @ shapes[:, 1]
+    table = pd.DataFrame(columns)
+    return table.fillna(table.median()).dropna(axis=1)
+
+
+def without_catalogue(values, covariates, labels):
+    """Subtract what a regression on covariates and their products predicts within the classes.
+
+    values: array (N, columns)
+    covariates: DataFrame (N rows)
+    labels: int array (N,)
+
+    returns: float array (N, columns)
+    """
+    values = np.asarray(values, float)
+    if covariates.shape[1] == 0:
+        return values - values.mean(axis=0)
+    x = StandardScaler().fit_transform(covariates)
+    x = np.clip(PolynomialFeatures(2, include_bias=False).fit_transform(x), -6, 6)
+    inside, centred = x.copy(), values.copy()
+    for label in np.unique(labels):
+        rows = labels == label
+        inside[rows] -= inside[rows].mean(axis=0)
+        centred[rows] -= centred[rows].mean(axis=0)
+    penalty = RIDGE * len(x) * np.eye(x.shape[1])
+    slopes = np.linalg.solve(inside.T @ inside + penalty, inside.T @ centred)
+    return values - values.mean(axis=0) - (x - x.mean(axis=0)) @ slopes
+
+
+def blocked_folds(labels, blocks, seed=0, folds=FOLDS):
+    """Hold out blocks of days in turn: list of (train, test), int arrays of rows."""
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    return list(splitter.split(labels, labels, blocks))
+
+
+def held_out(values, labels, blocks, weights=None, seed=0, penalty=1.0):
+    """Score events by a logistic regression that never saw their block of days.
+
+    values: array (N, columns)
+    labels, blocks: int arrays (N,)
+    weights: float array (N,); classes count alike where left out
+    penalty: float, inverse strength of the quadratic penalty on standardised columns
+
+    returns: float array (N,), log-odds of aftershock
+    """
+    values, scores = np.asarray(values, float), np.full(len(labels), np.nan)
+    balance = "balanced" if weights is None else None
+    for train, test in blocked_folds(labels, blocks, seed):
+        model = LogisticRegression(C=penalty, max_iter=500, class_weight=balance)
+        pipeline = make_pipeline(StandardScaler(), model)
+        chosen = None if weights is None else weights[train]
+        with threadpool_limits(1):  # many small products: threads cost more than they bring
+            pipeline.fit(values[train], labels[train], logisticregression__sample_weight=chosen)
+        scores[test] = pipeline.decision_function(values[test])
+    return scores
+
+
+def change(evidence, covariates=None, matched=True, values=None):
+    """Measure how well the signal tells the classes apart, at equal covariates.
+
+    evidence: Evidence
+    covariates: DataFrame (N rows), what the classes are matched on; the catalogue when left out
+    matched: bool, whether the classes are weighted to match, and the signal corrected
+    values: array (N, columns), another description of the signal than signal_features()
+
+    returns: Change
+    raises: ForeshapError where fewer than LEAST effective events of a class match
+    """
+    labels = evidence.labels
+    covariates = evidence.catalogue if covariates is None else covariates
+    values = np.asarray(signal_features(evidence) if values is None else values)
+    weights = None
+    if matched:
+        weights = overlap_weights(covariates, labels)
+        values = without_catalogue(values, covariates, labels)
+    if np.bincount(labels, minlength=2).min() < LEAST:
+        raise ForeshapError(f"fewer than {LEAST} events of a class remain")
+    scores = held_out(values, labels, evidence.blocks, weights, evidence.seed)
+    found = blocked_auc(scores, labels, evidence.blocks, weights, evidence.seed)
+    return Change(scores, np.ones(len(labels)) if weights is None else weights, *found)
