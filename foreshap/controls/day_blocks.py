@@ -1,6 +1,9 @@
 """Statistics that know about days: events of one day share their weather and their noise."""
 
+from dataclasses import dataclass
+
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from ..training.scores import interval_95, roc_auc
@@ -8,6 +11,11 @@ from ..training.scores import interval_95, roc_auc
 BLOCK_DAYS = 3.0
 NEAR_ONE = 0.97  # ROC AUC from which resampling has too little width
 RESAMPLES = 400
+NEAR_DAYS = 12.0  # from the mainshock, in which a jump is looked for
+SHARE_OF_SPAN = 0.24  # of the shorter class, that a side of a date reaches
+LEAST_NEAR = 20  # events of a side
+LEAST_DATES = 6  # inside the classes, below which nothing can be said to stand out
+MOST_A_LAG = 40  # events of a side at one lag
 
 
 def day_blocks(days, labels, length=BLOCK_DAYS, pieces=12):
@@ -115,3 +123,143 @@ def weighted_quantile(values, weights, share):
     order = np.argsort(values)
     reached = np.cumsum(weights[order])
     return values[order][np.searchsorted(reached, share * reached[-1])]
+
+
+def jump_at_mainshock(scores, days, labels, blocks, weights=None, seed=0):
+    """Compute how much scores jump at the mainshock, by a straight line on each side of it.
+
+    Each side is fitted where its events lie within NEAR_DAYS of the mainshock, or the nearest
+    LEAST_NEAR, with weights that fall linearly with time (local-linear regression at a boundary).
+
+    scores, days: float arrays (N,)
+    labels, blocks: int arrays (N,)
+    weights: float array (N,), 1 where left out
+
+    returns: jump, low, high (95 % over blocks of days), and the whole difference of the means
+    """
+    weights = np.ones(len(scores)) if weights is None else weights
+    counts = np.vstack([np.ones(len(scores)), resample_blocks(blocks, labels, seed)]) * weights
+    sides, means = [], []
+    for label in (0, 1):
+        rows = np.flatnonzero(labels == label)
+        lag = np.abs(days[rows])
+        reach = max(NEAR_DAYS, np.partition(lag, LEAST_NEAR - 1)[LEAST_NEAR - 1])
+        kernel = np.maximum(1 - lag / reach, 0.0)
+        sides.append(_value_at_zero(scores[rows], lag, counts[:, rows] * kernel))
+        means.append(np.average(scores[rows], weights=weights[rows]))
+    jump = sides[1] - sides[0]
+    return float(jump[0]), *interval_95(jump[1:]), float(means[1] - means[0])
+
+
+def _value_at_zero(values, lag, weights):
+    """Value at lag 0 of weighted straight lines, weights (..., N): array (...)."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        total = weights.sum(axis=-1)
+        lag_mean, mean = weights @ lag / total, weights @ values / total
+        covariance = weights @ (lag * values) / total - lag_mean * mean
+        variance = weights @ lag**2 / total - lag_mean**2
+        return mean - covariance / variance * lag_mean
+
+
+@dataclass(frozen=True)
+class Placebo:
+    """How far the classes lie apart at the mainshock, and at dates inside the classes.
+
+    mainshock: float, distance of the two sides in deviations
+    dates: DataFrame, a row a date inside a class: day, distance
+    threshold: float, that the mainshock must exceed to stand out (one-sided, 2.5 %)
+    reason: str, why nothing can be said; "" otherwise
+    """
+
+    mainshock: float
+    dates: pd.DataFrame
+    threshold: float
+    reason: str = ""
+
+    @property
+    def stands_out(self):
+        """Whether the mainshock stands out; False where nothing can be said."""
+        return not self.reason and self.mainshock > self.threshold
+
+
+def compare_dates(values, days, labels, distance, seed=0, n_dates=24):
+    """Compare the mainshock with other dates, whose sides hold the same numbers at the same lags.
+
+    values: array (N, columns), what may change
+    days: float array (N,), after the mainshock
+    labels: int array (N,)
+    distance: function of (values, sides, blocks) that gives how far two sides lie apart, held out
+    seed: int, of the draw of events
+    n_dates: int, dates tried inside the classes
+
+    returns: Placebo
+    """
+    nothing = pd.DataFrame({"day": [], "distance": []})
+    if not np.isfinite(days).all():
+        return Placebo(np.nan, nothing, np.nan, "the events' times are not known")
+    spans = [np.ptp(days[labels == label]) for label in (0, 1)]
+    edges = SHARE_OF_SPAN * min(spans) * np.array([0, 1 / 12, 1 / 6, 1 / 3, 2 / 3, 1])
+    candidates = _candidate_dates(days, labels, edges[-1], n_dates)
+    counts = _counts_by_lag(days, candidates, edges)
+    room = counts.min(axis=1)  # of the poorer side: (dates, lags)
+    wanted = np.minimum(room[0], np.quantile(room[1:], 0.3, axis=0).astype(int))
+    wanted = np.minimum(wanted, MOST_A_LAG)
+    fits = (room >= wanted).all(axis=1)
+    if wanted.sum() < LEAST_NEAR or fits[1:].sum() < LEAST_DATES:
+        reason = f"{fits[1:].sum()} dates inside the classes have as many events at the same lags"
+        return Placebo(np.nan, nothing, np.nan, reason)
+    found = []
+    for date in np.flatnonzero(fits):
+        drawn = []
+        for repeat in range(3):
+            rng = np.random.default_rng([seed, date, repeat])
+            rows, sides = _draw_sides(days - candidates[date][0], candidates[date][1], edges,
+                                      wanted, rng)
+            blocks = day_blocks(days[rows] - candidates[date][0], sides, BLOCK_DAYS / 2, 8)
+            drawn.append(distance(values[rows], sides, blocks))
+        found.append((candidates[date][0], np.mean(drawn)))
+    table = pd.DataFrame(found[1:], columns=["day", "distance"])
+    freedom = max(len(table) // 2 - 1, 2)
+    spread = table["distance"].std() * np.sqrt(1 + 1 / len(table))
+    threshold = max(table["distance"].mean(), 0) + stats.t.ppf(0.975, freedom) * spread
+    return Placebo(float(found[0][1]), table, float(threshold))
+
+
+def _candidate_dates(days, labels, reach, n_dates):
+    """The mainshock, then dates inside the classes: list of (day, bool array of allowed events)."""
+    dates = [(0.0, np.ones(len(days), bool))]
+    for label in np.unique(labels):
+        inside = labels == label
+        first, last = days[inside].min() + reach, days[inside].max() - reach
+        for day in np.linspace(first, last, n_dates // 2):
+            dates.append((day, inside))
+    return dates
+
+
+def _counts_by_lag(days, candidates, edges):
+    """Events by date, side and lag, int array (dates, 2, lags)."""
+    lags = len(edges) - 1
+    counts = np.zeros((len(candidates), 2, lags), int)
+    for place, (day, allowed) in enumerate(candidates):
+        side, bins = _side_and_lag(days[allowed] - day, edges)
+        for k in (0, 1):
+            counts[place, k] = np.bincount(bins[side == k], minlength=lags + 2)[1 : lags + 1]
+    return counts
+
+
+def _side_and_lag(lag, edges):
+    """Side of each event, 0 before and 1 after, and its place among the lags, from 1: int (N,)."""
+    return (lag >= 0).astype(int), np.searchsorted(edges, np.abs(lag), side="right")
+
+
+def _draw_sides(lag, allowed, edges, wanted, rng):
+    """Draw events of both sides of a date, as many at each lag as are wanted: rows, sides."""
+    rows, sides = [], []
+    side, bins = _side_and_lag(lag, edges)
+    for k in (0, 1):
+        for place, count in enumerate(wanted):
+            there = np.flatnonzero(allowed & (side == k) & (bins == place + 1))
+            drawn = rng.permutation(there)[:count]
+            rows.append(drawn)
+            sides.append(np.full(len(drawn), k))
+    return np.concatenate(rows), np.concatenate(sides)
