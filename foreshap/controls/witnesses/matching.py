@@ -8,6 +8,7 @@ from ...files import ForeshapError
 from .signal import change, signal_features
 
 REMAINS = 0.55  # ROC AUC that the lower end of the matched change must exceed
+NO_CHANGE = 0.1  # distance of the classes, below which there is nothing to keep
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Remainder:
 
     def __str__(self):
         if self.reason:
-            return f"the classes can't be matched on it ({self.reason})"
+            return f"what remains at equal values is not known: {self.reason}"
         return (
             f"matched on it, the signal keeps {self.share:.0%} of its distance "
             f"(ROC AUC {self.auc:.2f}, {self.low:.2f} to {self.high:.2f})"
@@ -56,7 +57,9 @@ def remainder(evidence, before, after, values=None, fewer=None):
         second = change(evidence if fewer is None else fewer, after, values=kept)
     except ForeshapError as error:
         return Remainder(np.nan, reason=str(error))
-    share = second.distance / first.distance if first.distance > 0 else 0.0
+    if first.distance < NO_CHANGE:
+        return Remainder(np.nan, reason="the signal does not change before, either")
+    share = second.distance / first.distance
     return Remainder(share, second.auc, second.low, second.high)
 
 

@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from ...preprocessing.waveforms import known_s_p
 from ..day_blocks import blocked_mean
-from ..features import ABOVE_NOISE, above_common_floor
 from .finding import Finding
 from .matching import remainder
 
@@ -39,10 +37,12 @@ def examine_picks(evidence):
     worst = max(found, key=lambda name: abs(found[name][0]) / limits[name])
     value, low, high = found[worst]
     about |= {"measured": value, "low": low, "high": high}
-    parts = [f"{name} {1e3 * f[0]:.0f} ms ({1e3 * f[1]:.0f} to {1e3 * f[2]:.0f})"
-             for name, f in found.items()]
+    parts, widths = [], []
+    for name, interval in found.items():
+        in_ms = [f"{1e3 * number:.0f}" for number in interval]
+        parts.append(f"{name} {in_ms[0]} ms ({in_ms[1]} to {in_ms[2]})")
+        widths.append((interval[2] - interval[1]) / 2 / limits[name])
     saw = f"own onsets of aftershocks lie later by {', '.join(parts)}"
-    widths = [(f[2] - f[1]) / 2 / limits[name] for name, f in found.items()]
     could_see = f"P off by {1e3 * P_LATE:.0f} ms, S-P by {1e3 * S_P_LATE:.0f} ms"
     if not max(widths) < 1:
         decides = "picks by one procedure for both classes"
@@ -50,7 +50,6 @@ def examine_picks(evidence):
         return Finding(state="open", saw=saw, could_see=could_see, decides=decides, **about)
     if abs(value) <= limits[worst]:
         return Finding(state="excluded", saw=saw, could_see=could_see, **about)
-    tensors = above_common_floor(evidence.tensor_spectra)
     remains = remainder(evidence, evidence.catalogue, evidence.catalogue)
     state = "survived" if remains.survives(KEEPS) else "shown"
     saw = f"{saw}; {remains}"

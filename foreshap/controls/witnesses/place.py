@@ -12,6 +12,7 @@ TOO_WIDE = 0.12  # half width of the interval from which nothing is excluded
 RESOLVED = 0.5  # location error over the spread of hypocentres, above which the witness is mute
 KEEPS = 0.9  # share of the change's distance that must remain at equal places
 STAYS = 0.5  # share of the ROC AUC above chance that must stay when hypocentres are blurred
+MINOR = 0.6  # ROC AUC of place that can't make a larger one of the signal
 BLUR = 2.0  # errors that are added: with their own, three
 TREES, LEAVES = 200, 15
 PLACE = ("east", "north", "depth")
@@ -38,18 +39,22 @@ def examine_place(evidence):
     about |= {"measured": value, "low": low, "high": high}
     saw = f"hypocentres tell the classes apart with a ROC AUC of {in_words(value, low, high)}"
     could_see = f"places further apart than {3 * error:.1f} km ({size})"
-    state, reason = "excluded", ""
+    resolved = error <= RESOLVED * spread
+    state = "excluded" if low <= SHOWN else "shown"
     if not np.isfinite(value) or high - low > 2 * TOO_WIDE:
-        state, reason = "open", "mute: too few events or days for an interval"
-    elif low > SHOWN:
+        state, could_see = "open", "mute: too few events or days for an interval"
+    elif not resolved:
+        state = "open" if low <= SHOWN else "shown"
+        could_see = f"mute: {size}"
+    elif state == "shown":
         remains = remainder(evidence, *_with_place(evidence, chance))
         apart = stays_apart(places, error, value, evidence)
-        state = "survived" if remains.survives(KEEPS) and apart >= STAYS else "shown"
+        minor = high < MINOR < remains.low
+        if remains.survives(KEEPS) and (minor or apart >= STAYS):
+            state = "survived"
         saw += f"; {remains}; {apart:.0%} of it stays when they are blurred to three errors"
-    elif error > RESOLVED * spread:
-        state, reason = "open", f"mute: {size}"
     decides = "" if state == "excluded" else DECIDES
-    return Finding(state=state, saw=saw, could_see=reason or could_see, decides=decides, **about)
+    return Finding(state=state, saw=saw, could_see=could_see, decides=decides, **about)
 
 
 def hypocentres(evidence):

@@ -11,7 +11,7 @@ SHARE = 0.05  # difference of the classes' shares of events that is shown
 STEP = 1.5  # ratio of the classes' sample steps that is shown
 EDGE = 1.5  # log10 of power lost within EDGE_HZ, as only a digital filter does
 EDGE_HZ = 4.0
-KEEPS = 0.5
+KEEPS = 0.8  # share of the change's distance that must remain without clipped records
 MUTE = "mute: the raw samples were not measured"
 DECIDES = "cross_spectra.h5 beside the tensors"
 
@@ -72,7 +72,7 @@ def examine_record_length(evidence):
 
     returns: Finding
     """
-    about = {"alternative": "record length", "group": "station", "witness": "windows that are there"}
+    about = {"alternative": "record length", "group": "station", "witness": "late windows"}
     missing = ~np.isfinite(evidence.power).any(axis=(2, 3))
     differences = [_difference(missing[:, window], evidence) for window in range(3, 6)]
     value, low, high = max(differences, key=lambda found: abs(found[0]))
@@ -92,6 +92,9 @@ def examine_native_rate(evidence):
     returns: Finding
     """
     about = {"alternative": "native rate", "group": "station", "witness": "sharp edges of S"}
+    if not evidence.calibrated:
+        could_see = "mute: tensors were scaled event by event"
+        return Finding(state="open", could_see=could_see, decides=DECIDES, **about)
     edges = [upper_edge(evidence.only(evidence.labels == label)) for label in (0, 1)]
     saw = f"sharp edges at {_hertz(edges[0])} before and {_hertz(edges[1])} after"
     could_see = f"a loss of {10 * EDGE:.0f} dB within {EDGE_HZ:.0f} Hz"
@@ -106,7 +109,8 @@ def upper_edge(evidence):
     frequencies = evidence.frequencies
     spectrum = np.nanmedian(evidence.power[:, 2], axis=0).mean(axis=0)
     step = max(1, round(EDGE_HZ / (frequencies[1] - frequencies[0])))
-    lost = spectrum[:-step] - spectrum[step:]
+    above = np.maximum.accumulate(spectrum[::-1])[::-1]  # the most at this frequency or higher
+    lost = spectrum[:-step] - above[step:]
     there = (lost > EDGE) & (frequencies[:-step] > 8) & (frequencies[step:] < 45)
     return float(frequencies[:-step][there].min()) if there.any() else np.inf
 
