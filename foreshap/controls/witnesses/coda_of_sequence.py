@@ -92,6 +92,8 @@ def _rank_correlation(first, second, evidence, chosen):
     total = counts.sum(axis=1)
     a, b = ((counts @ rank) / total for rank in ranks)
     covariance = counts @ (ranks[0] * ranks[1]) / total - a * b
-    spread = np.sqrt((counts @ ranks[0] ** 2 / total - a**2) * (counts @ ranks[1] ** 2 / total - b**2))
+    spread = np.sqrt(
+        (counts @ ranks[0] ** 2 / total - a**2) * (counts @ ranks[1] ** 2 / total - b**2)
+    )
     values = covariance / spread
     return float(values[0]), *interval_95(values[1:])

@@ -50,7 +50,9 @@ def examine_orientation(evidence, covariates):
     shown = _agree(angles["noise"], angles["S"]) or _agree(angles["P"], angles["S"])
     shown = shown or _agree(angles["noise"], angles["P"])
     excluded = summed.low > SEPARATES
-    state = "shown" if shown else "excluded" if excluded else "open"
+    state = "excluded" if excluded else "open"
+    if shown:
+        state = "survived" if excluded else "shown"
     return Finding(
         **found,
         state=state,
@@ -74,7 +76,9 @@ def _summed_features(evidence):
     power[:, :, :2] = power[:, :, :2].mean(axis=2, keepdims=True)
     with np.errstate(divide="ignore"):
         power = np.log10(power)
-    table = signal_features(replace(evidence, cross=None, tensor_spectra=power), evidence.frequencies)
+    table = signal_features(
+        replace(evidence, cross=None, tensor_spectra=power), evidence.frequencies
+    )
     return table[[name for name in table if "E/N" not in name]]
 
 

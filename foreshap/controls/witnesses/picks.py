@@ -39,8 +39,10 @@ def examine_picks(evidence):
     worst = max(found, key=lambda name: abs(found[name][0]) / limits[name])
     value, low, high = found[worst]
     about |= {"measured": value, "low": low, "high": high}
-    parts = [f"{name} {1e3 * f[0]:.0f} ms ({1e3 * f[1]:.0f} to {1e3 * f[2]:.0f})"
-             for name, f in found.items()]
+    parts = [
+        f"{name} {1e3 * f[0]:.0f} ms ({1e3 * f[1]:.0f} to {1e3 * f[2]:.0f})"
+        for name, f in found.items()
+    ]
     saw = f"own onsets of aftershocks lie later by {', '.join(parts)}"
     widths = [(f[2] - f[1]) / 2 / limits[name] for name, f in found.items()]
     could_see = f"P off by {1e3 * P_LATE:.0f} ms, S-P by {1e3 * S_P_LATE:.0f} ms"

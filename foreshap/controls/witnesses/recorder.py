@@ -72,7 +72,11 @@ def examine_record_length(evidence):
 
     returns: Finding
     """
-    about = {"alternative": "record length", "group": "station", "witness": "windows that are there"}
+    about = {
+        "alternative": "record length",
+        "group": "station",
+        "witness": "windows that are there",
+    }
     missing = ~np.isfinite(evidence.power).any(axis=(2, 3))
     differences = [_difference(missing[:, window], evidence) for window in range(3, 6)]
     value, low, high = max(differences, key=lambda found: abs(found[0]))

@@ -24,6 +24,8 @@ BAND = (3.0, 45.0)  # Hz: microseism leaks through short tapers below
 BINS = 3  # of a band
 HEARD, HEARD_SHARE = 3.0, 0.75  # times the noise's power, in this share of the events
 WINDOWS_EXCLUDE = 0.58  # lower end of the ROC AUC of windows against each other
+WINDOWS_SURVIVE = 0.65  # the same beside a noise that shows a response
+SHARE_SURVIVES = 0.35  # of the signal's distance, then
 WINDOWS_SHARE = 0.25  # of the signal's distance: a strong response leaks a little between windows
 PLACE_EXCLUDES = 0.3  # rise of the R2 of scores on the hypocentre
 GROUND = 0.25  # share of the ground in the noise, from which a bin could have shown a response
@@ -267,7 +269,10 @@ def examine_response(evidence, signal, under_coda=False):
             "the coda of the sequence hides it" if under_coda else _why_mute(noise)
         )
     speaking = [name for name, excludes in answers.items() if excludes]
-    state = "shown" if noise.shows else "excluded" if speaking else "open"
+    state = "excluded" if speaking else "open"
+    if noise.shows:
+        besides = windows.low > WINDOWS_SURVIVE and share > SHARE_SURVIVES
+        state = "survived" if besides else "shown"
     witness = " and ".join(speaking) if state == "excluded" else "noise before P"
     return Finding(
         **found,
