@@ -213,8 +213,9 @@ def compare_dates(values, days, labels, distance, seed=0, n_dates=24):
         drawn = []
         for repeat in range(3):
             rng = np.random.default_rng([seed, date, repeat])
-            rows, sides = _draw_sides(days - candidates[date][0], candidates[date][1], edges,
-                                      wanted, rng)
+            rows, sides = _draw_sides(
+                days - candidates[date][0], candidates[date][1], edges, wanted, rng
+            )
             blocks = day_blocks(days[rows] - candidates[date][0], sides, BLOCK_DAYS / 2, 8)
             drawn.append(distance(values[rows], sides, blocks))
         found.append((candidates[date][0], np.mean(drawn)))

@@ -50,7 +50,8 @@ def examine_picks(evidence):
         return Finding(state="open", saw=saw, could_see=could_see, decides=decides, **about)
     if abs(value) <= limits[worst]:
         return Finding(state="excluded", saw=saw, could_see=could_see, **about)
-    remains = remainder(evidence, evidence.catalogue, evidence.catalogue)
+    at_own = evidence.only(known)
+    remains = remainder(evidence, evidence.catalogue, at_own.catalogue, fewer=at_own)
     state = "survived" if remains.survives(KEEPS) else "shown"
     saw = f"{saw}; {remains}"
     decides = "picks by one procedure for both classes"

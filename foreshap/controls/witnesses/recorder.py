@@ -9,7 +9,7 @@ from .matching import in_words, remainder
 PEAKS = 5  # raw peaks within 0.1 % of the largest value, from which a component is clipped
 SHARE = 0.05  # difference of the classes' shares of events that is shown
 STEP = 1.5  # ratio of the classes' sample steps that is shown
-EDGE = 1.5  # log10 of power lost within EDGE_HZ, as only a digital filter does
+EDGE = 2.5  # log10 of power lost within EDGE_HZ, as only a digital filter does
 EDGE_HZ = 4.0
 KEEPS = 0.8  # share of the change's distance that must remain without clipped records
 MUTE = "mute: the raw samples were not measured"

@@ -42,17 +42,18 @@ class Change:
         return distance_of(self.auc)
 
 
-def signal_features(evidence):
+def signal_features(evidence, frequencies=None):
     """Describe each event's signal above one common floor by about 20 numbers.
 
     Level, slope and curvature over the logarithm of frequency of the windows P, S and three of
     coda; level and slope of E over N and of Z over E and N, in P and in S.
 
     evidence: Evidence
+    frequencies: float array (F,) [Hz], those of the power; the evidence's own when left out
 
     returns: DataFrame (N rows), log10 of power
     """
-    frequencies = evidence.frequencies
+    frequencies = evidence.frequencies if frequencies is None else frequencies
     usable = (frequencies >= USABLE[0]) & (frequencies <= USABLE[1])
     power = evidence.power[..., usable].astype(float)
     floor = np.nanquantile(power[:, 0], FLOOR_QUANTILE, axis=0) + ABOVE_FLOOR

@@ -10,7 +10,7 @@ from .signal import without_catalogue
 SHIFT = 0.15  # magnitudes that the scale may be off
 TOO_WIDE = 0.2  # half width of an interval [magnitudes] from which nothing is excluded
 LEAST_KNOWN = 0.5  # share of each class whose own size must be known
-KEEPS = 0.5  # share of the change's distance that must remain at equal own size
+KEEPS = 0.4  # share of the change's distance that must remain at equal own size
 KEEPS_UNKNOWN = 0.9  # the same where the catalogue has no magnitudes
 CHANCE = (0.48, 0.52)  # ROC AUC of own size, outside which sizes differ
 DECIDES = "magnitudes of another network, or a second station"
