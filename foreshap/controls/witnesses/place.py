@@ -7,7 +7,8 @@ from ..day_blocks import blocked_auc
 from .finding import Finding
 from .matching import in_words, remainder, without
 
-SHOWN = 0.51  # ROC AUC of hypocentres alone that the lower end must exceed
+DIFFERS = 0.51  # lower end of the ROC AUC of hypocentres alone, from which they acquit nobody
+SHOWN = 0.55  # the same, from which they are named
 TOO_WIDE = 0.12  # half width of the interval from which nothing is excluded
 RESOLVED = 0.5  # location error over the spread of hypocentres, above which the witness is mute
 KEEPS = 0.9  # share of the change's distance that must remain at equal places
@@ -39,17 +40,16 @@ def examine_place(evidence):
     about |= {"measured": value, "low": low, "high": high}
     saw = f"hypocentres tell the classes apart with a ROC AUC of {in_words(value, low, high)}"
     could_see = f"places further apart than {3 * error:.1f} km ({size})"
-    resolved = error <= RESOLVED * spread
-    state = "excluded" if low <= SHOWN else "shown"
+    state = "excluded"
     if not np.isfinite(value) or high - low > 2 * TOO_WIDE:
         state, could_see = "open", "mute: too few events or days for an interval"
-    elif not resolved:
-        state = "open" if low <= SHOWN else "shown"
-        could_see = f"mute: {size}"
-    elif state == "shown":
+    elif error > RESOLVED * spread:
+        state, could_see = "shown" if low > SHOWN else "open", f"mute: {size}"
+    elif low > DIFFERS:
         remains = remainder(evidence, *_with_place(evidence, chance))
         apart = stays_apart(places, error, value, evidence)
         minor = high < MINOR < remains.low
+        state = "shown" if low > SHOWN else "open"
         if remains.survives(KEEPS) and (minor or apart >= STAYS):
             state = "survived"
         saw += f"; {remains}; {apart:.0%} of it stays when they are blurred to three errors"
@@ -126,20 +126,17 @@ def examine_depth(evidence):
     depth = evidence.catalogue["depth"].to_numpy(float)
     value, low, high = blocked_auc(depth, evidence.labels, evidence.blocks, seed=evidence.seed)
     saw = f"depths tell the classes apart with a ROC AUC of {in_words(value, low, high)}"
-    before = without(evidence.catalogue, "depth")
-    about |= {"measured": value, "low": low, "high": high}
     could_see = "a ROC AUC of depth that differs from 0.5 by 0.02"
-    return _judged(evidence, about, low > 0.52 or high < 0.48, saw, could_see, before)
-
-
-def _judged(evidence, about, shown, saw, could_see, before):
-    """Finding on one coordinate: excluded, or shown and what remains at equal coordinates."""
-    if not np.isfinite(about["low"]) or about["high"] - about["low"] > 2 * TOO_WIDE:
+    about |= {"measured": value, "low": low, "high": high}
+    if not np.isfinite(value) or high - low > 2 * TOO_WIDE:
         could_see = "mute: too few events or days for an interval"
         return Finding(state="open", saw=saw, could_see=could_see, decides=DECIDES, **about)
-    if not shown:
+    least = max(low, 1 - high)
+    if least <= 0.52:
         return Finding(state="excluded", saw=saw, could_see=could_see, **about)
-    remains = remainder(evidence, before, evidence.catalogue)
-    state = "survived" if remains.survives(KEEPS) else "shown"
+    remains = remainder(evidence, without(evidence.catalogue, "depth"), evidence.catalogue)
+    state = "shown" if least > SHOWN else "open"
+    if remains.survives(KEEPS):
+        state = "survived"
     saw = f"{saw}; {remains}"
     return Finding(state=state, saw=saw, could_see=could_see, decides=DECIDES, **about)
