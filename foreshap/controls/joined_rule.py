@@ -38,10 +38,10 @@ def examine(evidence):
         if evidence is None:
             return [coda, noise, _too_few_equal()]
         clean = evidence.only(evidence.clean)
-    by_catalogue, by_size, with_size = _changes(clean)
+    by_catalogue, by_size = _changes(clean)
     findings = [
         examine_change(clean, by_catalogue, by_size),
-        examine_date(clean, with_size, signal_features(clean), by_size),
+        examine_date(clean, clean.catalogue, signal_features(clean), by_catalogue),
         *examine_catalogue(evidence),
         examine_response(clean, by_catalogue, under_coda),
         examine_orientation(clean, clean.catalogue),
@@ -52,7 +52,7 @@ def examine(evidence):
 
 
 def _changes(evidence):
-    """Change of the signal matched on the catalogue, and on own size too; what that matched on."""
+    """Change of the signal, matched on the catalogue, and on the own size as well."""
     with_size = evidence.catalogue
     if evidence.own_size is not None:
         own = evidence.own_size
@@ -63,7 +63,7 @@ def _changes(evidence):
             found.append(change(evidence, covariates))
         except ForeshapError:
             found.append(replace(UNKNOWN, weights=np.ones(len(evidence.labels))))
-    return *found, with_size
+    return found
 
 
 def _at_equal_noise(evidence, keep):
