@@ -12,10 +12,11 @@ BLOCK_DAYS = 3.0
 NEAR_ONE = 0.97  # ROC AUC from which resampling has too little width
 RESAMPLES = 400
 NEAR_DAYS = 12.0  # from the mainshock, in which a jump is looked for
-SHARE_OF_SPAN = 0.24  # of the shorter class, that a side of a date reaches
-LEAST_NEAR = 20  # events of a side
-LEAST_DATES = 6  # inside the classes, below which nothing can be said to stand out
-MOST_A_LAG = 40  # events of a side at one lag
+SHARE_OF_SPAN = 0.28  # of the shorter class, that a side of a date reaches
+LEAST_NEAR = 15  # events of a side
+LEAST_DATES = 8  # inside the classes, below which nothing can be said to stand out
+MOST_A_LAG = 60  # events of a side at one lag
+DRAWS = 6  # of the events of a date, whose distances are averaged
 
 
 def day_blocks(days, labels, length=BLOCK_DAYS, pieces=12):
@@ -167,7 +168,7 @@ class Placebo:
 
     mainshock: float, distance of the two sides in deviations
     dates: DataFrame, a row a date inside a class: day, distance
-    threshold: float, that the mainshock must exceed to stand out (one-sided, 2.5 %)
+    threshold: float, that the mainshock must exceed to stand out (one-sided, 5 %)
     reason: str, why nothing can be said; "" otherwise
     """
 
@@ -198,20 +199,20 @@ def compare_dates(values, days, labels, distance, seed=0, n_dates=24):
     if not np.isfinite(days).all():
         return Placebo(np.nan, nothing, np.nan, "the events' times are not known")
     spans = [np.ptp(days[labels == label]) for label in (0, 1)]
-    edges = SHARE_OF_SPAN * min(spans) * np.array([0, 1 / 12, 1 / 6, 1 / 3, 2 / 3, 1])
+    edges = SHARE_OF_SPAN * min(spans) * np.array([0, 1 / 4, 1 / 2, 1])
     candidates = _candidate_dates(days, labels, edges[-1], n_dates)
     counts = _counts_by_lag(days, candidates, edges)
     room = counts.min(axis=1)  # of the poorer side: (dates, lags)
-    wanted = np.minimum(room[0], np.quantile(room[1:], 0.3, axis=0).astype(int))
-    wanted = np.minimum(wanted, MOST_A_LAG)
-    fits = (room >= wanted).all(axis=1)
-    if wanted.sum() < LEAST_NEAR or fits[1:].sum() < LEAST_DATES:
-        reason = f"{fits[1:].sum()} dates inside the classes have as many events at the same lags"
+    wanted, fits = _common_counts(room)
+    if wanted.sum() < LEAST_NEAR:
+        reason = (
+            f"fewer than {LEAST_DATES} dates inside the classes have {LEAST_NEAR} events a side"
+        )
         return Placebo(np.nan, nothing, np.nan, reason)
     found = []
     for date in np.flatnonzero(fits):
         drawn = []
-        for repeat in range(3):
+        for repeat in range(DRAWS):
             rng = np.random.default_rng([seed, date, repeat])
             rows, sides = _draw_sides(
                 days - candidates[date][0], candidates[date][1], edges, wanted, rng
@@ -222,7 +223,7 @@ def compare_dates(values, days, labels, distance, seed=0, n_dates=24):
     table = pd.DataFrame(found[1:], columns=["day", "distance"])
     freedom = max(len(table) // 2 - 1, 2)
     spread = table["distance"].std() * np.sqrt(1 + 1 / len(table))
-    threshold = max(table["distance"].mean(), 0) + stats.t.ppf(0.975, freedom) * spread
+    threshold = max(table["distance"].mean(), 0) + stats.t.ppf(0.95, freedom) * spread
     return Placebo(float(found[0][1]), table, float(threshold))
 
 
@@ -235,6 +236,20 @@ def _candidate_dates(days, labels, reach, n_dates):
         for day in np.linspace(first, last, n_dates // 2):
             dates.append((day, inside))
     return dates
+
+
+def _common_counts(room):
+    """Numbers of events by lag that many dates have, as many as can be, and which dates do.
+
+    room: int array (dates, lags), events on the poorer side; the mainshock first
+    """
+    wanted = np.zeros(room.shape[1], int)
+    for share in (0.1, 0.2, 0.3, 0.4, 0.5):
+        tried = np.minimum(room[0], np.quantile(room[1:], share, axis=0).astype(int))
+        tried = np.minimum(tried, MOST_A_LAG)
+        if (room[1:] >= tried).all(axis=1).sum() >= LEAST_DATES:
+            wanted = tried
+    return wanted, (room >= wanted).all(axis=1)
 
 
 def _counts_by_lag(days, candidates, edges):

@@ -1,6 +1,6 @@
 """After a mainshock the noise is full of aftershocks: it fades with the logarithm of time."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from scipy.stats import rankdata

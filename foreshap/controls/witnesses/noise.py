@@ -50,7 +50,7 @@ def examine_noise(evidence, under_coda=False):
         **found,
         state=state,
         saw=f"ROC AUC {auc:.2f} ({low:.2f} to {high:.2f}), matched on the catalogue; {words}",
-        could_see=f"a lower end above {SEPARATES}, at the mainshock's date; {whose_noise(evidence)}",
+        could_see=f"a lower end above {SEPARATES} from its date on; {whose_noise(evidence)}",
         measured=auc,
         low=low,
         high=high,

@@ -61,7 +61,7 @@ class NoiseAnswer:
     def excludes(self):
         """Whether the noise would have shown the change, and does not."""
         precise = self.error < QUIET_ERROR and self.in_ground > 0.5 and self.reliability > 0.5
-        near_zero = max(self.high, self.high_bins) < 0.5 and min(self.low, self.low_bins) > -0.75
+        near_zero = self.high < 0.5 and self.high_bins < 0.65 and self.low > -0.75
         return bool(precise and near_zero)
 
     @property

@@ -145,7 +145,7 @@ def held_out(values, labels, blocks, weights=None, seed=0, penalty=0.1):
 
 def held_out_distance(values, labels, blocks):
     """How far two sides lie apart, held out by blocks, in deviations; NaN where nothing is."""
-    scores = held_out(values, labels, blocks, penalty=0.3)
+    scores = held_out(values, labels, blocks, penalty=1.0)
     return distance_of(roc_auc(scores, labels == 1)) if np.isfinite(scores).all() else np.nan
 
 
