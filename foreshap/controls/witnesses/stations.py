@@ -16,7 +16,7 @@ from .matching import in_words
 from .signal import blocked_folds, change, signal_features, without_catalogue
 
 CHANGES = 0.55  # ROC AUC that the lower end must exceed where the signal changes
-SAME = 0.60  # ROC AUC that the upper end must not exceed where it does not
+SAME = 0.65  # ROC AUC that the upper end must not exceed where it does not
 SHRINKAGE = 0.1  # of the discriminant's covariance
 DECIDES = "a second station that recorded the same earthquakes"
 
@@ -49,13 +49,14 @@ def examine_stations(evidence):
     saw = f"ROC AUC at {'; at '.join(parts)}"
     could_see = f"{len(first.labels)} earthquakes at both"
     changed = [low > CHANGES for _, low, _ in found]
-    unchanged = [high < SAME for _, _, high in found]
     if all(changed) and all(low > CHANGES for _, low, _ in across):
         return Finding(state="excluded", saw=saw, could_see=could_see, **about)
     decides = "a third station, or more earthquakes at both"
     state = "open"
-    if any(changed) and any(unchanged):
-        state = "shown"
+    if sum(changed) == 1:
+        least = found[changed.index(True)][1]
+        most = found[changed.index(False)][2]
+        state = "shown" if most < min(SAME, least) else "open"
     return Finding(state=state, saw=saw, could_see=could_see, decides=decides, **about)
 
 
