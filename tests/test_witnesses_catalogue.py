@@ -367,7 +367,8 @@ def test_a_stations_record_closes_the_response_or_leaves_it_open(
     path = tmp_path / "record"
     path.write_text(text)
     finding = examine_station_record(nothing, path)
-    assert finding.alternative == "response" and finding.state == state and says in finding.saw
+    assert finding.alternative == "response" and finding.state == state
+    assert says in finding.saw + finding.could_see
 
 
 @pytest.mark.parametrize(

@@ -16,61 +16,60 @@ SHARE_HEARD = 0.75
 FEWEST = 8  # frequencies of a fit
 LEFT_OUT = (0.0, 0.3, 0.5, 0.7, 0.85)  # shares of the smallest events that may be left out
 PER_SECOND = -2 * np.pi * np.log10(np.e)  # d log10(power) / df of a t* of 1 s
+COLUMNS = "quantity component measured low high unexplained low_hz high_hz n_events".split()
 COMPONENTS = {"together": [0, 1, 2], "E": [0], "N": [1], "Z": [2]}
 
 
 def measure_units(evidence):
     """Measure how t* of P and of S and kappa change between classes of equal catalogue.
 
-    Each event's log10 of power over noise has a slope over frequency of -2 pi log10(e) t*. t* is
-    the difference of the classes' slopes at the median S-P; kappa is what of it remains at S-P = 0
-    (Anderson and Hough, 1984), for P and S alike.
+    The log10 of an event's power less its noise falls by 2 pi log10(e) t* a Hz. t* is the classes'
+    difference at the median S-P; kappa is what of it remains at S-P = 0 (Anderson and Hough, 1984),
+    the mean of P and S.
 
     evidence: Evidence of clean events
 
     returns: DataFrame, a row a quantity and component: quantity, component, measured, low, high
-        [ms; 95 % over blocks of days], unexplained (share of the difference of spectra that is no
-        straight line), low_hz, high_hz; NaN where too few frequencies are heard
+        [ms; 95 % over blocks of days], unexplained (share of the squared difference of spectra that
+        is no straight line), low_hz, high_hz, n_events; NaN where too few frequencies are heard
     """
-    labels, blocks = evidence.labels, evidence.blocks
-    covariates = evidence.catalogue
+    labels, covariates = evidence.labels, evidence.catalogue
     if evidence.own_size is not None and "magnitude" not in covariates:
-        own = np.where(np.isfinite(evidence.own_size), evidence.own_size, np.nan)
-        covariates = covariates.assign(own_size=own).fillna(np.nanmedian(own))
+        covariates = covariates.assign(own_size=evidence.own_size)
+        covariates = covariates.fillna(np.nanmedian(evidence.own_size))
     try:
         weights = overlap_weights(covariates, labels)
     except ForeshapError:
         weights = np.ones(len(labels))
-    counts = np.vstack([np.ones(len(labels)), resample_blocks(blocks, labels, evidence.seed)])
+    drawn = resample_blocks(evidence.blocks, labels, evidence.seed)
+    counts = np.vstack([np.ones(len(labels)), drawn])
     s_p = np.zeros(len(labels))
     if "S-P" in covariates:
         s_p = 10 ** covariates["S-P"].to_numpy(float)
-    rows, both = [], []
+    rows, at_zero = [], []
     for name, window in (("P", 1), ("S", 2)):
         for component, channels in COMPONENTS.items():
-            row = {"quantity": f"t* of {name}", "component": component}
+            row = dict.fromkeys(COLUMNS, np.nan)
+            row |= {"quantity": f"t* of {name}", "component": component}
             rows.append(row)
             spectra, used, large = _heard_spectra(evidence, window, channels)
             if spectra is None:
                 continue
             centred = used - used.mean()
-            slope = spectra @ centred / (centred @ centred)
-            t_star = 1e3 * slope / PER_SECOND
+            t_star = 1e3 * spectra @ centred / (centred @ centred) / PER_SECOND
             t_star = without_catalogue(t_star[:, None], covariates[large], labels[large])[:, 0]
             of_large = counts[:, large] * weights[large]
             found = _difference(t_star, labels[large], of_large, s_p[large])
-            row |= dict(zip(("measured", "low", "high"), _with_interval(found[0])))
+            row["measured"], row["low"], row["high"] = _with_interval(found[0])
             row["unexplained"] = _unexplained(spectra, used, labels[large], weights[large])
             row |= {"low_hz": used[0], "high_hz": used[-1], "n_events": int(large.sum())}
             if component == "together":
-                both.append(found[1])
-    kappa = {"quantity": "kappa", "component": "together"}
-    if len(both) == 2 and s_p.std() > 0:
-        kappa |= dict(zip(("measured", "low", "high"), _with_interval(np.mean(both, axis=0))))
-    rows.append(kappa)
-    names = ("quantity", "component", "measured", "low", "high", "unexplained", "low_hz", "high_hz")
-    names += ("n_events",)
-    return pd.DataFrame(rows).reindex(columns=names)
+                at_zero.append(found[1])
+    kappa = dict.fromkeys(COLUMNS, np.nan) | {"quantity": "kappa", "component": "together"}
+    if len(at_zero) == 2 and s_p.std() > 0:
+        found = np.mean(at_zero, axis=0)
+        kappa["measured"], kappa["low"], kappa["high"] = _with_interval(found)
+    return pd.DataFrame([*rows, kappa])
 
 
 def _heard_spectra(evidence, window, channels):

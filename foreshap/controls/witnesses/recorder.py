@@ -2,123 +2,84 @@
 
 import numpy as np
 
-from ..day_blocks import blocked_mean
-from .finding import Finding
-from .matching import in_words, remainder
+from .matching import Remainder, difference_of, in_words, judged, mute, remainder
 
 PEAKS = 5  # raw peaks within 0.1 % of the largest value, from which a component is clipped
-SHARE = 0.05  # difference of the classes' shares of events that is shown
+SHARE = 0.05  # of events, that are clipped or whose windows are missing, that is shown
+KEEPS = 0.8  # share of the change's distance that must remain without clipped records
 STEP = 1.5  # ratio of the classes' sample steps that is shown
 EDGE = 2.5  # log10 of power lost within EDGE_HZ, as only a digital filter does
 EDGE_HZ = 4.0
-KEEPS = 0.8  # share of the change's distance that must remain without clipped records
-MUTE = "mute: the raw samples were not measured"
-DECIDES = "cross_spectra.h5 beside the tensors"
+BETWEEN = (8.0, 45.0)  # where edges are looked for [Hz]
+NOTHING = Remainder(np.nan, reason="all events of a class have it")
+NO_INTERVAL = (np.nan,) * 3
+UNMEASURED = "the raw samples were not measured"
+ABOUT = {"group": "station", "decides": "the station's record"}
 
 
 def examine_clipping(evidence):
-    """Ask whether records of one class are clipped more often; and what remains without them.
-
-    evidence: Evidence of clean events
-
-    returns: Finding, keep: the events that are not clipped
-    """
-    about = {"alternative": "clipping", "group": "station", "witness": "raw peaks at one value"}
+    """Ask whether records are clipped, and what remains without them; keep: those that are not."""
+    about = ABOUT | {"alternative": "clipping", "witness": "raw peaks at one value"}
     if evidence.measurements is None:
-        return Finding(state="open", could_see=MUTE, decides=DECIDES, **about)
+        return mute(about | {"decides": "cross_spectra.h5 beside the tensors"}, UNMEASURED)
     clipped = evidence.measurements["peaks_near_extreme"].to_numpy(float) >= PEAKS
-    value, low, high = _difference(clipped, evidence)
-    about |= {"measured": value, "low": low, "high": high, "keep": ~clipped}
+    about |= {"keep": ~clipped, "decides": "records of a less sensitive channel"}
     shares = [clipped[evidence.labels == label].mean() for label in (0, 1)]
     saw = f"{shares[0]:.1%} of foreshocks and {shares[1]:.1%} of aftershocks are clipped"
     could_see = f"{PEAKS} peaks within 0.1 % of a record's largest"
-    if max(shares) <= SHARE:
-        return Finding(state="excluded", saw=saw, could_see=could_see, **about)
-    fewer = evidence.only(~clipped)
-    remains = remainder(evidence, evidence.catalogue, fewer.catalogue, fewer=fewer)
-    state = "survived" if remains.survives(KEEPS) else "shown"
-    saw, decides = f"{saw}; {remains}", "records of a less sensitive channel"
-    return Finding(state=state, saw=saw, could_see=could_see, decides=decides, **about)
+    remains = None
+    if max(shares) > SHARE:
+        fewer = evidence.only(~clipped)
+        remains = remainder(evidence, evidence.catalogue, fewer.catalogue, fewer=fewer)
+    found = difference_of(clipped.astype(float), evidence)
+    return judged(about, found, saw, could_see, remains, KEEPS)
 
 
 def examine_sample_step(evidence):
-    """Ask whether the smallest step of raw samples differs between the classes.
-
-    evidence: Evidence of clean events
-
-    returns: Finding
-    """
-    about = {"alternative": "sample step", "group": "station", "witness": "smallest raw step"}
-    step = np.full(len(evidence.labels), np.nan)
+    """Ask whether the smallest step of raw samples differs between the classes."""
+    about = ABOUT | {"alternative": "sample step", "witness": "smallest step of raw samples"}
+    steps = np.full(len(evidence.labels), np.nan)
     if evidence.measurements is not None:
-        step = evidence.measurements["smallest_step"].to_numpy(float)
-    step = np.log10(np.where(step > 0, step, np.nan))
-    if min(np.isfinite(step[evidence.labels == label]).sum() for label in (0, 1)) == 0:
-        return Finding(state="open", could_see=MUTE, decides=DECIDES, **about)
-    medians = [10 ** np.nanmedian(step[evidence.labels == label]) for label in (0, 1)]
-    ratio = medians[1] / medians[0]
-    saw = f"steps of {medians[0]:.3g} before and {medians[1]:.3g} after"
+        steps = evidence.measurements["smallest_step"].to_numpy(float)
+    steps = [steps[(evidence.labels == label) & (steps > 0)] for label in (0, 1)]
+    if min(len(of_class) for of_class in steps) == 0:
+        return mute(about | {"decides": "cross_spectra.h5 beside the tensors"}, UNMEASURED)
+    before, after = np.median(steps[0]), np.median(steps[1])
+    saw = f"steps of {before:.3g} before and {after:.3g} after"
+    remains = None if 1 / STEP < after / before < STEP else NOTHING
     could_see = f"steps that differ by a factor of {STEP}"
-    state = "excluded" if 1 / STEP < ratio < STEP else "shown"
-    decides = "" if state == "excluded" else "the station's record"
-    about |= {"measured": ratio}
-    return Finding(state=state, saw=saw, could_see=could_see, decides=decides, **about)
+    return judged(about, (after / before, np.nan, np.nan), saw, could_see, remains)
 
 
 def examine_record_length(evidence):
-    """Ask whether records of one class end earlier, so that late windows are missing.
-
-    evidence: Evidence of clean events
-
-    returns: Finding
-    """
-    about = {"alternative": "record length", "group": "station", "witness": "late windows"}
+    """Ask whether records of one class end earlier, so that late windows are missing."""
+    about = ABOUT | {"alternative": "record length", "witness": "windows of coda that are there"}
     missing = ~np.isfinite(evidence.power).any(axis=(2, 3))
-    differences = [_difference(missing[:, window], evidence) for window in range(3, 6)]
-    value, low, high = max(differences, key=lambda found: abs(found[0]))
-    about |= {"measured": value, "low": low, "high": high}
-    saw = f"late windows are missing in {in_words(value, low, high)} more of the aftershocks"
-    could_see = "records that end before the last window of coda"
-    state = "excluded" if abs(value) <= SHARE else "shown"
-    decides = "" if state == "excluded" else "records of equal length"
-    return Finding(state=state, saw=saw, could_see=could_see, decides=decides, **about)
+    found = [difference_of(missing[:, window].astype(float), evidence) for window in (3, 4, 5)]
+    found = max(found, key=lambda interval: abs(interval[0]))
+    saw = f"late windows are missing in a share of {in_words(*found)} more aftershocks"
+    remains = None if abs(found[0]) <= SHARE else NOTHING
+    return judged(about, found, saw, "records that end before the last window of coda", remains)
 
 
 def examine_native_rate(evidence):
-    """Ask whether the records of one class end at a digital filter's edge below 45 Hz.
-
-    evidence: Evidence of clean events
-
-    returns: Finding
-    """
-    about = {"alternative": "native rate", "group": "station", "witness": "sharp edges of S"}
+    """Ask whether the records of one class end at a digital filter's edge below 45 Hz."""
+    about = ABOUT | {"alternative": "native rate", "witness": "sharp edges of the spectrum of S"}
     if not evidence.calibrated:
-        could_see = "mute: tensors were scaled event by event"
-        return Finding(state="open", could_see=could_see, decides=DECIDES, **about)
-    edges = [upper_edge(evidence.only(evidence.labels == label)) for label in (0, 1)]
-    saw = f"sharp edges at {_hertz(edges[0])} before and {_hertz(edges[1])} after"
+        return mute(about, "tensors were scaled event by event")
+    before, after = [upper_edge(evidence.only(evidence.labels == label)) for label in (0, 1)]
+    saw = f"an edge at {before:.0f} Hz before and {after:.0f} Hz after (50 Hz: none)"
     could_see = f"a loss of {10 * EDGE:.0f} dB within {EDGE_HZ:.0f} Hz"
-    alike = edges == [np.inf, np.inf] or abs(edges[0] - edges[1]) <= EDGE_HZ
-    state = "excluded" if alike else "shown"
-    decides = "" if state == "excluded" else "the station's record"
-    return Finding(state=state, saw=saw, could_see=could_see, decides=decides, **about)
+    remains = None if abs(after - before) <= EDGE_HZ else NOTHING
+    return judged(about, NO_INTERVAL, saw, could_see, remains)
 
 
 def upper_edge(evidence):
-    """Lowest frequency above 8 Hz from which S loses EDGE within EDGE_HZ [Hz]; inf: none."""
+    """Find the lowest frequency [Hz] from which S loses EDGE within EDGE_HZ for good; 50: none."""
     frequencies = evidence.frequencies
     spectrum = np.nanmedian(evidence.power[:, 2], axis=0).mean(axis=0)
     step = max(1, round(EDGE_HZ / (frequencies[1] - frequencies[0])))
-    above = np.maximum.accumulate(spectrum[::-1])[::-1]  # the most at this frequency or higher
-    lost = spectrum[:-step] - above[step:]
-    there = (lost > EDGE) & (frequencies[:-step] > 8) & (frequencies[step:] < 45)
-    return float(frequencies[:-step][there].min()) if there.any() else np.inf
-
-
-def _hertz(edge):
-    return "none" if np.isinf(edge) else f"{edge:.0f} Hz"
-
-
-def _difference(flags, evidence):
-    """Difference of the classes' shares of flagged events with its interval."""
-    return blocked_mean(flags.astype(float), evidence.labels, evidence.blocks, seed=evidence.seed)
+    at_or_above = np.maximum.accumulate(spectrum[::-1])[::-1]
+    lost = spectrum[:-step] - at_or_above[step:] > EDGE
+    lost &= (frequencies[:-step] > BETWEEN[0]) & (frequencies[step:] < BETWEEN[1])
+    return float(frequencies[:-step][lost].min()) if lost.any() else 50.0

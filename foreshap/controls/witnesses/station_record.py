@@ -9,14 +9,20 @@ import pandas as pd
 from ...files import ForeshapError
 from ...preprocessing.waveforms import known_times
 from ..evidence import stations_of
-from .finding import Finding
+from .matching import judged, mute
 
-FUTURE = pd.Timestamp("2262-01-01", tz="UTC")  # stands for an epoch that has not ended
-DECIDES = "the station's record: StationXML with its epochs, or a CSV of its services"
+FUTURE = "2261-01-01"  # stands for the end of an epoch that goes on
+ABOUT = {
+    "alternative": "response",
+    "group": "station",
+    "witness": "the station's record",
+    "decides": "the station's record: StationXML with its epochs, or a CSV of its services",
+}
+NO_INTERVAL = (np.nan,) * 3
 
 
 def examine_station_record(evidence, record=None):
-    """Ask the station's record whether an epoch or a service divides the classes.
+    """Ask the station's record whether an epoch or a service divides the events.
 
     evidence: Evidence
     record: str or Path, as in read_station_record(); that of the evidence when left out
@@ -24,34 +30,29 @@ def examine_station_record(evidence, record=None):
     returns: Finding on "response": excluded where the record covers all events without a boundary
     """
     record = evidence.station_record if record is None else record
-    about = {"alternative": "response", "group": "station", "witness": "the station's record"}
     times = known_times(evidence.table)
-    if record is None or times.isna().any():
-        missing = "no record was given" if record is None else "some events have no time"
-        return Finding(state="open", could_see=f"mute: {missing}", decides=DECIDES, **about)
-    stated = read_station_record(record)
-    labels, name = evidence.labels, Path(record).name
-    first, last = times.min(), times.max()
-    gap = times[labels == 0].max(), times[labels == 1].min()
-    uncovered, inside, between = [], [], []
+    if record is None:
+        return mute(ABOUT, "no record was given")
+    stated, name = read_station_record(record), Path(record).name
+    if times.isna().any():
+        return mute(ABOUT, "some events have no time")
+    boundaries = set()
     for station in np.unique(stations_of(evidence)):
-        covers, boundaries = _of_station(stated, station, first, last)
-        if not covers:
-            uncovered.append(station)
-        inside += [time for time in boundaries if first < time < last]
-        between += [time for time in boundaries if gap[0] <= time <= gap[1]]
-    could_see = "changes that were written down"
-    decides = "the responses before and after, or a calibration pulse"
-    if uncovered:
-        saw = f"{name} does not cover {first:%Y-%m-%d} to {last:%Y-%m-%d}: {', '.join(uncovered)}"
-        return Finding(state="open", saw=saw, could_see="mute", decides=DECIDES, **about)
-    if inside:
-        dates = ", ".join(sorted({f"{time:%Y-%m-%d}" for time in inside}))
-        where = "between the classes" if between else "among the events"
-        saw = f"{name} has a boundary {where}: {dates}"
-        return Finding(state="open", saw=saw, could_see=could_see, decides=decides, **about)
-    saw = f"{name} covers all events without a boundary"
-    return Finding(state="excluded", saw=saw, could_see=could_see, **about)
+        rows = stated[stated["station"].isin(["", station])]
+        if not _covers(rows, times.min(), times.max()):
+            span = f"{times.min():%Y-%m-%d} to {times.max():%Y-%m-%d}"
+            return mute(ABOUT, f"{name} does not cover {station} from {span}")
+        boundaries |= {*rows["start"], *rows["end"]}
+    inside = sorted(time for time in boundaries if times.min() < time < times.max())
+    if not inside:
+        saw = f"{name} covers all events without a boundary"
+        return judged(ABOUT, NO_INTERVAL, saw, "changes that were written down")
+    before, after = times[evidence.labels == 0].max(), times[evidence.labels == 1].min()
+    between = any(before <= time <= after for time in inside)
+    dates = ", ".join(sorted({f"{time:%Y-%m-%d}" for time in inside}))
+    saw = f"a boundary {'between the classes' if between else 'among the events'}: {dates}"
+    about = ABOUT | {"decides": "the responses before and after, or a calibration pulse"}
+    return mute(about, f"{name} does not say that nothing changed", saw)
 
 
 def read_station_record(path):
@@ -61,7 +62,7 @@ def read_station_record(path):
         empty) or date (a service), and perhaps station
 
     returns: DataFrame, a row an epoch or a service: station ("" for any), start, end [UTC]; a
-        service has start = end
+        service ends when it starts
     raises: ForeshapError where it can't be read
     """
     path = Path(path)
@@ -69,8 +70,7 @@ def read_station_record(path):
         content = path.read_bytes()
     except OSError as error:
         raise ForeshapError(f"{path} can't be read ({error}): check the path.") from error
-    rows = _read_xml(content, path) if content.lstrip()[:1] == b"<" else _read_csv(path)
-    table = pd.DataFrame(rows, columns=["station", "start", "end"])
+    table = _read_xml(content, path) if content.lstrip()[:1] == b"<" else _read_csv(path)
     for column in ("start", "end"):
         table[column] = pd.to_datetime(table[column], utc=True, errors="coerce", format="ISO8601")
     if len(table) == 0 or table.isna().any(axis=None):
@@ -79,7 +79,7 @@ def read_station_record(path):
 
 
 def _read_xml(content, path):
-    """Epochs of the channels of StationXML: list of (station, start, end)."""
+    """Epochs of the channels of StationXML, DataFrame of texts."""
     parser, rows, station = expat.ParserCreate(namespace_separator=" "), [], [""]
 
     def begin(name, attributes):
@@ -87,50 +87,42 @@ def _read_xml(content, path):
         if kind == "Station":
             station[0] = attributes.get("code", "")
         elif kind == "Channel":
-            end = attributes.get("endDate", FUTURE.isoformat())
-            rows.append((station[0], attributes.get("startDate"), min(end, FUTURE.isoformat())))
+            end = min(attributes.get("endDate", FUTURE), FUTURE)
+            rows.append((station[0], attributes.get("startDate"), end))
 
-    def refuse(*declaration):
-        raise ValueError("it has a DOCTYPE")
-
-    parser.StartElementHandler, parser.StartDoctypeDeclHandler = begin, refuse
+    parser.StartElementHandler = begin
     try:
         parser.Parse(content, True)
-    except (expat.ExpatError, ValueError, LookupError) as error:
+    except (expat.ExpatError, LookupError) as error:
         raise ForeshapError(f"{path} is no StationXML ({error}): download it again.") from error
-    return rows
+    return pd.DataFrame(rows, columns=["station", "start", "end"])
 
 
 def _read_csv(path):
-    """Epochs and services of a CSV table: list of (station, start, end)."""
+    """Epochs and services of a CSV table, DataFrame of texts."""
     try:
-        table = pd.read_csv(path, dtype=str, skipinitialspace=True)
+        table = pd.read_csv(path, dtype=str, skipinitialspace=True).fillna("")
     except (ValueError, UnicodeDecodeError) as error:
         raise ForeshapError(f"{path} is no CSV table ({error}): save it as one.") from error
-    names = {str(name).strip().lower(): name for name in table}
-    if not {"start", "end"} <= set(names) and "date" not in names:
+    table.columns = table.columns.str.strip().str.lower()
+    if not {"start", "end"} <= set(table) and "date" not in table:
         raise ForeshapError(f"{path} has neither the columns start and end nor date: add them.")
-    rows = []
-    for row in table.to_dict("records"):
-        row = {name: row[column] for name, column in names.items()}
-        row = {name: "" if pd.isna(value) else value.strip() for name, value in row.items()}
-        if row.get("start"):
-            rows.append((row.get("station", ""), row["start"], row["end"] or FUTURE.isoformat()))
-        elif row.get("date"):
-            rows.append((row.get("station", ""), row["date"], row["date"]))
-    return rows
+    date = table.get("date", pd.Series("", table.index))
+    start, end = table.get("start", date), table.get("end", date)
+    start = start.where(start != "", date)
+    end = end.where(end != "", date)
+    end = end.where(end != "", FUTURE)
+    station = table.get("station", pd.Series("", table.index)).str.strip()
+    return pd.DataFrame({"station": station, "start": start, "end": end})[start != ""]
 
 
-def _of_station(stated, station, first, last):
-    """Whether a record covers a span without a hole, and its boundaries: bool, list of times."""
-    rows = stated[stated["station"].isin(["", station])]
+def _covers(rows, first, last):
+    """Whether epochs cover a span without a hole, or services lie before and after it."""
     epochs = rows[rows["start"] < rows["end"]].sort_values("start")
-    services = rows[rows["start"] == rows["end"]]["start"].tolist()
+    if len(epochs) == 0:
+        return len(rows) > 0 and rows["start"].min() <= first and rows["start"].max() >= last
     reached = first
     for start, end in zip(epochs["start"], epochs["end"]):
         if start <= reached:
             reached = max(reached, end)
-    covers = reached >= last and len(epochs) > 0
-    if len(epochs) == 0 and services:  # a log of services covers what lies between two of them
-        covers = min(services) <= first and max(services) >= last
-    return covers, [*epochs["start"], *epochs["end"], *services]
+    return epochs["start"].min() <= first and reached >= last

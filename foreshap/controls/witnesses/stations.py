@@ -11,14 +11,18 @@ from ...files import ForeshapError
 from ..day_blocks import blocked_auc
 from ..evidence import LEAST, stations_of
 from ..plain_models import overlap_weights
-from .finding import Finding
-from .matching import in_words
+from .matching import in_words, judged, mute
 from .signal import blocked_folds, change, signal_features, without_catalogue
 
 CHANGES = 0.55  # ROC AUC that the lower end must exceed where the signal changes
 SAME = 0.65  # ROC AUC that the upper end must not exceed where it does not
 SHRINKAGE = 0.1  # of the discriminant's covariance
-DECIDES = "a second station that recorded the same earthquakes"
+ABOUT = {
+    "alternative": "one station alone",
+    "group": "station",
+    "witness": "the same earthquakes at two stations",
+    "decides": "a second station that recorded the same earthquakes",
+}
 
 
 def examine_stations(evidence):
@@ -28,36 +32,32 @@ def examine_stations(evidence):
 
     returns: Finding on "one station alone"
     """
-    about = {"alternative": "one station alone", "group": "station"}
-    about |= {"witness": "the same earthquakes at two stations"}
     pair = paired_events(evidence)
     if pair is None:
-        could_see = f"mute: no two stations share {LEAST} earthquakes of each class"
-        return Finding(state="open", could_see=could_see, decides=DECIDES, **about)
+        return mute(ABOUT, f"no two stations share {LEAST} earthquakes of each class")
     names, first, second = pair
     try:
         found = [change(side) for side in (first, second)]
         across = [transfer(second, first), transfer(first, second)]
     except ForeshapError as error:
-        return Finding(state="open", could_see=f"mute: {error}", decides=DECIDES, **about)
+        return mute(ABOUT, str(error))
     found = [(at_one.auc, at_one.low, at_one.high) for at_one in found]
-    weakest = min(found + across, key=lambda interval: interval[1])
-    about |= dict(zip(("measured", "low", "high"), weakest))
     parts = []
     for name, own, other in zip(names, found, across):
         parts.append(f"{name} {in_words(*own)}, by the other's model {in_words(*other)}")
     saw = f"ROC AUC at {'; at '.join(parts)}"
-    could_see = f"{len(first.labels)} earthquakes at both"
+    weakest = min(found + across, key=lambda interval: interval[1])
+    if weakest[1] > CHANGES:
+        could_see = f"a change at one alone, by {len(first.labels)} earthquakes at both"
+        return judged(ABOUT, weakest, saw, could_see)
+    answer = mute(ABOUT, "the stations do not agree, nor clearly differ", saw, weakest)
     changed = [low > CHANGES for _, low, _ in found]
-    if all(changed) and all(low > CHANGES for _, low, _ in across):
-        return Finding(state="excluded", saw=saw, could_see=could_see, **about)
-    decides = "a third station, or more earthquakes at both"
-    state = "open"
     if sum(changed) == 1:
         least = found[changed.index(True)][1]
         most = found[changed.index(False)][2]
-        state = "shown" if most < min(SAME, least) else "open"
-    return Finding(state=state, saw=saw, could_see=could_see, decides=decides, **about)
+        if most < min(SAME, least):
+            return replace(answer, state="shown", could_see="a change at one station alone")
+    return answer
 
 
 def earthquakes_of(table):
