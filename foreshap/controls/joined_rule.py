@@ -141,8 +141,9 @@ def judge(findings):
         return ("mixed" if beside else "path/source"), opened
     if "response" in station or "noise" in station:
         catalogue = [name for name in catalogue if name not in BY_PRODUCTS]
-    if station == ["clipping"] and "completeness" in catalogue:  # larger events are clipped
-        station = []
+    larger = states.get("completeness") in ("shown", "survived")
+    if station == ["clipping"] and larger:  # larger events are clipped more often
+        station, catalogue = [], [*catalogue, "completeness"]
     if station:
         return "station/background", opened
     if catalogue == ["size"] and states.get("response") == "open":

@@ -10,7 +10,7 @@ from ..day_blocks import blocked_auc, resample_blocks
 from .finding import Finding
 
 BAND = (3.0, 25.0)  # Hz, of the noise's level
-EARLY_LOW = 0.55  # of the ROC AUC of the early third against the foreshocks
+EARLY_LOW = 0.55  # lower end of the ROC AUC of the early third, or of all, against foreshocks
 FALLS = 0.05  # of the ROC AUC from the early to the late third
 NEVER_FALLS = 0.97  # ROC AUC of the late third, above which nothing can fall
 LEAST_EQUAL = 60  # windows of a class at equal noise, below which the signal can't be asked
@@ -52,7 +52,8 @@ def examine_coda_of_sequence(evidence):
         aucs.append(blocked_auc(level[chosen], labels[chosen], evidence.blocks[chosen]))
     early, late = aucs
     falls = early[0] - late[0] > FALLS or late[0] > NEVER_FALLS
-    shown = bool(high < 0 and falls and early[1] > EARLY_LOW)
+    whole = blocked_auc(level, labels, evidence.blocks)
+    shown = bool(high < 0 and falls and max(early[1], whole[1]) > EARLY_LOW)
     lowest, highest = np.quantile(level[~after], (0.01, 0.99))
     keep = (level >= lowest) & (level <= highest)
     saw = (
