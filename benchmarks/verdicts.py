@@ -26,9 +26,10 @@ from sequences import CAUSES, SHAPES, available_grounds, build_sequence, scale_t
 
 import foreshap
 from foreshap.controls.day_blocks import blocked_auc, compare_dates, day_blocks, jump_at_mainshock
+from foreshap.controls.joined_rule import examine, judge
 from foreshap.controls.witnesses.date import SEPARATES, SHARE
 from foreshap.controls.witnesses.signal import held_out, held_out_distance
-from foreshap.preprocessing.cross_spectra import write_cross_spectra
+from foreshap.preprocessing.cross_spectra import FILE_NAME, load_cross_spectra, write_cross_spectra
 
 PATH, STATION, CATALOGUE, MIXED, NOTHING = foreshap.VERDICTS
 ASSERTS_PATH = PATH, MIXED
@@ -68,20 +69,22 @@ OLDER = {
 
 
 def judged(simulator, name, ground, seed, shape, events):
-    """The verdict on one sequence, dict; an exception is kept as text."""
+    """The verdict that run_controls() gives a sequence, dict; an exception is kept as text."""
     os.environ["TQDM_DISABLE"] = "1"
     row = {"simulator": simulator, "cause": name, "ground": ground, "seed": seed, "shape": shape}
     try:
         with tempfile.TemporaryDirectory() as folder:
             spectrograms = tensors_of(folder, simulator, name, ground, seed, shape, events)
             start = time.perf_counter()
-            controls = foreshap.run_controls(spectrograms, seed)
+            cross = Path(folder, FILE_NAME)
+            cross = load_cross_spectra(cross) if cross.exists() else None
+            findings = list(examine(foreshap.gather_evidence(spectrograms, cross, seed)))
             row["seconds"] = time.perf_counter() - start
     except Exception:  # a benchmark counts what fails
         return row | {"verdict": "exception", "why": traceback.format_exc()[-400:]}
-    states = {finding.alternative: finding.state for finding in controls.findings}
+    states = {finding.alternative: finding.state for finding in findings}
     named = [f"{name} {state}" for name, state in states.items() if state != "excluded"]
-    return row | {"verdict": controls.verdict, "why": ", ".join(named)}
+    return row | {"verdict": judge(findings)[0], "why": ", ".join(named)}
 
 
 def tensors_of(folder, simulator, name, ground, seed, shape, events):
@@ -179,7 +182,7 @@ def wandering(memory, strength, step, seed, events=1200, columns=20):
     alone = held_out(values, labels, np.arange(events))
     by_event = blocked_auc(alone, labels, np.arange(events))[1]
     by_block = blocked_auc(scores, labels, blocks)[1]
-    jump, low, _, whole = jump_at_mainshock(scores, days, labels, blocks)
+    jump, low, _, whole = jump_at_mainshock(scores, days, labels)
     dates = compare_dates(values, days, labels, held_out_distance, seed)
     dated = by_block > SEPARATES and low > 0 and jump > SHARE * whole and dates.stands_out
     return {"by event": by_event > SEPARATES, "by blocks": by_block > SEPARATES, "dated": dated}
@@ -226,9 +229,9 @@ def main():
             for future in futures:
                 rows.append(future.result())
                 print(f"{len(rows)} of {len(futures)}", end="\r", file=sys.stderr)
+                if arguments.table:
+                    pd.DataFrame(rows).to_csv(arguments.table, index=False)
         table = pd.DataFrame(rows)
-        if arguments.table:
-            table.to_csv(arguments.table, index=False)
         report(table)
     if arguments.only in (None, "wandering"):
         report_wandering(arguments)

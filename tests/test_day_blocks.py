@@ -57,9 +57,9 @@ def test_a_perfect_score_is_not_certain():
 def test_a_step_jumps_and_a_slope_does_not():
     rng = np.random.default_rng(2)
     noise = rng.normal(0, 0.2, len(DAYS))
-    step, *interval, whole = jump_at_mainshock(LABELS + noise, DAYS, LABELS, BLOCKS)
+    step, *interval, whole = jump_at_mainshock(LABELS + noise, DAYS, LABELS)
     assert interval[0] < 1 < interval[1] and whole == pytest.approx(1, abs=0.05)
-    slope, low, high, whole = jump_at_mainshock(DAYS / 50 + noise, DAYS, LABELS, BLOCKS)
+    slope, low, high, whole = jump_at_mainshock(DAYS / 50 + noise, DAYS, LABELS)
     assert low < 0 < high and whole == pytest.approx(1, abs=0.1) and abs(slope) < 0.3
     assert step == pytest.approx(1, abs=0.2)
 
@@ -71,7 +71,7 @@ def test_the_line_at_the_mainshock_is_that_of_numpy():
         rows = side * DAYS > 0
         weights = np.sqrt(np.maximum(1 - np.abs(DAYS[rows]) / 12, 0))
         ends.append(np.polyfit(np.abs(DAYS[rows]), scores[rows], 1, w=weights)[1])
-    jump = jump_at_mainshock(scores, DAYS, LABELS, BLOCKS)[0]
+    jump = jump_at_mainshock(scores, DAYS, LABELS)[0]
     assert jump == pytest.approx(ends[1] - ends[0], abs=1e-9)
 
 

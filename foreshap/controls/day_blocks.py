@@ -126,28 +126,31 @@ def weighted_quantile(values, weights, share):
     return values[order][np.searchsorted(reached, share * reached[-1])]
 
 
-def jump_at_mainshock(scores, days, labels, blocks, weights=None, seed=0):
+def jump_at_mainshock(scores, days, labels, weights=None, seed=0):
     """Compute how much scores jump at the mainshock, by a straight line on each side of it.
 
     Each side is fitted where its events lie within NEAR_DAYS of the mainshock, or the nearest
     LEAST_NEAR, with weights that fall linearly with time (local-linear regression at a boundary).
 
     scores, days: float arrays (N,)
-    labels, blocks: int arrays (N,)
+    labels: int array (N,)
     weights: float array (N,), 1 where left out
 
-    returns: jump, low, high (95 % over blocks of days), and the whole difference of the means
+    returns: jump, low, high (95 % over blocks of days near the mainshock), and the whole difference
+        of the means
     """
     weights = np.ones(len(scores)) if weights is None else weights
-    counts = np.vstack([np.ones(len(scores)), resample_blocks(blocks, labels, seed)]) * weights
     sides, means = [], []
     for label in (0, 1):
         rows = np.flatnonzero(labels == label)
+        means.append(np.average(scores[rows], weights=weights[rows]))
         lag = np.abs(days[rows])
         reach = max(NEAR_DAYS, np.partition(lag, LEAST_NEAR - 1)[LEAST_NEAR - 1])
-        kernel = np.maximum(1 - lag / reach, 0.0)
-        sides.append(_value_at_zero(scores[rows], lag, counts[:, rows] * kernel))
-        means.append(np.average(scores[rows], weights=weights[rows]))
+        rows, lag = rows[lag < reach], lag[lag < reach]
+        blocks = day_blocks(lag, np.zeros(len(rows), int), BLOCK_DAYS / 2, 8)
+        counts = resample_blocks(blocks, np.zeros(len(rows), int), seed + label)
+        counts = np.vstack([np.ones(len(rows)), counts]) * weights[rows] * (1 - lag / reach)
+        sides.append(_value_at_zero(scores[rows], lag, counts))
     jump = sides[1] - sides[0]
     return float(jump[0]), *interval_95(jump[1:]), float(means[1] - means[0])
 

@@ -70,6 +70,20 @@ def known_mean(values, axis):
         return np.where(known, values, 0).sum(axis=axis) / known.sum(axis=axis)
 
 
+def fill_unknown(values):
+    """Put each column's median in the place of what is not finite; 0 in a column without any.
+
+    values: array (N, ...)
+    """
+    values = np.asarray(values, float)
+    flat = values.reshape(len(values), -1)
+    known = np.where(np.isfinite(flat), flat, np.nan)
+    some = np.isfinite(known).any(axis=0)
+    middle = np.zeros(flat.shape[1])
+    middle[some] = np.nanmedian(known[:, some], axis=0)
+    return np.where(np.isfinite(flat), flat, middle).reshape(values.shape)
+
+
 def usable_rows(variant, low=USABLE[0], high=USABLE[1]):
     """Which frequency rows lie from low to high [Hz], bool (F,)."""
     return (variant.frequencies >= low) & (variant.frequencies <= high)

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..files import ForeshapError
 from .evidence import stations_of
+from .features import fill_unknown
 from .witnesses.catalogue import examine_catalogue
 from .witnesses.coda_of_sequence import LEAST_EQUAL, examine_coda_of_sequence, noise_level
 from .witnesses.date import examine_change, examine_date
@@ -13,7 +13,7 @@ from .witnesses.finding import Finding
 from .witnesses.noise import examine_noise
 from .witnesses.orientation import examine_orientation
 from .witnesses.response import examine_response
-from .witnesses.signal import Change, change, signal_features
+from .witnesses.signal import signal_features, try_change
 from .witnesses.station_record import examine_station_record
 from .witnesses.stations import examine_stations
 
@@ -22,7 +22,6 @@ BESIDE = ("noise", "coda of the sequence")  # change no signal above the common 
 NAMED = 0.55  # lower end of a catalogue's ROC AUC, from which it is named beside the path
 BY_PRODUCTS = ("size", "second events", "completeness", "clipping", "picks")  # of a response
 OF_STATION = ("response", "orientation")
-UNKNOWN = Change(np.array([np.nan]), None, np.nan, np.nan, np.nan)
 
 
 def examine(evidence):
@@ -44,7 +43,8 @@ def examine(evidence):
             yield _too_few_equal()
             return
         clean = evidence.only(evidence.clean)
-    by_catalogue, by_size = _changes(clean)
+    by_catalogue = try_change(clean, clean.catalogue)
+    by_size = try_change(clean, _with_own_size(clean))
     yield examine_change(clean, by_catalogue, by_size)
     yield examine_date(clean, clean.catalogue, signal_features(clean), by_catalogue)
     yield from examine_catalogue(evidence)
@@ -61,19 +61,11 @@ def examine(evidence):
     yield orientation
 
 
-def _changes(evidence):
-    """Change of the signal, matched on the catalogue, and on the own size as well."""
-    with_size = evidence.catalogue
-    if evidence.own_size is not None:
-        own = evidence.own_size
-        with_size = with_size.assign(own_size=np.where(np.isfinite(own), own, np.nanmedian(own)))
-    found = []
-    for covariates in (evidence.catalogue, with_size):
-        try:
-            found.append(change(evidence, covariates))
-        except ForeshapError:
-            found.append(replace(UNKNOWN, weights=np.ones(len(evidence.labels))))
-    return found
+def _with_own_size(evidence):
+    """The catalogue and the own size, where it was measured, DataFrame."""
+    if evidence.own_size is None:
+        return evidence.catalogue
+    return evidence.catalogue.assign(own_size=fill_unknown(evidence.own_size))
 
 
 def _at_equal_noise(evidence, keep):
@@ -82,8 +74,7 @@ def _at_equal_noise(evidence, keep):
     clean[clean] = keep
     if np.bincount(evidence.labels[clean], minlength=2).min() < LEAST_EQUAL:
         return None
-    level = noise_level(evidence)
-    level = np.where(np.isfinite(level), level, np.nanmedian(level))
+    level = fill_unknown(noise_level(evidence))
     return replace(evidence, catalogue=evidence.catalogue.assign(noise=level), clean=clean)
 
 

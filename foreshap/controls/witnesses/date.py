@@ -71,7 +71,7 @@ def dated(evidence, covariates, values, found):
     if not np.isfinite(found.scores).all():
         return "unknown", "too few days of a class"
     jump, low, high, whole = jump_at_mainshock(
-        found.scores, evidence.days, evidence.labels, evidence.blocks, found.weights, evidence.seed
+        found.scores, evidence.days, evidence.labels, found.weights, evidence.seed
     )
     share = jump / whole if whole > 0 else 0.0
     corrected = without_catalogue(values, covariates, evidence.labels)

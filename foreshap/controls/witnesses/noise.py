@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...files import ForeshapError
-from ..features import usable_rows
+from ..features import fill_unknown, usable_rows
 from .date import dated
 from .finding import Finding
 from .response import band_power, ground_share
@@ -72,14 +72,14 @@ def noise_features(evidence):
         noise = noise.reshape(len(noise), -1)
         spread = noise.std(axis=1, keepdims=True)
         noise = (noise - noise.mean(axis=1, keepdims=True)) / np.maximum(spread, 1e-9)
-    return np.where(np.isfinite(noise), noise, np.nanmedian(noise, axis=0))
+    return fill_unknown(noise)
 
 
 def whose_noise(evidence):
     """Say whether the noise is the ground's or the recorder's own, str."""
     if not evidence.calibrated:
         return "whose noise it is, scaled tensors can't tell"
-    share = float(np.median(ground_share(band_power(evidence)[:, 0])))
+    share = float(np.median(ground_share(fill_unknown(band_power(evidence)[:, 0]))))
     if share < OWN:
         return f"the noise is the recorder's own (share of the ground {share:.2f})"
     return f"the noise is the ground's (share {share:.2f})"

@@ -1,6 +1,7 @@
 """Was the sensor turned, or were its horizontals exchanged?"""
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from ...training.scores import interval_95
 from ..day_blocks import resample_blocks
 from .finding import Finding
 from .response import HEARD, band_rows
-from .signal import change, signal_features
+from .signal import signal_features, try_change
 
 SEPARATES = 0.55  # lower end of the ROC AUC of E + N, above which a turn can't be all
 LEAST_ANGLE = 8.0  # degrees
@@ -26,48 +27,30 @@ def examine_orientation(evidence, covariates):
     """
     found = {"alternative": "orientation", "group": "station"}
     decides = "teleseismic polarisation, the station's record, a second station"
-    if evidence.cross is None:
-        summed = change(evidence, covariates, values=_summed_features(evidence))
-        excluded = summed.low > SEPARATES
-        return Finding(
-            **found,
-            state="excluded" if excluded else "open",
-            witness="E and N added up in power",
-            saw=_summed_text(summed),
-            could_see="a turn or exchange of the horizontals leaves their sum",
-            decides="" if excluded else decides,
-            measured=summed.auc,
-            low=summed.low,
-            high=summed.high,
-        )
-    summed = change(evidence, covariates, values=_summed_features(evidence))
-    angles = {
-        "noise": turn_of_window(evidence, 0),
-        "S": turn_of_window(evidence, 2),
-        "P": turn_of_p(evidence),
-    }
-    texts = [f"{name} {a[0]:.0f} ({a[1]:.0f} to {a[2]:.0f})" for name, a in angles.items()]
-    shown = _agree(angles["noise"], angles["S"]) or _agree(angles["P"], angles["S"])
-    shown = shown or _agree(angles["noise"], angles["P"])
+    summed = try_change(evidence, covariates, _summed_features(evidence))
     excluded = summed.low > SEPARATES
+    saw = f"E + N: ROC AUC {summed.auc:.2f} ({summed.low:.2f} to {summed.high:.2f})"
+    shown, witness = False, "E and N added up in power"
+    if evidence.cross is not None:
+        turns = [turn_of_window(evidence, 0), turn_of_window(evidence, 2), turn_of_p(evidence)]
+        shown = any(_agree(first, second) for first, second in combinations(turns, 2))
+        texts = [f"{a[0]:.0f} ({a[1]:.0f} to {a[2]:.0f})" for a in turns]
+        saw += "; turned by degrees: noise {}, S {}, P {}".format(*texts)
+        witness += "; polarisation of noise, P and S"
     state = "excluded" if excluded else "open"
     if shown:
         state = "survived" if excluded else "shown"
     return Finding(
         **found,
         state=state,
-        witness="E and N added up in power; polarisation of noise, P and S",
-        saw=f"{_summed_text(summed)}; turned by degrees: {', '.join(texts)}",
+        witness=witness,
+        saw=saw,
         could_see="a turn or exchange of the horizontals leaves their sum",
         decides=decides if state == "open" else "",
         measured=summed.auc,
         low=summed.low,
         high=summed.high,
     )
-
-
-def _summed_text(summed):
-    return f"E + N: ROC AUC {summed.auc:.2f} ({summed.low:.2f} to {summed.high:.2f})"
 
 
 def _summed_features(evidence):

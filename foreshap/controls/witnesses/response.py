@@ -13,12 +13,12 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-from ...files import ForeshapError
 from ...training.scores import interval_95
 from ..day_blocks import resample_blocks
+from ..features import fill_unknown
 from .coda_of_sequence import noise_level
 from .finding import Finding
-from .signal import Change, change, held_out, signal_features, without_catalogue
+from .signal import Change, held_out, signal_features, try_change, without_catalogue
 
 BAND = (3.0, 45.0)  # Hz: microseism leaks through short tapers below
 BINS = 3  # of a band
@@ -99,7 +99,7 @@ def ground_share(noise):
     for place, components in enumerate((2, 1)):
         freedom = FREEDOM * components
         scatter = np.log10(stats.chi2.ppf(0.05, freedom) / stats.chi2.ppf(0.5, freedom))
-        low, middle = np.nanquantile(noise[:, place], (0.05, 0.5), axis=0)
+        low, middle = np.quantile(noise[:, place], (0.05, 0.5), axis=0)
         shares.append(1 - 10 ** np.minimum(low - middle - scatter, 0))
     return np.stack(shares)
 
@@ -132,7 +132,7 @@ def windows_against_each_other(evidence):
                     centre = evidence.frequencies[rows].mean()
                     columns[f"{kind} {name} {centre:.0f} Hz"] = ratio[:, rows].mean(axis=1)
     table = pd.DataFrame(columns, index=range(len(cross)))
-    return table.fillna(table.median())
+    return pd.DataFrame(fill_unknown(table), columns=table.columns)
 
 
 def rise_of_place(evidence, covariates):
@@ -179,9 +179,11 @@ def ask_the_noise(evidence, covariates, weights):
     returns: NoiseAnswer; all unknown where fewer than three bands are heard
     """
     power = band_power(evidence)[:, :4]
-    power = np.where(np.isfinite(power), power, np.nanmedian(power, axis=0))
+    known = np.isfinite(power).any(axis=0)[1:]
+    power = fill_unknown(power)
     share = ground_share(power[:, 0])
     heard = ((power[:, 1:] - power[:, :1]) > np.log10(HEARD)).mean(axis=0) > HEARD_SHARE
+    heard &= known
     flat = without_catalogue(power.reshape(len(power), -1), covariates, evidence.labels)
     counts = resample_blocks(evidence.blocks, evidence.labels, evidence.seed)
     counts = np.vstack([np.ones(len(power)), counts]) * weights
@@ -288,14 +290,12 @@ def examine_response(evidence, signal, under_coda=False):
 
 
 def _ask_windows(evidence, covariates):
-    """Change of the windows against each other; at chance where nothing is heard or matched."""
+    """Change of the windows against each other; without numbers where nothing is heard."""
     ratios = windows_against_each_other(evidence)
     if ratios.shape[1] == 0:
         return Change(None, None, np.nan, np.nan, np.nan)
-    try:
-        return change(evidence, covariates, values=ratios)
-    except ForeshapError:
-        return change(evidence, evidence.catalogue, matched=False, values=ratios)
+    found = try_change(evidence, covariates, ratios)
+    return found if np.isfinite(found.auc) else try_change(evidence, evidence.catalogue, ratios)
 
 
 def _why_mute(noise):

@@ -11,7 +11,7 @@ from ...files import ForeshapError
 from ...training.scores import roc_auc
 from ..day_blocks import blocked_auc
 from ..evidence import LEAST
-from ..features import USABLE
+from ..features import USABLE, fill_unknown
 from ..plain_models import overlap_weights
 
 FLOOR_QUANTILE = 0.99  # of the noise: one floor for all events, in each bin
@@ -56,7 +56,7 @@ def signal_features(evidence, frequencies=None):
     frequencies = evidence.frequencies if frequencies is None else frequencies
     usable = (frequencies >= USABLE[0]) & (frequencies <= USABLE[1])
     power = evidence.power[..., usable].astype(float)
-    floor = np.nanquantile(power[:, 0], FLOOR_QUANTILE, axis=0) + ABOVE_FLOOR
+    floor = np.quantile(fill_unknown(power[:, 0]), FLOOR_QUANTILE, axis=0) + ABOVE_FLOOR
     heard = np.maximum(power[:, 1:], floor)
     place = np.log(frequencies[usable])
     place = 2 * (place - place[0]) / (place[-1] - place[0]) - 1
@@ -177,3 +177,12 @@ def change(evidence, covariates=None, matched=True, values=None):
     scores = held_out(values, labels, evidence.blocks, weights, evidence.seed)
     found = blocked_auc(scores, labels, evidence.blocks, weights, evidence.seed)
     return Change(scores, np.ones(len(labels)) if weights is None else weights, *found)
+
+
+def try_change(evidence, covariates, values=None):
+    """Measure as change() does; a Change without numbers where the classes can't be matched."""
+    try:
+        return change(evidence, covariates, values=values)
+    except ForeshapError:
+        n = len(evidence.labels)
+        return Change(np.full(n, np.nan), np.ones(n), np.nan, np.nan, np.nan)
