@@ -119,7 +119,8 @@ def jobs_of(arguments):
         jobs = [job for job in jobs if job[0] == arguments.only]
     if arguments.causes:
         jobs = [job for job in jobs if job[1] in arguments.causes]
-    return jobs
+    order = np.random.default_rng(0).permutation(len(jobs))  # an interrupted run is a fair sample
+    return [jobs[place] for place in order]
 
 
 def known_cause(row):
