@@ -109,9 +109,8 @@ def judge_auc(about, found, what, evidence, before, after, bar=SHOWN, keeps=0.5)
     saw = f"{what} tell the classes apart with a ROC AUC of {in_words(*found)}"
     if too_wide(found):
         return mute(about, WIDE, saw, found)
-    least = max(found[1], 1 - found[2])
-    remains = remainder(evidence, before, after) if least > bar else None
-    state = "shown" if least > SHOWN else "open"
+    remains = remainder(evidence, before, after) if found[1] > bar else None
+    state = "shown" if found[1] > SHOWN else "open"
     return judged(about, found, saw, f"a ROC AUC above {bar:.2f}", remains, keeps, state)
 
 
