@@ -15,6 +15,8 @@ ABOUT = {
 def examine_completeness(evidence):
     """Ask whether sizes alone tell the classes apart, on held-out days."""
     after, own = evidence.catalogue, evidence.own_size
+    if own is not None and not np.isfinite(own).any():
+        own = None
     if own is not None:
         own = np.where(np.isfinite(own), own, np.nanmedian(own))
         after = after.assign(own_size=own)

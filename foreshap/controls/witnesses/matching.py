@@ -6,6 +6,7 @@ import numpy as np
 
 from ...files import ForeshapError
 from ..day_blocks import blocked_auc, blocked_mean
+from ..evidence import LEAST
 from .finding import Finding
 from .signal import change, held_out, signal_features
 
@@ -53,11 +54,15 @@ def remainder(evidence, before, after, fewer=None):
 
     returns: Remainder
     """
+    fewer = evidence if fewer is None else fewer
+    counts = np.bincount(fewer.labels, minlength=2)
+    if counts.min() < LEAST:
+        return Remainder(np.nan, reason=f"fewer than {LEAST} events of a class remain")
     values = signal_features(evidence)
-    kept = values if fewer is None else signal_features(fewer)
+    kept = values if fewer is evidence else signal_features(fewer)
     try:
         first = change(evidence, before, values=values)
-        second = change(evidence if fewer is None else fewer, after, values=kept)
+        second = change(fewer, after, values=kept)
     except ForeshapError as error:
         return Remainder(np.nan, reason=str(error))
     if first.distance < NO_CHANGE:
@@ -109,9 +114,8 @@ def judge_auc(about, found, what, evidence, before, after, bar=SHOWN, keeps=0.5)
     saw = f"{what} tell the classes apart with a ROC AUC of {in_words(*found)}"
     if too_wide(found):
         return mute(about, WIDE, saw, found)
-    least = max(found[1], 1 - found[2])
-    remains = remainder(evidence, before, after) if least > bar else None
-    state = "shown" if least > SHOWN else "open"
+    remains = remainder(evidence, before, after) if found[1] > bar else None
+    state = "shown" if found[1] > SHOWN else "open"
     return judged(about, found, saw, f"a ROC AUC above {bar:.2f}", remains, keeps, state)
 
 

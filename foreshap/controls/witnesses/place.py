@@ -70,6 +70,8 @@ def examine_depth(evidence):
     if "depth" not in evidence.catalogue:
         return mute(OF_DEPTH, "depths are not known")
     found = auc_of(evidence.catalogue["depth"].to_numpy(float), evidence)
+    if found[0] < 0.5:
+        found = 1 - found[0], 1 - found[2], 1 - found[1]
     before = without(evidence.catalogue, "depth")
     return judge_auc(
         OF_DEPTH, found, "depths", evidence, before, evidence.catalogue, DEPTH_DIFFERS, KEEPS

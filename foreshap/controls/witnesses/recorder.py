@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from .matching import Remainder, difference_of, in_words, judged, mute, remainder
+from .matching import Remainder, difference_of, in_words, judged, mute, remainder, share_known
 
 PEAKS = 5  # raw peaks within 0.1 % of the largest value, from which a component is clipped
 SHARE = 0.05  # of events, that are clipped or whose windows are missing, that is shown
+LEAST_KNOWN = 0.5  # share of each class whose raw samples must be measured
 KEEPS = 0.8  # share of the change's distance that must remain without clipped records
 STEP = 1.5  # ratio of the classes' sample steps that is shown
 EDGE = 2.5  # log10 of power lost within EDGE_HZ, as only a digital filter does
@@ -20,9 +21,10 @@ ABOUT = {"group": "station", "decides": "the station's record"}
 def examine_clipping(evidence):
     """Ask whether records are clipped, and what remains without them; keep: those that are not."""
     about = ABOUT | {"alternative": "clipping", "witness": "raw peaks at one value"}
-    if evidence.measurements is None:
+    peaks = _measured(evidence, "peaks_near_extreme")
+    if peaks is None:
         return mute(about | {"decides": "cross_spectra.h5 beside the tensors"}, UNMEASURED)
-    clipped = evidence.measurements["peaks_near_extreme"].to_numpy(float) >= PEAKS
+    clipped = peaks >= PEAKS
     about |= {"keep": ~clipped, "decides": "records of a less sensitive channel"}
     shares = [clipped[evidence.labels == label].mean() for label in (0, 1)]
     saw = f"{shares[0]:.1%} of foreshocks and {shares[1]:.1%} of aftershocks are clipped"
@@ -38,13 +40,10 @@ def examine_clipping(evidence):
 def examine_sample_step(evidence):
     """Ask whether the smallest step of raw samples differs between the classes."""
     about = ABOUT | {"alternative": "sample step", "witness": "smallest step of raw samples"}
-    steps = np.full(len(evidence.labels), np.nan)
-    if evidence.measurements is not None:
-        steps = evidence.measurements["smallest_step"].to_numpy(float)
-    steps = [steps[(evidence.labels == label) & (steps > 0)] for label in (0, 1)]
-    if min(len(of_class) for of_class in steps) == 0:
+    steps = _measured(evidence, "smallest_step")
+    if steps is None:
         return mute(about | {"decides": "cross_spectra.h5 beside the tensors"}, UNMEASURED)
-    before, after = np.median(steps[0]), np.median(steps[1])
+    before, after = [np.nanmedian(steps[evidence.labels == label]) for label in (0, 1)]
     saw = f"steps of {before:.3g} before and {after:.3g} after"
     remains = None if 1 / STEP < after / before < STEP else NOTHING
     could_see = f"steps that differ by a factor of {STEP}"
@@ -83,3 +82,11 @@ def upper_edge(evidence):
     lost = spectrum[:-step] - at_or_above[step:] > EDGE
     lost &= (frequencies[:-step] > BETWEEN[0]) & (frequencies[step:] < BETWEEN[1])
     return float(frequencies[:-step][lost].min()) if lost.any() else 50.0
+
+
+def _measured(evidence, name):
+    """A column of the measurements, float (N,); None where it is known of too few events."""
+    if evidence.measurements is None:
+        return None
+    values = evidence.measurements[name].to_numpy(float)
+    return values if share_known(np.isfinite(values), evidence) >= LEAST_KNOWN else None

@@ -3,10 +3,11 @@
 import numpy as np
 
 from ..evidence import SECOND_AFTER, SECOND_EVENT
-from .matching import difference_of, judged, mute, remainder
+from .matching import difference_of, judged, mute, remainder, share_known
 
 DIFFERENCE = 0.03  # of the classes' shares of windows with a second event that was not seen
 KEEPS = 0.5  # share of the change's distance that must remain without them
+LEAST_KNOWN = 0.5  # share of each class whose power after S must be known
 POWER = 0.6  # share of second events that must be seen for the witness to speak
 BAND = (4.0, 20.0)  # of the power of second events [Hz]
 ABOUT = {
@@ -24,10 +25,10 @@ def examine_second_events(evidence):
 
     returns: Finding, keep: the events without a second one
     """
-    contrast = None
+    contrast = np.full(len(evidence.labels), np.nan)
     if evidence.measurements is not None:
         contrast = evidence.measurements["second_contrast"].to_numpy(float)
-    if contrast is None or np.isfinite(contrast).mean() < 0.5:
+    if share_known(np.isfinite(contrast), evidence) < LEAST_KNOWN:
         about = ABOUT | {"decides": "cross_spectra.h5 beside the tensors"}
         return mute(about, "the seismograms' power after S is not known")
     late = evidence.measurements["second_onset"].to_numpy() > SECOND_AFTER

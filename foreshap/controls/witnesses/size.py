@@ -39,8 +39,10 @@ def examine_size(evidence):
         if CHANCE[0] <= found[0] <= CHANCE[1]:
             return judged(ABOUT, found, saw, could_see)
         remains = remainder(evidence, evidence.catalogue, evidence.catalogue.assign(**own))
+        tells_more = remains.low > max(found[0], 1 - found[0])
+        keeps = KEEPS_UNKNOWN if tells_more else np.inf
         state = "open" if found[1] < 0.5 < found[2] else "shown"
-        return judged(ABOUT, found, saw, could_see, remains, KEEPS_UNKNOWN, state)
+        return judged(ABOUT, found, saw, could_see, remains, keeps, state)
     found = scale_shift(evidence)
     saw = f"aftershocks' magnitudes mean {in_words(*found)} more"
     could_see = f"a scale that is off by {SHIFT:.2f} magnitudes"
