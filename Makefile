@@ -1,13 +1,17 @@
 # The virtual environment is .venv; it is made anew when requirements.txt changes.
 PYTHON ?= python3
 
-.PHONY: demo test lab clean
+.PHONY: demo test lint lab clean
 
 demo: .venv/installed
 	.venv/bin/python run_notebooks.py
 
 test: .venv/installed
 	.venv/bin/python -m pytest
+
+lint: .venv/installed
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
 
 lab: .venv/installed
 	.venv/bin/jupyter lab

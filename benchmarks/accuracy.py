@@ -2,9 +2,9 @@
 
     python benchmarks/accuracy.py [--events 1200] [--variants P64 P32 S64 S32]
 
-Three trainings a variant on simulated events: the default effect (asked: at least 0.90), every effect off
-(0.40 to 0.60), and the default effect with frames that end before P alone (0.40 to 0.60). Tensors of an S
-variant are cut at the P arrival of their closest event.
+Three trainings a variant on simulated events: the default effect (asked: at least 0.90), every
+effect off (0.40 to 0.60), and the default effect with frames that end before P alone (0.40 to
+0.60). Tensors of an S variant are cut at the P arrival of their closest event.
 """
 
 import argparse
@@ -35,25 +35,21 @@ def main():
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for kind, effects in (("default", None), ("off", {})):
-            folder_of = Path(folder) / kind
-            foreshap.preprocess(
-                foreshap.simulate_sequence(folder_of / "waveforms", arguments.events, 0, effects),
-                folder_of,
-            )
+            place = Path(folder, kind)
+            n_events = arguments.events
+            waveforms = foreshap.simulate_sequence(place / "waveforms", n_events, 0, effects)
+            foreshap.preprocess(waveforms, place)
         for name in arguments.variants:
-            default, off = (
-                foreshap.load_spectrograms(Path(folder) / kind / f"{name}.h5")
-                for kind in ("default", "off")
-            )
-            for what, s in (
-                ("default effect", default),
-                ("effects off", off),
-                ("before P alone", before_p(default)),
-            ):
+            default = foreshap.load_spectrograms(Path(folder, "default", f"{name}.h5"))
+            inputs = {
+                "default effect": default,
+                "effects off": foreshap.load_spectrograms(Path(folder, "off", f"{name}.h5")),
+                "before P alone": before_p(default),
+            }
+            for what, s in inputs.items():
                 result = foreshap.train(s, foreshap.random_split(s.table, 0))
-                score = "{:.3f} ({:.3f} to {:.3f})".format(
-                    result.metrics["accuracy"], *result.intervals["accuracy"]
-                )
+                numbers = result.metrics["accuracy"], *result.intervals["accuracy"]
+                score = "{:.3f} ({:.3f} to {:.3f})".format(*numbers)
                 print(f"{name}, {what}: {score}, {len(result.predictions)} test events", flush=True)
 
 

@@ -1,14 +1,15 @@
-"""SHAP tensors: "deep" against shap.DeepExplainer, the published partition setting and the bare arithmetic.
+"""SHAP tensors: "deep" against shap.DeepExplainer, the published setting and bare arithmetic.
 
     python benchmarks/attribution.py [--events 8]
 
-Trained P64 and P32 networks (two epochs on simulated events), 100 background events, 2 threads; all in this run,
-in turn, medians of three. The floor is what any computation of these numbers has to do and nothing else: for
-each event, one forward pass of the event and, for each of the 100 background events, the transposed convolutions
-and matrix products of one backward pass, by torch on channels-last tensors that are ready in memory; whole
-events a thread or both threads on one, whichever is faster. Peak memory and the first tensor are taken from fresh
-Linux processes: "first tensor" is that of a notebook cell which opens checkpoint and tensors and explains one
-event, after `import foreshap`, whose time stands beside it; the first line may include the rules' compilation.
+Trained P64 and P32 networks (two epochs on simulated events), 100 background events, 2 threads; all
+in this run, in turn, medians of three. The floor is what any computation of these numbers has to do
+and nothing else: for each event, one forward pass of the event and, for each of the 100 background
+events, the transposed convolutions and matrix products of one backward pass, by torch on
+channels-last tensors that are ready in memory; whole events a thread or both threads on one,
+whichever is faster. Peak memory and the first tensor are taken from fresh Linux processes: "first
+tensor" is that of a notebook cell which opens checkpoint and tensors and explains one event, after
+`import foreshap`, whose time stands beside it; the first line may include the rules' compilation.
 """
 
 import argparse
@@ -35,15 +36,17 @@ start = time.perf_counter()
 import foreshap
 ready = time.perf_counter()
 folder, name, events = sys.argv[1:]
-checkpoint, s = foreshap.load_checkpoint(f"{folder}/{name}.pt"), foreshap.load_spectrograms(f"{folder}/{name}.h5")
+checkpoint = foreshap.load_checkpoint(f"{folder}/{name}.pt")
+s = foreshap.load_spectrograms(f"{folder}/{name}.h5")
 rows = [i % len(s.labels) for i in range(100 + int(events))]
 x = checkpoint.scaling(s.values[:])[rows]
 foreshap.shap_tensors(checkpoint.model, x[100:101], x[:100])
 first = time.perf_counter() - ready
 background = foreshap.choose_background(checkpoint, s, 100, 0)
 rows = foreshap.chosen_test_rows(checkpoint, int(events))
-foreshap.explain_events(checkpoint, s, rows, background, f"{folder}/{name}-{events}.h5")
-peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))  # not what the parent had
+foreshap.explain_events(checkpoint, s, rows, background, f"{folder}/shap-{events}")
+status = open("/proc/self/status")  # not what the parent had
+peak = next(line for line in status if line.startswith("VmHWM"))
 print(ready - start, first, int(peak.split()[1]) / 2**20)
 """
 
@@ -63,7 +66,7 @@ def make(folder, n_events=400):
 
 
 def products(model, shape):
-    """Functions that do the bare products of one event's backward pass over the background, one a layer."""
+    """The bare products of one event's backward pass over the background, one function a layer."""
     jobs, x = [], torch.zeros(1, *shape)
     for module in [m for m in model.modules() if not list(m.children())]:
         x = module(x)
@@ -119,10 +122,13 @@ def compare(name, folder, n_events):
         model, background, "partition-telea", evaluations=1000
     )
     whole = ChosenOutput(model, weights).model.eval()
-    ours = lambda: list(map_in_order(lambda i: explain(x[i], i), range(len(x))))
-    library = lambda net: shap.DeepExplainer(net, background).shap_values(
-        x[:2], check_additivity=False
-    )
+
+    def ours():
+        return list(map_in_order(lambda i: explain(x[i], i), range(len(x))))
+
+    def library(net):
+        return shap.DeepExplainer(net, background).shap_values(x[:2], check_additivity=False)
+
     ours(), library(single)  # warm
     times = {"deep": [], "one output": [], "both outputs": [], "partition": [], "floor": []}
     for _ in range(ROUNDS):
@@ -139,13 +145,13 @@ def compare(name, folder, n_events):
     for what, least in asked.items():
         ratio = middle[what] / middle["deep"]
         print(
-            f"  {ratio:.1f} times as fast as {what} ({1e3 * middle[what]:.0f} ms an event; asked: {least})"
+            f"  {ratio:.1f} times as fast as {what} "
+            f"({1e3 * middle[what]:.0f} ms an event; asked: {least})"
         )
     print(f"  {middle['deep'] / middle['floor']:.2f} times the floor's time (asked: 2.5 at most)")
     values, reference = np.stack([explain(e, 0)[0] for e in x[:2]]), library(single)[..., 0]
-    print(
-        f"  largest difference {np.abs(values - reference).max() / np.abs(reference).max():.1e} of the largest value"
-    )
+    difference = np.abs(values - reference).max() / np.abs(reference).max()
+    print(f"  largest difference {difference:.1e} of the largest value")
 
 
 def fresh(name, folder):
@@ -155,7 +161,8 @@ def fresh(name, folder):
         out = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
         imported, first, peak = map(float, out)
         print(
-            f"{name}, fresh process: first tensor {first:.2f} s (asked: 2) after {imported:.1f} s of import,",
+            f"{name}, fresh process: first tensor {first:.2f} s (asked: 2) after",
+            f"{imported:.1f} s of import,",
             end=" ",
         )
         print(f"{events} events explained, peak memory {peak:.2f} GiB (asked: 1.5)")

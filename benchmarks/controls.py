@@ -2,8 +2,8 @@
 
     python -m benchmarks.controls [--events 2000] [--variant P64]
 
-Asked: at most 15 minutes for 2,000 simulated events of one variant on 2 cores. Preprocessing comes before and doesn't
-count.
+Asked: at most 15 minutes for 2,000 simulated events of one variant on 2 cores. Preprocessing comes
+before and doesn't count.
 """
 
 import argparse
@@ -29,12 +29,9 @@ def main():
     with tempfile.TemporaryDirectory() as data:
         Path(data, "datasets.toml").write_text(DATASET.format(arguments.events))
         waveforms = foreshap.waveform_folder("simulated", data)
+        variants = [foreshap.VARIANTS[arguments.variant]]
         for part in ("", "noise"):
-            foreshap.preprocess(
-                waveforms / part,
-                Path(data, "simulated", part),
-                [foreshap.VARIANTS[arguments.variant]],
-            )
+            foreshap.preprocess(waveforms / part, Path(data, "simulated", part), variants)
         places = {"DATASET": "simulated", "DATA": data, "CHECKPOINTS": f"{data}/checkpoints"}
         start = time.monotonic()
         run(NOTEBOOKS[-1], Path(data, "reports"), places | {"VARIANT": arguments.variant})

@@ -2,11 +2,11 @@
 
     python benchmarks/preprocessing.py [--speed-events 2000] [--scale-events 10000 100000]
 
-Speed: against a loop over events, components and variants with scipy.signal.spectrogram and log10 that
-reads each trace once and appends to the same kind of tensor file; both in this run, in turn.
-Scale: seconds an event and the largest resident size of a process of its own that only preprocesses; the
-events are 10,000 simulated ones, repeated under other names. 100,000 of them need 22 GiB of disk in the
-folder for temporary files (TMPDIR).
+Speed: against a loop over events, components and variants with scipy.signal.spectrogram and log10
+that reads each trace once and appends to the same kind of tensor file; both in this run, in turn.
+Scale: seconds an event and the largest resident size of a process of its own that only
+preprocesses; the events are 10,000 simulated ones, repeated under other names. 100,000 of them need
+22 GiB of disk in the folder for temporary files (TMPDIR).
 """
 
 import argparse
@@ -38,7 +38,7 @@ print(time.perf_counter() - begun, time.process_time() - cpu, peak)
 
 
 def loop(folder, output):
-    """What a reader would write by hand: one scipy.signal.spectrogram an event, component and variant."""
+    """Do what a reader would write by hand: scipy.signal.spectrogram component by component."""
     files = {name: h5py.File(output / f"loop_{name}.h5", "w") for name in foreshap.VARIANTS}
     for name, variant in foreshap.VARIANTS.items():
         shape = variant.shape
@@ -69,7 +69,7 @@ def loop(folder, output):
 
 
 def repeated(simulated, folder, n):
-    """A folder of n events, those of a simulated one again and again under other names."""
+    """Write a folder of n events, those of a simulated one again and again under other names."""
     for period in ("pre", "post"):
         table = read_table(simulated, "DEMO", period)
         copies = [
@@ -97,7 +97,8 @@ def scale(folder, counts):
         costs.append(cpu / n)
         print(
             f"{n} events: {1e3 * wall / n:.3f} ms an event, {1e3 * cpu / n:.3f} ms of processors, "
-            f"{costs[-1] / costs[0]:.2f} times that of the first; peak memory {peak:.2f} GiB (asked: under 2)"
+            f"{costs[-1] / costs[0]:.2f} times that of the first; peak memory {peak:.2f} GiB "
+            "(asked: under 2)"
         )
         for part in (waveforms, tensors):
             shutil.rmtree(part)

@@ -1,11 +1,12 @@
-"""Speed and memory of building the waveform layout, from continuous recordings and from a SeisBench set.
+"""Speed and memory of building the waveform layout, from recordings and from a SeisBench set.
 
     python benchmarks/sources.py [--traces 20000] [--iquique ../shared/data/iquique]
 
-Each source is built twice in this run: by foreshap, and by the loop that a reader would write, one trace at
-a time. For recordings it reads the files of each event with ObsPy, slices and writes with h5py; for a
-SeisBench set it calls WaveformDataset.get_waveforms (without the seisbench library: h5py reads each trace).
-Memory: the largest resident size of a process of its own that only builds, at a quarter of the events and at all.
+Each source is built twice in this run: by foreshap, and by the loop that a reader would write, one
+trace at a time. For recordings it reads the files of each event with ObsPy, slices and writes with
+h5py; for a SeisBench set it calls WaveformDataset.get_waveforms (without SeisBench: h5py
+reads each trace). Memory: the largest resident size of a process of its own that only builds, at a
+quarter of the events and at all.
 """
 
 import argparse
@@ -30,12 +31,14 @@ with contextlib.suppress(ImportError):
     __import__(sys.argv[3])  # before the clock starts
 start = time.perf_counter()
 written = build(*arguments)
-print(json.dumps([written, time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+seconds = time.perf_counter() - start
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps([written, seconds, peak]))
 """
 
 
 def our_recordings(folder, picks, output):
-    from foreshap.sources import from_continuous
+    from foreshap import from_continuous
 
     return from_continuous(folder, picks, output, IQUIQUE_MAINSHOCK).written
 
@@ -65,13 +68,13 @@ def their_recordings(folder, picks, output):
 
 
 def our_set(folder, output):
-    from foreshap.sources import from_seisbench
+    from foreshap import from_seisbench
 
     return from_seisbench(folder, output, MAINSHOCK).written
 
 
 def their_set(folder, output):
-    """One trace at a time: its samples from the set, cut from 5 s before P, written as one dataset."""
+    """One trace at a time: its samples, cut from 5 s before P, written as one dataset."""
     get, metadata = _getter(folder)
     with h5py.File(output, "w") as file:
         for index, row in enumerate(metadata.itertuples()):
@@ -104,13 +107,22 @@ def simulated_set(folder, n_traces):
     rng, number = np.random.default_rng(0), np.arange(n_traces)
     time_ = pd.Timestamp(MAINSHOCK) + pd.to_timedelta((number - n_traces / 2) * 60, unit="s")
     p = rng.integers(600, 1000, n_traces)
-    pd.DataFrame({
-        "trace_name": [f"bucket{n // BLOCK}${n % BLOCK},:3,:{SAMPLES}" for n in number],
-        "trace_start_time": time_.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), "trace_p_arrival_sample": p,
-        "trace_s_arrival_sample": p + rng.integers(150, 450, n_traces), "station_code": "NOISE",
-        "station_network_code": "XX", "source_id": number, "source_magnitude": rng.exponential(1, n_traces),
-        "source_latitude_deg": 42.8, "source_longitude_deg": 13.1, "source_depth_km": 9.0, "split": "train",
-    }).to_csv(folder / "metadata.csv", index=False)  # fmt: skip
+    pd.DataFrame(
+        {
+            "trace_name": [f"bucket{n // BLOCK}${n % BLOCK},:3,:{SAMPLES}" for n in number],
+            "trace_start_time": time_.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "trace_p_arrival_sample": p,
+            "trace_s_arrival_sample": p + rng.integers(150, 450, n_traces),
+            "station_code": "NOISE",
+            "station_network_code": "XX",
+            "source_id": number,
+            "source_magnitude": rng.exponential(1, n_traces),
+            "source_latitude_deg": 42.8,
+            "source_longitude_deg": 13.1,
+            "source_depth_km": 9.0,
+            "split": "train",
+        }
+    ).to_csv(folder / "metadata.csv", index=False)
     with h5py.File(folder / "waveforms.hdf5", "w") as file:
         for first in range(0, n_traces, BLOCK):
             shape = min(BLOCK, n_traces - first), 3, SAMPLES
@@ -151,7 +163,9 @@ def measured(build, library, *arguments):
 def compare(source, ours, theirs, library, inputs, folder):
     """Print a line a size: both speeds, their ratio and both peaks."""
     for size, arguments in inputs.items():
-        written, seconds, peak = measured(ours, "foreshap", *arguments, folder / f"{source}_{size}")
+        written, seconds, peak = measured(
+            ours, "foreshap.sources.datasets", *arguments, folder / f"{source}_{size}"
+        )
         also, slower, other_peak = measured(
             theirs, library, *arguments, folder / f"{source}_{size}.hdf5"
         )

@@ -2,11 +2,12 @@
 
     python benchmarks/truth.py [--events 20] [--variant P64]
 
-Two sequences of 1,200 simulated events: one whose aftershocks have more noise between 17 and 19 Hz, a narrow effect
-(asked of "deep": ROC AUC at least 0.90, relevance mass at least 5 times the region's area), and the default one,
-more attenuation on the path, a broad effect (asked of "deep": lower ends of the intervals above chance). Test events
-of a random split, 200 background events; the region is where the mean effect over all test events has half of its
-largest value; intervals are bootstrap 95 % over events.
+Two sequences of 1,200 simulated events: one whose aftershocks have more noise between 17 and 19 Hz,
+a narrow effect (asked of "deep": ROC AUC at least 0.90, relevance mass at least 5 times the
+region's area), and the default one, more attenuation on the path, a broad effect (asked of "deep":
+lower ends of the intervals above chance). Test events of a random split, 200 background events; the
+region is where the mean effect over all test events has half of its largest value; intervals are
+bootstrap 95 % over events.
 """
 
 import argparse
@@ -25,29 +26,25 @@ def trained(folder, effects, variant):
     waveforms = foreshap.simulate_sequence(folder / "waveforms", 1200, 0, effects)
     for source, output in ((waveforms, folder), (waveforms / "truth", folder / "truth")):
         foreshap.preprocess(source, output, [foreshap.VARIANTS[variant]])
-    tensors, truth = (
-        foreshap.load_spectrograms(f / f"{variant}.h5") for f in (folder, folder / "truth")
-    )
-    result = foreshap.train(tensors, foreshap.random_split(tensors.table, 0))
-    foreshap.save_checkpoint(result, folder / f"{variant}.pt")
-    return tensors, truth, foreshap.load_checkpoint(folder / f"{variant}.pt")
+    tensors = foreshap.load_spectrograms(folder / f"{variant}.h5")
+    truth = foreshap.load_spectrograms(folder / f"truth/{variant}.h5")
+    split = foreshap.random_split(tensors.table, 0)
+    return tensors, truth, foreshap.load_or_train(tensors, folder / f"{variant}.pt", split)
 
 
 def scored(folder, tensors, truth, checkpoint, method, n_events):
     """Scores of one method's maps as text."""
     rows = foreshap.chosen_test_rows(checkpoint, n_events)
     background = foreshap.choose_background(checkpoint, tensors)
-    path = folder / f"{method}.h5"
-    shap = foreshap.explain_events(checkpoint, tensors, rows, background, path, method)
+    shap = foreshap.explain_events(checkpoint, tensors, rows, background, folder / "shap", method)
     true = foreshap.effect_differences(tensors, truth, rows)
-    region = foreshap.effect_region(
-        foreshap.effect_differences(tensors, truth, foreshap.chosen_test_rows(checkpoint))
-    )
+    all_rows = foreshap.chosen_test_rows(checkpoint)
+    region = foreshap.effect_region(foreshap.effect_differences(tensors, truth, all_rows))
     scores = foreshap.truth_scores(shap.values[:], true, tensors.labels[rows], region)
-    text = scores.apply(lambda r: f"{r['value']:.3f} ({r['low']:.3f} to {r['high']:.3f})", axis=1)
-    return text.to_dict() | {"seconds an event": f"{shap.table['seconds'].median():.2f}"}, scores[
-        "chance"
-    ]
+    text = {"seconds an event": f"{shap.table['seconds'].median():.2f}"}
+    for row in scores.itertuples():
+        text[row.Index] = f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})"
+    return text, scores["chance"]
 
 
 def main():
@@ -63,12 +60,10 @@ def main():
             table = {m: scored(Path(folder), *parts, m, arguments.events) for m in foreshap.METHODS}
         chance = {"chance": table["deep"][1].map("{:.3f}".format)}
         accuracy = parts[2].card["metrics"]["accuracy"]
-        print(
-            f"{arguments.variant}, {name} (simulated): accuracy {accuracy:.3f}, {arguments.events} events explained"
-        )
-        print(
-            pd.DataFrame({m: t for m, (t, _) in table.items()} | chance).T.to_string(), flush=True
-        )
+        print(f"{arguments.variant}, {name} (simulated): accuracy {accuracy:.3f}", end=", ")
+        print(f"{arguments.events} events explained")
+        texts = {method: text for method, (text, _) in table.items()}
+        print(pd.DataFrame(texts | chance).T.to_string(), flush=True)
 
 
 if __name__ == "__main__":

@@ -46,13 +46,16 @@ from .explainability.background import background_curve as background_curve
 from .explainability.background import choose_background as choose_background
 from .explainability.background import own_noise as own_noise
 from .explainability.means import batch_mean as batch_mean
+from .explainability.means import class_difference as class_difference
 from .explainability.means import group_means as group_means
 from .explainability.means import profiles as profiles
+from .explainability.means import training_means as training_means
 from .explainability.methods.tiles import physical_tiles as physical_tiles
 from .explainability.methods.tiles import tile_names as tile_names
 from .explainability.methods.tiles import tile_sums as tile_sums
 from .explainability.shap_store import chosen_test_rows as chosen_test_rows
 from .explainability.shap_store import explain_events as explain_events
+from .explainability.shap_store import find_shap as find_shap
 from .explainability.shap_store import load_shap as load_shap
 from .files import ForeshapError as ForeshapError
 from .preprocessing.periods import NORCIA as NORCIA
@@ -61,6 +64,7 @@ from .preprocessing.periods import periods as periods
 from .preprocessing.simulation import simulate_sequence as simulate_sequence
 from .preprocessing.spectrograms import log_spectrogram as log_spectrogram
 from .preprocessing.spectrograms import preprocess as preprocess
+from .preprocessing.tensor_file import event_row as event_row
 from .preprocessing.tensor_file import load_spectrograms as load_spectrograms
 from .preprocessing.variants import VARIANTS as VARIANTS
 from .preprocessing.variants import Variant as Variant
@@ -79,7 +83,7 @@ from .sources.datasets import waveform_folder as waveform_folder
 from .sources.downloads import download as download
 from .sources.fdsn import FdsnQuery as FdsnQuery
 from .sources.fdsn import fetch_fdsn as fetch_fdsn
-from .sources.frames import from_frames as from_frames
+from .sources.norcia_archives import from_frames as from_frames
 from .sources.norcia_archives import from_nine_stations as from_nine_stations
 from .sources.norcia_archives import from_nrca_archive as from_nrca_archive
 from .sources.pickles import read_frame as read_frame

@@ -12,30 +12,30 @@ import pandas as pd
 
 
 class ForeshapError(Exception):
-    """What went wrong with which file or event, what was expected and what to do, in one sentence."""
+    """What went wrong with which file or event, and what to do, in one sentence."""
 
     def __init__(self, sentence=""):
-        super().__init__(
-            " ".join(str(sentence).split())
-        )  # libraries and hostile files put paragraphs into it
+        # Libraries and hostile files put paragraphs into it.
+        super().__init__(" ".join(str(sentence).split()))
 
 
 def first_line(error):
-    """The first line of what an exception says, or its kind: libraries write paragraphs, a sentence needs a phrase."""
+    """Return the first line of an exception's text, or its kind where it has none, str."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:200] if lines else type(error).__name__
 
 
 @contextmanager
 def _writing(path):
-    """What the system has against writing there, as a ForeshapError; a network's errors, say, stay."""
+    """Turn an OSError while writing into a ForeshapError; a network's errors stay."""
     try:
         yield
     except OSError as error:
         if error.errno is None:
             raise
         raise ForeshapError(
-            f"{path} can't be written ({first_line(error)}): make room or choose another folder; what was there is as it was."
+            f"{path} can't be written ({first_line(error)}): make room or choose another folder; "
+            "what was there is as it was."
         ) from error
 
 
@@ -43,9 +43,7 @@ def _writing(path):
 def written_whole(path):
     """Write a file beside its name and rename it when whole: a file that exists is complete.
 
-    path: str or Path, the final name; its folder is made when missing
-
-    yields: Path to write to; removed again when the block raises
+    yields: Path to write to; its folder is made, and it is removed again when the block raises
     """
     with _writing(path):
         partial = _partial(path)
@@ -60,10 +58,9 @@ def written_whole(path):
 def folder_written_whole(path):
     """Write a folder of files beside its name; when all are whole they take their places.
 
-    A process killed before that leaves the old files; killed later, finish_moves() completes its work: the next call
-    does so, and whoever reads the folder by this package.
-
-    path: str or Path, the final name; files that were there and are not written again are left, in subfolders, too
+    A process killed before that leaves the old files. One killed later leaves finish_moves() to
+    complete its work: the next call does so, and whoever reads the folder by this package. Files
+    there that are not written again are left.
 
     yields: Path of an empty folder to write to; removed again when the block raises
     """
@@ -86,9 +83,9 @@ def folder_written_whole(path):
 
 
 def finish_moves(path):
-    """Give the files of a run that had written them all their places, if its process was killed while it did so.
+    """Move the whole files of a killed folder_written_whole(path) to their places.
 
-    path: str or Path, a folder that folder_written_whole() writes to; any number of processes may do this at once
+    Any number of processes may do this at once.
     """
     with _writing(path):
         for whole in Path(path).glob(".*.whole"):
@@ -104,17 +101,16 @@ def finish_moves(path):
 
 @contextmanager
 def folder_replaced_whole(path):
-    """Write a folder beside its name; when it is whole it takes the place of what was there, and of all of it.
+    """Write a folder beside its name; when it is whole it replaces what was there, all of it.
 
-    A process killed at any moment leaves the old folder or the new one; where it was killed between the two renames,
-    the next call puts the old one back before it begins.
-
-    path: str or Path, the final name
+    A process killed at any moment leaves the old folder or the new one; where it was killed
+    between the two renames, the next call puts the old one back before it begins.
 
     yields: Path of an empty folder to write to; removed again when the block raises
     """
     with _writing(path):
-        path, partial = Path(path), _partial(path)
+        path = Path(path)
+        partial = _partial(path)
         old, new = partial / "old", partial / "new"
         new.mkdir(parents=True)
         try:
@@ -129,38 +125,39 @@ def folder_replaced_whole(path):
 
 
 def check_room(path, size):
-    """Raise ForeshapError unless a disk has room for a file or folder of so many bytes; its folder is made."""
+    """Raise ForeshapError unless the disk of a file or folder (made here) has size bytes free."""
     path = Path(path)
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(path if path.exists() else path.parent).free
     if free < size:
         raise ForeshapError(
-            f"{path} needs {size / 2**20:.1f} MiB and its disk has {free / 2**20:.1f}: make room first."
+            f"{path} needs {size / 2**20:.1f} MiB and its disk has {free / 2**20:.1f}: "
+            "make room first."
         )
 
 
 def remove_left(path):
-    """Remove what processes that were killed while they wrote a file or folder have left beside it.
-
-    path: str or Path, the final name; a folder that one of them had moved aside is put back
-    """
+    """Remove what killed writers of a file or folder left; what they moved aside is put back."""
     path = Path(path)
     with _writing(path):
         for left in path.parent.glob(f".{path.name}.*.partial"):
             owner = re.fullmatch(r"\.(\d+)\.partial", left.name.removeprefix(f".{path.name}"))
-            if owner and (
-                int(owner[1]) == os.getpid() or not _runs(int(owner[1]))
-            ):  # numbers come again
-                if (left / "old").exists() and not path.exists():
-                    os.replace(left / "old", path)
-                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(
-                    missing_ok=True
-                )
+            if not owner:
+                continue
+            process = int(owner[1])
+            if process != os.getpid() and _runs(process):  # numbers come again
+                continue
+            if (left / "old").exists() and not path.exists():
+                os.replace(left / "old", path)
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
 
 def _partial(path):
-    """Name beside a path to write to, in a folder without what was left by processes that were killed."""
+    """Return a name beside a path to write to; its folder is made, and cleared of what was left."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_left(path)
@@ -174,17 +171,12 @@ def _runs(process):
     except ProcessLookupError:
         return False
     except OSError:  # somebody else's
-        return True
+        pass
     return True
 
 
 def sha256(path):
-    """Hash of a file's content.
-
-    path: str or Path
-
-    returns: str of 64 hexadecimal digits
-    """
+    """Return the SHA-256 of a file's content, 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -196,44 +188,33 @@ def keep_result(path, key, compute, read=None, write=None):
     key: dict that JSON can hold: everything that the result depends on
     compute: function without arguments that returns the result
     read: function of a path that returns (key, result); it raises ForeshapError, OSError,
-        ValueError, KeyError or TypeError where nothing of use is kept; read_table when left out
-    write: function of (path, key, result) that writes the file whole; write_table when left out
+        ValueError, KeyError or TypeError where nothing of use is kept; left out: of a table
+    write: function of (path, key, result) that writes the file whole; left out: of a table
 
     returns: the result
     """
     if path is None:
         return compute()
-    read, write = read or read_table, write or write_table
     try:
-        kept_key, result = read(path)
+        kept_key, result = (read or _read_kept_table)(path)
+        if kept_key == key:
+            return result
     except (ForeshapError, OSError, ValueError, KeyError, TypeError):
-        kept_key, result = None, None
-    if kept_key == key:
-        return result
+        pass
     result = compute()
-    write(path, key, result)
+    (write or _write_kept_table)(path, key, result)
     return result
 
 
-def read_table(path):
-    """Read a table that write_table() wrote.
-
-    path: str or Path
-
-    returns: (key, DataFrame)
-    """
+def _read_kept_table(path):
+    """Read (key, DataFrame) as _write_kept_table() wrote them."""
     content = json.loads(Path(path).read_text())
     return content["key"], pd.DataFrame(content["rows"], columns=content["columns"])
 
 
-def write_table(path, key, table):
-    """Write a table and the key of what it depends on as JSON.
-
-    path: str or Path
-    key: dict that JSON can hold
-    table: DataFrame
-    """
+def _write_kept_table(path, key, table):
+    """Write a DataFrame and the key of what it depends on as JSON."""
     rows = table.astype(object).where(table.notna(), None).to_numpy().tolist()
     content = {"key": key, "columns": list(table.columns), "rows": rows}
-    with written_whole(Path(path)) as partial:
+    with written_whole(path) as partial:
         partial.write_text(json.dumps(content, indent=1))

@@ -1,45 +1,41 @@
-"""Whole items for each worker: what torch computes then doesn't depend on how many workers there are."""
+"""A function over many items: whole items for each worker, results in order."""
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-import torch
 
-AHEAD = 32  # items handed out before the first result is asked for: what waits in memory
+def map_in_order(function, items, executor=None, ahead=32):
+    """Compute a function of each item, in order.
 
-
-def map_in_order(function, items, executor=None):
-    """Results of a function for each item, in order.
-
-    function: item -> result
-    items: iterable
     executor: anything with .submit(function, item).result(), such as ProcessPoolExecutor or
-        dask.distributed.Client; where left out, each of torch's threads takes whole items and gives torch one
-        thread, which is faster than sharing an item's arithmetic and keeps the bytes of the result
+        dask.distributed.Client; where left out, each of torch's threads takes whole items and
+        gives torch one thread: faster than sharing an item's arithmetic, and the same bytes
+        however many threads there are
+    ahead: int, items handed out before the first result is asked for: what waits in memory
 
     yields: results
     """
     if executor is not None:
-        yield from _in_order(executor, function, items)
+        yield from _in_order(executor, function, items, ahead)
         return
+    import torch  # here, for not all that share this file need it
+
     threads = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield from _in_order(pool, function, items)
-    finally:
-        torch.set_num_threads(
-            threads
-        )  # a worker's 1 is its own, but threads started later would inherit it
+            yield from _in_order(pool, function, items, ahead)
+    finally:  # a worker's 1 is its own, but threads started later would inherit it
+        torch.set_num_threads(threads)
 
 
-def _in_order(executor, function, items):
+def _in_order(executor, function, items, ahead):
     """Hand out items a few ahead of the results."""
     pending = deque()
     try:
         for item in items:
             pending.append(executor.submit(function, item))
-            if len(pending) > AHEAD:
+            if len(pending) > ahead:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
@@ -51,6 +47,8 @@ def _in_order(executor, function, items):
 @contextmanager
 def one_thread():
     """Give torch one thread in the block, as map_in_order() does."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""What several tests share: the real data beside the clone, and a miniature of the demo sequence."""
+"""What several tests share: real data beside the clone, and a miniature of the demo sequence."""
 
 import subprocess
 from pathlib import Path

@@ -16,8 +16,10 @@ from obspy.core import inventory as stationxml
 from obspy.geodetics import gps2dist_azimuth
 from obspy.io.mseed.util import get_record_information
 
-BOMB = b"""<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">
-<!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;">]><q:quakeml xmlns:q="http://quakeml.org/xmlns/quakeml/1.2">&c;</q:quakeml>"""
+BOMB = b"""<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "ha">
+<!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">
+<!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;">]>
+<q:quakeml xmlns:q="http://quakeml.org/xmlns/quakeml/1.2">&c;</q:quakeml>"""
 HTML = b"<html><head><title>Maintenance</title></head><body>We are back soon.</body></html>"
 RESPONSE = obspy.core.inventory.response.Response.from_paz([-1, -2], [0], 1e9)
 
@@ -33,7 +35,7 @@ class Payload:
 
 
 def earthquake(name, time, latitude, longitude, magnitude, picks=(), depth=8000.0):
-    """An event as a service knows it; picks: (network, station, phase, seconds after the origin)."""
+    """An event as a service knows it; picks: (network, station, phase, seconds after origin)."""
     smi, time = f"smi:local/fdsnws/event/1/query?eventId={name}", obspy.UTCDateTime(time)
     found = [
         quakeml.Pick(
@@ -45,10 +47,18 @@ def earthquake(name, time, latitude, longitude, magnitude, picks=(), depth=8000.
         for net, sta, phase, later in picks
     ]
     origin = quakeml.Origin(
-        resource_id=f"{smi}_o", time=time, latitude=latitude, longitude=longitude, depth=depth,
-        arrivals=[quakeml.Arrival(resource_id=f"{p.resource_id}_a", pick_id=p.resource_id, phase=p.phase_hint)
-                  for p in found],
-    )  # fmt: skip
+        resource_id=f"{smi}_o",
+        time=time,
+        latitude=latitude,
+        longitude=longitude,
+        depth=depth,
+        arrivals=[
+            quakeml.Arrival(
+                resource_id=f"{p.resource_id}_a", pick_id=p.resource_id, phase=p.phase_hint
+            )
+            for p in found
+        ],
+    )
     size = quakeml.Magnitude(resource_id=f"{smi}_m", mag=magnitude, origin_id=origin.resource_id)
     event = quakeml.Event(resource_id=smi, origins=[origin], magnitudes=[size], picks=found)
     event.preferred_origin_id, event.preferred_magnitude_id = origin.resource_id, size.resource_id
@@ -61,11 +71,18 @@ def inventory(network, station, latitude, longitude, doi=None):
     since = obspy.UTCDateTime(2000, 1, 1)
     channels = [
         stationxml.Channel(
-            f"HH{c}", "", **place, depth=0.0, azimuth=azimuth, dip=dip, sample_rate=100.0, start_date=since,
+            f"HH{c}",
+            "",
+            **place,
+            depth=0.0,
+            azimuth=azimuth,
+            dip=dip,
+            sample_rate=100.0,
+            start_date=since,
             response=RESPONSE,
         )
         for c, azimuth, dip in (("E", 90.0, 0.0), ("N", 0.0, 0.0), ("Z", 0.0, -90.0))
-    ]  # fmt: skip
+    ]
     held = stationxml.Station(station, **place, channels=channels, start_date=since)
     return stationxml.Inventory(
         [stationxml.Network(network, [held], identifiers=[f"DOI:{doi}"] if doi else None)], "t"
@@ -88,8 +105,8 @@ def records(stream):
 class Archive:
     """What the services hold, what they were asked, and how they misbehave.
 
-    misbehave: function (service, number of the request of this service from 0 on, what was asked) -> what to do
-        instead of answering, or None
+    misbehave: function (service, number of the request of this service from 0 on, what was asked)
+        -> what to do instead of answering, or None
     arrivals: "range", "single" (given only with one event) or "refused"
     """
 
@@ -121,14 +138,17 @@ class Archive:
         return content if isinstance(content, tuple) else (200, content) if content else (204, b"")
 
     def dataselect(self, asked):
-        """Whole records, as many services give them, without ObsPy's C library: it is for one thread at a time."""
+        """Whole records, as many services give them, without ObsPy's C library (one thread)."""
         chosen = []
         for line in asked.splitlines():
             *codes, start, end = line.split()
             start, end = (obspy.UTCDateTime(time).timestamp for time in (start, end))
             pattern = ".".join("" if code == "--" else code for code in codes)
-            chosen += [data for name, first, last, data in self.records
-                       if first <= end and last >= start and fnmatch(name, pattern)]  # fmt: skip
+            chosen += [
+                data
+                for name, first, last, data in self.records
+                if first <= end and last >= start and fnmatch(name, pattern)
+            ]
         return b"".join(chosen)
 
     def event(self, asked):
@@ -150,9 +170,11 @@ class Archive:
         origin = event.origins[0].copy()
         origin.arrivals = []
         return quakeml.Event(
-            resource_id=event.resource_id, origins=[origin], magnitudes=event.magnitudes,
+            resource_id=event.resource_id,
+            origins=[origin],
+            magnitudes=event.magnitudes,
             preferred_origin_id=event.preferred_origin_id,
-        )  # fmt: skip
+        )
 
     @staticmethod
     def wanted(event, asked):

@@ -1,8 +1,11 @@
-"""Processes killed at random moments: all files are the old or the new ones, and the last run ends as if undisturbed.
+"""Processes killed at random moments: all files are the old or the new ones.
+
+The last run ends as if undisturbed.
 
     python tests/kills.py [--kills 200] [--seed 0] [--steps import preprocessing]
 
-Each step works on two inputs in turn, so that old and new files differ. A further step is two lines in STEPS.
+Each step works on two inputs in turn, so that old and new files differ. A further step is two lines
+in STEPS.
 """
 
 import argparse
@@ -49,7 +52,7 @@ def make_waveforms(folder, seed):
     foreshap.simulate_sequence(folder, EVENTS, seed)
 
 
-STEPS = {  # name -> make the input of a seed in a folder, work from that folder into an output folder
+STEPS = {  # name -> make the input of a seed in a folder, work from there into an output folder
     "import": (make_recordings, import_recordings),
     "preprocessing": (make_waveforms, foreshap.preprocess),
 }
@@ -62,7 +65,7 @@ def work(step, folder, output, ready):
 
 
 def started(step, folder, output):
-    """A process at the beginning of its work; it is forked from one that has imported the package."""
+    """Start a process, forked from one that has imported the package; returns it at its work."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["foreshap", "numba"])
     ours, theirs = context.Pipe()
@@ -73,23 +76,23 @@ def started(step, folder, output):
 
 
 def state(folder):
-    """Every file in a folder but those that are being written, and its hash, as the package's readers find them."""
+    """Hash every file in a folder, but those being written, as the package's readers find them."""
     for inner in (folder, *folder.iterdir()):
         finish_moves(inner)
-    files = (
-        path for path in sorted(folder.rglob("*")) if path.is_file() and "partial" not in str(path)
-    )
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-    }
+    hashes = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "partial" not in str(path):
+            name = str(path.relative_to(folder))
+            hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashes
 
 
 def kill(step, kills, seed, base):
-    """Kill a step again and again, and let it run to its end; AssertionError where files are neither old nor new.
+    """Kill a step again and again, and let it run to its end.
 
-    returns: dict: killed, how many runs were at work when killed; old and new, after how many kills all files were
-        those of the run before, or of the run itself
+    returns: dict: killed, how many runs were at work when killed; old and new, after how many kills
+        all files were those of the run before, or of the run itself
+    raises: AssertionError where files are neither old nor new
     """
     make, _ = STEPS[step]
     inputs, whole, needed = [], [], []
@@ -104,11 +107,9 @@ def kill(step, kills, seed, base):
         needed.append(time.monotonic() - begun)
         whole.append(state(output))
     assert whole[0] and whole[0].keys() == whole[1].keys() and whole[0] != whole[1]
-    rng, output, counts = (
-        np.random.default_rng(seed),
-        base / "output",
-        {"killed": 0, "old": 0, "new": 0},
-    )
+    rng = np.random.default_rng(seed)
+    counts = {"killed": 0, "old": 0, "new": 0}
+    output = base / "output"
     output.mkdir()
     started(step, inputs[1], output).join()  # there are old files from the beginning on
     before = state(output)

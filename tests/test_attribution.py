@@ -1,4 +1,4 @@
-"""SHAP tensors: known answers, the library's numbers, additivity, and sentences for what can't be explained."""
+"""SHAP tensors: known answers, the library's numbers, additivity, sentences for what can't be."""
 
 import copy
 
@@ -50,7 +50,10 @@ def test_one_hidden_unit_follows_the_rescale_rule(method):
     w, b, (low, high) = (
         p.detach().numpy() for p in (model[1].weight[0], model[1].bias, model[3].weight[:, 0])
     )
-    hidden = lambda a: a.reshape(len(a), -1) @ w + b
+
+    def hidden(a):
+        return a.reshape(len(a), -1) @ w + b
+
     before, reference = hidden(x)[:, None], hidden(background)
     multiplier = (np.maximum(before, 0) - np.maximum(reference, 0)) / (before - reference)  # (N, B)
     difference = x.reshape(3, 1, -1) - background.reshape(1, 8, -1)
@@ -188,10 +191,14 @@ def test_bad_input_gets_a_sentence(trained):
     x = checkpoint.scaling(trained.spectrograms.values[:6])
     model, nan = checkpoint.model, torch.full_like(x[:1], torch.nan)
     for arguments, words in {
-        (model, x, x[:0]): "background has shape", (model, x[:0], x): "no events", (model, x[..., :9], x): "give one variant",
-        (model, x[..., :50], x[..., :50]): "variant it was made for", (model, nan, x): "not finite",
-        (model, x, nan): "give finite events", (model, x, x, "guess"): "no method 'guess'",
-    }.items():  # fmt: skip
+        (model, x, x[:0]): "background has shape",
+        (model, x[:0], x): "no events",
+        (model, x[..., :9], x): "give one variant",
+        (model, x[..., :50], x[..., :50]): "variant it was made for",
+        (model, nan, x): "not finite",
+        (model, x, nan): "give finite events",
+        (model, x, x, "guess"): "no method 'guess'",
+    }.items():
         with pytest.raises(foreshap.ForeshapError, match=words):
             foreshap.shap_tensors(*arguments)
     with pytest.raises(

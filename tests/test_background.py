@@ -9,6 +9,7 @@ import torch
 import foreshap
 from foreshap.explainability import background
 from foreshap.explainability.background import background_curve, choose_background, own_noise
+from foreshap.preprocessing.variants import CLASSES
 
 P64, S64 = foreshap.VARIANTS["P64"], foreshap.VARIANTS["S64"]
 
@@ -95,7 +96,10 @@ def test_the_curve_of_a_linear_network_is_the_error_of_a_mean():
     rng = np.random.default_rng(0)
     weights, events = rng.standard_normal((3, 8, 9)), rng.standard_normal((5, 3, 8, 9)) + 2
     pool = rng.standard_normal((60, 3, 8, 9))
-    values_of = lambda rows: weights * (events - pool[rows].mean(axis=0))
+
+    def values_of(rows):
+        return weights * (events - pool[rows].mean(axis=0))
+
     sizes = np.array([2, 8, 30, 60])
     found = background_curve(values_of, sizes, 60, draws=40, seed=0)
     squared = (weights**2 * pool.var(axis=0, ddof=1)).sum() * (1 / sizes - 1 / 60)
@@ -111,4 +115,4 @@ def test_the_curve_of_a_linear_network_is_the_error_of_a_mean():
 
 
 def test_every_kind_has_a_name_and_a_class_in_order():
-    assert background.KINDS[1:3] == tuple(f"{name}s" for name in foreshap.waveforms.CLASSES)
+    assert background.KINDS[1:3] == tuple(f"{name}s" for name in CLASSES)

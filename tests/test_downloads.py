@@ -1,4 +1,4 @@
-"""Downloads from a real server on loopback that speaks Zenodo's API and misbehaves; archives that climb and swell."""
+"""Downloads from a server on loopback that speaks Zenodo's API and misbehaves; hostile archives."""
 
 import hashlib
 import io
@@ -27,7 +27,7 @@ DATA = np.random.default_rng(0).bytes(300_000)
 
 
 class Zenodo(ThreadingHTTPServer):
-    """Serves `files` (name -> bytes) as record 77; `faults` are used up one a request for a file."""
+    """Serves `files` (name -> bytes) as record 77; a request for a file takes one of `faults`."""
 
     daemon_threads = True
 
@@ -48,13 +48,17 @@ class Handler(BaseHTTPRequestHandler):
         server.asked.append((name, begin))
         if self.path == "/api/records/77":
             described = [
-                {"key": key, "size": len(data), "links": {"self": f"{server.site}/files/{key}"},
-                 "checksum": server.sums.get(key, "md5:" + hashlib.md5(data).hexdigest())}
+                {
+                    "key": key,
+                    "size": len(data),
+                    "links": {"self": f"{server.site}/files/{key}"},
+                    "checksum": server.sums.get(key, "md5:" + hashlib.md5(data).hexdigest()),
+                }
                 for key, data in server.files.items()
-            ]  # fmt: skip
+            ]
             return self.reply(200, json.dumps({"files": described}).encode())
         if name not in server.files:
-            return self.reply(404, b"no")
+            return self.reply(404, b'{"status": 404, "message": "none"}')
         fault = server.faults.pop(0) if server.faults else None
         data = server.files[name]
         if isinstance(fault, int):
@@ -134,8 +138,16 @@ def test_busy_servers_are_asked_again(zenodo, tmp_path):
     assert len(asked(zenodo)) == 3
 
 
-@pytest.mark.parametrize("faults, sentence", [([404], "404"), ([500] * 5, "500"), (["longer"], "more than the 300000"),
-                                          (["other"], "hash"), (["cut", "cut no more", 404], "404")])  # fmt: skip
+@pytest.mark.parametrize(
+    "faults, sentence",
+    [
+        ([404], "404"),
+        ([500] * 5, "500"),
+        (["longer"], "more than the 300000"),
+        (["other"], "hash"),
+        (["cut", "cut no more", 404], "404"),
+    ],
+)
 def test_what_fails_says_so_and_the_next_call_succeeds(zenodo, tmp_path, faults, sentence):
     zenodo.faults = [fault for fault in faults if fault != "cut no more"]
     with pytest.raises(ForeshapError, match=f"data.bin can't be downloaded.*{sentence}"):
@@ -242,28 +254,41 @@ def test_archives_are_extracted_once_into_a_folder_of_their_name(zenodo, tmp_pat
     }
 
 
-@pytest.mark.parametrize("data, sentence", [
-    (zipped(("good", b"", 0), ("../out", b"x", 0o100644)), "'../out', which climbs"),
-    (zipped(("/tmp/out", b"x", 0o100644)), "'/tmp/out', which climbs"),
-    (zipped(("a/../../out", b"x", 0)), "climbs"),
-    (zipped(("C:/out", b"x", 0)), "climbs"),
-    (zipped(("..\\out", b"x", 0)), "climbs"),
-    (zipped(("link", b"/etc", 0o120777), ("link/out", b"x", 0)), "'link', which is a link"),
-    (zipped(("big", bytes(2_000_000), 0)), "more than 1000000 bytes"),
-    (zipped(*((f"{k}", bytes(400_000), 0) for k in range(3))), "more than 1000000 bytes"),
-    (tarred(("good", b"", tarfile.REGTYPE), ("../out", b"x", tarfile.REGTYPE)), "'../out', which climbs"),
-    (tarred(("/tmp/out", b"x", tarfile.REGTYPE)), "climbs"),
-    (tarred(("link", b"/etc", tarfile.SYMTYPE), ("link/out", b"x", tarfile.REGTYPE)), "'link', which is a link"),
-    (tarred(("link", b"/etc/passwd", tarfile.LNKTYPE)), "which is a link"),
-    (tarred(("pipe", b"", tarfile.FIFOTYPE)), "a link or a device"),
-    (tarred(("device", b"", tarfile.CHRTYPE)), "a link or a device"),
-    (tarred(("big", bytes(2_000_000), tarfile.REGTYPE)), "more than 1000000 bytes"),
-    (tarred(("a", b"1", tarfile.REGTYPE), ("a", b"2", tarfile.REGTYPE)), "can't be extracted"),
-    (tarred(("a", DATA[:9999], tarfile.REGTYPE))[:5000], "can't be extracted"),
-    (zipped(("a", DATA[:9999], 0))[:5000], "can't be extracted"),
-    (zipped(("a", b"text" * 99, 0)).replace(b"\x8c\x01\x00\x00", b"\x0c\x00\x00\x00"), "can't be extracted"),
-    (b"", "can't be extracted"),
-], ids=lambda value: value if isinstance(value, str) else "archive")  # fmt: skip
+@pytest.mark.parametrize(
+    "data, sentence",
+    [
+        (zipped(("good", b"", 0), ("../out", b"x", 0o100644)), "'../out', which climbs"),
+        (zipped(("/tmp/out", b"x", 0o100644)), "'/tmp/out', which climbs"),
+        (zipped(("a/../../out", b"x", 0)), "climbs"),
+        (zipped(("C:/out", b"x", 0)), "climbs"),
+        (zipped(("..\\out", b"x", 0)), "climbs"),
+        (zipped(("link", b"/etc", 0o120777), ("link/out", b"x", 0)), "'link', which is a link"),
+        (zipped(("big", bytes(2_000_000), 0)), "more than 1000000 bytes"),
+        (zipped(*((f"{k}", bytes(400_000), 0) for k in range(3))), "more than 1000000 bytes"),
+        (
+            tarred(("good", b"", tarfile.REGTYPE), ("../out", b"x", tarfile.REGTYPE)),
+            "'../out', which climbs",
+        ),
+        (tarred(("/tmp/out", b"x", tarfile.REGTYPE)), "climbs"),
+        (
+            tarred(("link", b"/etc", tarfile.SYMTYPE), ("link/out", b"x", tarfile.REGTYPE)),
+            "'link', which is a link",
+        ),
+        (tarred(("link", b"/etc/passwd", tarfile.LNKTYPE)), "which is a link"),
+        (tarred(("pipe", b"", tarfile.FIFOTYPE)), "a link or a device"),
+        (tarred(("device", b"", tarfile.CHRTYPE)), "a link or a device"),
+        (tarred(("big", bytes(2_000_000), tarfile.REGTYPE)), "more than 1000000 bytes"),
+        (tarred(("a", b"1", tarfile.REGTYPE), ("a", b"2", tarfile.REGTYPE)), "can't be extracted"),
+        (tarred(("a", DATA[:9999], tarfile.REGTYPE))[:5000], "can't be extracted"),
+        (zipped(("a", DATA[:9999], 0))[:5000], "can't be extracted"),
+        (
+            zipped(("a", b"text" * 99, 0)).replace(b"\x8c\x01\x00\x00", b"\x0c\x00\x00\x00"),
+            "can't be extracted",
+        ),
+        (b"", "can't be extracted"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "archive",
+)
 def test_hostile_archives_write_nothing(tmp_path, data, sentence):
     (tmp_path / "bad").write_bytes(data)
     with pytest.raises(ForeshapError, match=sentence):

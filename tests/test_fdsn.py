@@ -22,7 +22,7 @@ from foreshap import FdsnQuery, fetch_fdsn, from_continuous
 from foreshap.files import ForeshapError, sha256
 from foreshap.preprocessing.variants import PERIODS
 from foreshap.preprocessing.waveforms import read_table
-from foreshap.sources import answers, fdsn, quakeml
+from foreshap.sources import fdsn, quakeml
 from foreshap.sources.datasets import waveform_folder
 
 HERE = 42.83, 13.11  # the station
@@ -30,14 +30,22 @@ NEAR, FAR = (42.90, 13.15), (43.80, 13.11)  # 8 km and 108 km away
 KILLS = int(os.environ.get("FORESHAP_KILLS", 6))
 MUTATIONS = int(os.environ.get("FORESHAP_MUTATIONS", 150))
 TIMES = {  # event: origin; the mainshock is at noon of 2 January, from 6 to 18 h is left out
-    "a": "2020-01-01T01:00:00", "b": "2020-01-01T01:01:10", "c": "2020-01-01T06:00:00", "d": "2020-01-01T20:00:00",
+    "a": "2020-01-01T01:00:00",
+    "b": "2020-01-01T01:01:10",
+    "c": "2020-01-01T06:00:00",
+    "d": "2020-01-01T20:00:00",
     "left": "2020-01-02T10:00:00",
-    "e": "2020-01-02T19:00:00", "f": "2020-01-03T03:00:00", "g": "2020-01-03T12:00:00", "h": "2020-01-03T23:00:00",
-}  # fmt: skip
+    "e": "2020-01-02T19:00:00",
+    "f": "2020-01-03T03:00:00",
+    "g": "2020-01-03T12:00:00",
+    "h": "2020-01-03T23:00:00",
+}
 QUERY = FdsnQuery(
-    mainshock="2020-01-02T12:00:00", start="2020-01-01", end="2020-01-04",
+    mainshock="2020-01-02T12:00:00",
+    start="2020-01-01",
+    end="2020-01-04",
     left_out=("2020-01-02T06:00:00", "2020-01-02T18:00:00"),
-)  # fmt: skip
+)
 REQUESTS = 1 + 10 + 4  # station, slices of 6 hours, chunks of 250 s
 PICKS = (
     ("IV", "NRCA", "P", 2.0),
@@ -48,7 +56,7 @@ PICKS = (
 
 
 def synthetic(arrivals="range"):
-    """Ten minutes of noise around each event, and a catalogue with events that don't belong to the query."""
+    """Ten minutes of noise around each event; the catalogue holds events outside the query, too."""
     stream, rng = obspy.Stream(), np.random.default_rng(0)
     for name, origin in TIMES.items():
         if name != "b":
@@ -392,7 +400,7 @@ def test_too_large_requests_are_halved(quiet, tmp_path):
 
 
 def test_an_answer_without_end_is_too_large(quiet, tmp_path, monkeypatch):
-    monkeypatch.setattr(answers, "LARGEST_ANSWER", 100_000)
+    monkeypatch.setattr(fdsn, "LARGEST_ANSWER", 100_000)
     archive, query = quiet
     fetched(tmp_path / "s", query)
     assert max(path.stat().st_size for path in (tmp_path / "s/waveforms").iterdir()) <= 100_000
@@ -491,22 +499,27 @@ def test_folders_and_queries_that_do_not_fit(quiet, tmp_path):
     assert [path.name for path in (tmp_path / "own").iterdir()] == ["thesis.txt"]
     archive.asked = []
     for name, wrong in (
-        ("provider", "INVG"), ("provider", None), ("start", None), ("station", "../x"), ("radius_km", -1),
-        ("radius_km", "25"), ("mainshock", "x"),
-    ):  # fmt: skip
+        ("provider", "INVG"),
+        ("provider", None),
+        ("start", None),
+        ("station", "../x"),
+        ("radius_km", -1),
+        ("radius_km", "25"),
+        ("mainshock", "x"),
+    ):
         with pytest.raises(ForeshapError):
             fetched(tmp_path / "wrong", replace(query, **{name: wrong}))
     assert not archive.asked and not (tmp_path / "wrong").exists()
 
 
 def test_waiting_grows_and_honours_retry_after():
-    assert [answers.waiting(n, 0.5) for n in range(4)] == [0.5, 1, 2, 4]
-    assert answers.waiting(0, 1.0, "90") == 90 and answers.waiting(3, 1.0, "2") == 8
+    assert [fdsn.wait_time(n, 0.5) for n in range(4)] == [0.5, 1, 2, 4]
+    assert fdsn.wait_time(0, 1.0, "90") == 90 and fdsn.wait_time(3, 1.0, "2") == 8
     assert (
-        answers.waiting(0, 1.0, "Thu, 01 Jan 1970 00:00:00 GMT") == 1
-        and answers.waiting(0, 1.0, "soon") == 1
+        fdsn.wait_time(0, 1.0, "Thu, 01 Jan 1970 00:00:00 GMT") == 1
+        and fdsn.wait_time(0, 1.0, "soon") == 1
     )
-    assert answers.waiting(0, 1.0, "Fri, 01 Jan 2100 00:00:00 GMT") > 1e9
+    assert fdsn.wait_time(0, 1.0, "Fri, 01 Jan 2100 00:00:00 GMT") > 1e9
 
 
 def test_content_that_is_not_what_was_asked_for(tmp_path):
@@ -518,25 +531,30 @@ def test_content_that_is_not_what_was_asked_for(tmp_path):
     whole = whole.getvalue()
     path.write_bytes(whole)
     day = [(pd.Timestamp("1970-01-01T00:00:40", tz="UTC"), pd.Timestamp("1970-01-02", tz="UTC"))]
-    answers.checked_miniseed(path, "IV", "NRCA", "*", day)
+    fdsn.check_miniseed(path, "IV", "NRCA", "*", day)
     bad = {
-        "cut": whole[:-1], "header": whole[:700], "hole": whole[:512] + bytes(512) + whole[1024:], "none": b"",
-        "other": whole.replace(b"NRCA", b"T121"), "html": fdsn_server.HTML, "tail": whole + b"Error 500",
-    }  # fmt: skip
+        "cut": whole[:-1],
+        "header": whole[:700],
+        "hole": whole[:512] + bytes(512) + whole[1024:],
+        "none": b"",
+        "other": whole.replace(b"NRCA", b"T121"),
+        "html": fdsn_server.HTML,
+        "tail": whole + b"Error 500",
+    }
     for name, data in bad.items():
         path.write_bytes(data)
-        with pytest.raises(answers.BadAnswer, match="miniSEED"):
-            answers.checked_miniseed(path, "IV", "NRCA", "*", day)
+        with pytest.raises(fdsn.BadAnswer, match="miniSEED"):
+            fdsn.check_miniseed(path, "IV", "NRCA", "*", day)
     path.write_bytes(whole)
     for channels, windows in (
         ("HH?", day),
         ("*", [(end, end + pd.Timedelta("1s")) for _, end in day]),
     ):
-        with pytest.raises(answers.BadAnswer, match="miniSEED (of IV.NRCA|from 1970)"):
-            answers.checked_miniseed(path, "IV", "NRCA", channels, windows)
+        with pytest.raises(fdsn.BadAnswer, match="miniSEED (of IV.NRCA|from 1970)"):
+            fdsn.check_miniseed(path, "IV", "NRCA", channels, windows)
     station.write(str(path), format="STATIONXML")
     good = path.read_bytes()
-    fdsn._checked_station(path, "IV", "NRCA")
+    fdsn.check_station(path, "IV", "NRCA")
     hidden = (
         good.decode()
         .replace("?>", "?><!DOCTYPE x [<!ENTITY a 'a'>]>", 1)
@@ -551,19 +569,19 @@ def test_content_that_is_not_what_was_asked_for(tmp_path):
         b"<FDSNStationXML/>",
     ):
         path.write_bytes(data)
-        with pytest.raises(answers.BadAnswer):
-            fdsn._checked_station(path, "IV", "NRCA")
+        with pytest.raises(fdsn.BadAnswer):
+            fdsn.check_station(path, "IV", "NRCA")
 
 
 def test_events_that_make_no_sense_are_refused_and_strange_picks_passed_over(tmp_path):
-    path, window = tmp_path / "x", lambda event: fdsn._window(event, *HERE)
+    path = tmp_path / "x"
     catalog = obspy.core.event.Catalog(
         [earthquake("a", TIMES["a"], *NEAR, 2.0, (("IV", "NRCA", "P", 9e6),))]
     )
     catalog.write(str(path), format="QUAKEML")
     good = path.read_bytes()
-    fdsn._checked_events(path, "IV", "NRCA", window)
-    (start, end), *_ = quakeml.read_events(path, window)
+    fdsn.check_events(path, "IV", "NRCA", HERE)
+    [(start, end)] = [fdsn.event_window(event, HERE) for event in quakeml.read_events(path)]
     assert start == pd.Timestamp(TIMES["a"], tz="UTC") - pd.Timedelta(
         "30s"
     ) and end - start < pd.Timedelta("2min")
@@ -575,29 +593,25 @@ def test_events_that_make_no_sense_are_refused_and_strange_picks_passed_over(tmp
     ):
         assert old in good
         path.write_bytes(good.replace(old, new))
-        with pytest.raises(answers.BadAnswer):
-            fdsn._checked_events(path, "IV", "NRCA", window)
+        with pytest.raises(fdsn.BadAnswer):
+            fdsn.check_events(path, "IV", "NRCA", HERE)
         assert {file.name for file in tmp_path.iterdir()} == {"x"}
 
 
 def test_mutated_answers_are_refused_or_read(reference, tmp_path):
     files, _ = reference
-    window, path, rng = (
-        (lambda event: fdsn._window(event, *HERE)),
-        tmp_path / "x",
-        np.random.default_rng(5),
-    )
+    path, rng = tmp_path / "x", np.random.default_rng(5)
     events = max((name for name in files if "events/" in name), key=lambda name: len(files[name]))
     checks = {
-        min(name for name in files if "waveforms/" in name): lambda: answers.checked_miniseed(
+        min(name for name in files if "waveforms/" in name): lambda: fdsn.check_miniseed(
             path,
             "IV",
             "NRCA",
             "*",
             [(pd.Timestamp("1900", tz="UTC"), pd.Timestamp("2200", tz="UTC"))],
         ),
-        events: lambda: fdsn._checked_events(path, "IV", "NRCA", window),
-        "station.xml": lambda: fdsn._checked_station(path, "IV", "NRCA"),
+        events: lambda: fdsn.check_events(path, "IV", "NRCA", HERE),
+        "station.xml": lambda: fdsn.check_station(path, "IV", "NRCA"),
     }
     refused = 0
     for number in range(MUTATIONS):
@@ -612,7 +626,7 @@ def test_mutated_answers_are_refused_or_read(reference, tmp_path):
         )
         try:
             checks[name]()
-        except answers.BadAnswer:
+        except fdsn.BadAnswer:
             refused += 1
     assert 0 < refused < MUTATIONS and [file.name for file in tmp_path.iterdir()] == ["x"]
 
@@ -627,12 +641,9 @@ def test_of_several_picks_those_that_located_the_event_are_kept():
     file = io.BytesIO()
     obspy.core.event.Catalog([event]).write(file, format="QUAKEML")
     file.seek(0)
-    (kept,) = quakeml.read_events(
-        file,
-        lambda e: [
-            p.get("publicID") for p in quakeml.of_station(e, "IV", "NRCA").iterfind("{*}pick")
-        ],
-    )
+    for found in quakeml.read_events(file):
+        quakeml.keep_station(found, "IV", "NRCA")
+        kept = [pick.get("publicID") for pick in found.iterfind("{*}pick")]
     assert len(kept) == 2 and "smi:local/automatic" not in kept
 
 
@@ -701,7 +712,8 @@ def test_the_store_becomes_the_layout(quiet, tmp_path):
 def test_a_declared_study_is_fetched_and_cut(quiet, tmp_path):
     archive, query = quiet
     (tmp_path / "datasets.toml").write_text(
-        f'[mine]\nsource = "fdsn"\nprovider = "{query.provider}"\nnetwork = "IV"\nstation = "NRCA"\n'
+        f'[mine]\nsource = "fdsn"\nprovider = "{query.provider}"\n'
+        'network = "IV"\nstation = "NRCA"\n'
         "mainshock = 2020-01-02T12:00:00Z\nstart = 2020-01-01\nend = 2020-01-04\n"
         "left_out = [2020-01-02T06:00:00Z, 2020-01-02T18:00:00Z]\nremove_response = true\n"
     )
@@ -734,9 +746,14 @@ def test_real_seismograms_become_the_same_layout_as_from_the_archive(iquique, tm
     service = Archive(archive, events, inventory("CX", "PB01", -21.04, -69.49))
     with serving(service) as url:
         query = FdsnQuery(
-            provider=url, network="CX", station="PB01", mainshock="2014-04-01T23:46:47", start="2014-02-28",
-            end="2014-05-02", left_out=("2014-04-01T12:00:00", "2014-04-30T12:00:00"),
-        )  # fmt: skip
+            provider=url,
+            network="CX",
+            station="PB01",
+            mainshock="2014-04-01T23:46:47",
+            start="2014-02-28",
+            end="2014-05-02",
+            left_out=("2014-04-01T12:00:00", "2014-04-30T12:00:00"),
+        )
         fetched(tmp_path / "s", query)
         obspy.core.event.Catalog(chosen).write(str(tmp_path / "picks.xml"), format="QUAKEML")
     one = from_continuous(
@@ -761,8 +778,12 @@ def test_obspy_gets_the_same_from_these_services(quiet, tmp_path):
     spans = query.periods
     catalog = client.get_events(
         *(obspy.UTCDateTime(time.isoformat()) for time in (spans.start, spans.end)),
-        latitude=HERE[0], longitude=HERE[1], maxradius=25 / 111.195, minmagnitude=1.0, includearrivals=True,
-    )  # fmt: skip
+        latitude=HERE[0],
+        longitude=HERE[1],
+        maxradius=25 / 111.195,
+        minmagnitude=1.0,
+        includearrivals=True,
+    )
     ours = obspy.read_events(str(tmp_path / "s/picks.xml"))
     left = [event for event in catalog if not str(event.resource_id).endswith("left")]
     assert [e.resource_id for e in left] == [e.resource_id for e in ours]

@@ -1,4 +1,4 @@
-"""Pictures: pixels at their physical place, marks of P and S, units on axes, scales centred on zero."""
+"""Pictures: pixels at their place, marks of P and S, units on axes, scales centred on zero."""
 
 import matplotlib
 import numpy as np
@@ -47,7 +47,8 @@ def test_p_and_s_are_marked_where_they_are(ax, phase, s_p, shown):
 
 
 def test_colours_show_sign_and_serve_colour_blind_readers():
-    """Zero is the lightest colour of the signed map; lightness falls evenly on both sides."""
+    """Zero is white in the signed map; lightness falls evenly on both sides."""
+    np.testing.assert_allclose(figures.SIGNED(0.5)[:3], 1, atol=0.01)
     lightness = figures.SIGNED(np.linspace(0, 1, 101))[:, :3] @ (0.2126, 0.7152, 0.0722)
     assert abs(lightness.argmax() - 50) <= 2
     assert (np.diff(lightness[:45]) > 0).mean() > 0.9 and (np.diff(lightness[56:]) < 0).mean() > 0.9
@@ -89,6 +90,7 @@ def test_every_picture_names_quantity_and_unit(ax):
     draw = [
         lambda a: figures.rgb_spectrogram(a, values, VARIANT, 1.2),
         lambda a: figures.shap_over_rgb(a, values[0], values, VARIANT, 1.0, 1.2),
+        lambda a: figures.shap_map(a, values[0], VARIANT, 1.0, 1.2, absolute=True),
         lambda a: figures.event_rate(a, times, labels, times[15]),
         lambda a: figures.distribution(a, RNG.random(n), labels, "S-P time [s]"),
         lambda a: figures.distribution(a, np.full(n, np.nan), labels, "magnitude"),
@@ -112,10 +114,18 @@ def test_every_picture_names_quantity_and_unit(ax):
         assert picture(ax) is ax
         assert ax.get_ylabel() and (ax.get_xlabel() or ax.get_xticklabels())
         ax.figure.canvas.draw()
+        plt.close(ax.figure)
     before = values.copy()
     axes = figures.spectrograms(plt.figure().subplots(3, 1), values, VARIANT, 1.2)
     assert len({a.images[0].get_clim() for a in axes}) == 1 and np.array_equal(values, before)
     traces = figures.waveforms(plt.figure().subplots(3, 1), RNG.standard_normal((3, 2500)), 1.2)
+    means = figures.class_maps(
+        plt.figure().subplots(1, 2), 2 * [values], VARIANT, 1.2, (3, 4), "SHAP"
+    )
+    assert [a.get_title("left") for a in means] == ["foreshocks (3)", "aftershocks (4)"]
+    samples = RNG.standard_normal((3, 2500))
+    steps = figures.banner(plt.figure().subplots(1, 3), samples, values, values[0], VARIANT, 1.2)
+    assert all("[" in a.get_ylabel() and "[s]" in a.get_xlabel() for a in steps)
     assert [a.get_ylabel() for a in traces] == ["E\n[counts]", "N\n[counts]", "Z\n[counts]"]
 
 
@@ -219,9 +229,9 @@ def test_the_other_pictures_of_controls_show_their_numbers(ax):
 
 @pytest.mark.parametrize("n", [1, 45])
 def test_the_verdict_page_says_everything_once(n):
-    table = rows(n).rename(columns={"value": "measured"}).assign(
-        group=["1 windows"] * n, control=[f"control {k}" for k in range(n)], chance=0.5, if_path="chance", if_station="above"
-    )  # fmt: skip
+    table = rows(n).rename(columns={"value": "measured"})
+    table = table.assign(group="1 windows", control=[f"control {k}" for k in range(n)])
+    table = table.assign(chance=0.5, if_path="chance", if_station="above")
     table.loc[0, ["measured", "low", "high"]] = np.nan
     before = table.copy()
     fig = figures.verdict_page(
@@ -251,3 +261,11 @@ def test_the_verdict_page_says_everything_once(n):
 def test_every_verdict_has_its_own_colour_and_symbol():
     assert set(figures.VERDICT_STYLE) == set(foreshap.VERDICTS)
     assert all(len(set(column)) == 5 for column in zip(*figures.VERDICT_STYLE.values()))
+
+
+def test_an_event_is_named_with_what_is_known():
+    event = pd.Series({"trace_name": "A.X.1_EV", "label": 1, "source_magnitude": np.nan})
+    assert figures.event_title(event) == "A.X.1_EV, aftershock"
+    event["source_magnitude"], event["p_s_diff_sec"] = 1.25, 0.5
+    named = "A.X.1_EV, aftershock, M 1.2, S-P 0.50 s, margin -2.00"
+    assert figures.event_title(event, -2.0) == named

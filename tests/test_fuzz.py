@@ -35,7 +35,7 @@ from foreshap import from_continuous
 from foreshap.explainability.background import Background
 from foreshap.files import ForeshapError, sha256
 from foreshap.preprocessing.waveforms import COLUMNS, offered_traces, write_waveforms
-from foreshap.sources import answers, fdsn
+from foreshap.sources import fdsn
 from foreshap.sources.downloads import extract
 from foreshap.training.model import Scaling, SpectrogramCNN, write_checkpoint
 
@@ -96,8 +96,10 @@ def make_shap(folder):
         )
         background = Background("both", np.array([0, 3]), 2, 0)
         foreshap.explain_events(
-            checkpoint, spectrograms, np.array([1, 4]), background, folder / "P64.h5"
+            checkpoint, spectrograms, np.array([1, 4]), background, source / "shap"
         )
+        for number, part in enumerate(sorted(source.glob("shap/*/*.h5"))):
+            shutil.copy(part, folder / f"part{number}.h5")
 
 
 def make_published(folder):
@@ -150,7 +152,8 @@ def make_recordings(folder):
 
 def make_datasets(folder):
     (folder / "datasets.toml").write_text(
-        '[a]\nsource = "continuous"\nwaveforms = "in"\npicks = "p.csv"\nmainshock = 2020-01-01T00:05:00Z\n'
+        '[a]\nsource = "continuous"\nwaveforms = "in"\npicks = "p.csv"\n'
+        "mainshock = 2020-01-01T00:05:00Z\n"
         'left_out = [2019-12-31, 2020-01-02]\n[b]\nsource = "simulated"\nn_events = 4\nseed = 1\n'
         '[c]\nsource = "layout"\nwaveforms = "own"\nmainshock = "2020-01-01"\n'
     )
@@ -175,6 +178,7 @@ def make_archive(folder):
 
 
 def make_seisbench(folder):
+    pytest.importorskip("seisbench.data")
     with tempfile.TemporaryDirectory() as source:
         make_layout(Path(source))
         foreshap.to_seisbench(source, folder)
@@ -230,9 +234,8 @@ def call_tensors(folder, output):
 
 
 def call_shap(folder, output):
-    shap = foreshap.load_shap(folder / "P64.h5")
+    shap = foreshap.load_shap(folder)
     assert len(shap.values[:]) == len(shap.table)
-    shap.values.file.close()
 
 
 def call_datasets(folder, output):
@@ -259,19 +262,23 @@ def call_recordings(folder, output):
 
 def call_response(folder, output):
     whole = output.parent / "whole"
-    from_continuous(whole / "recordings", whole / "picks/picks.csv", output / "layout", "2020-01-01T00:00:20",
-                    inventory=folder / "station.xml")  # fmt: skip
+    from_continuous(
+        whole / "recordings",
+        whole / "picks/picks.csv",
+        output / "layout",
+        "2020-01-01T00:00:20",
+        inventory=folder / "station.xml",
+    )
 
 
 def call_answers(folder, output):
     day = [(pd.Timestamp("2020-01-01", tz="UTC"), pd.Timestamp("2020-01-02", tz="UTC"))]
-    answers.checked_miniseed(folder / "all.mseed", "NA", "TST", "HH?", day)
-    fdsn._checked_station(folder / "station.xml", "NA", "TST")
-    window = lambda event: fdsn._window(event, 42.83, 13.11)
+    fdsn.check_miniseed(folder / "all.mseed", "NA", "TST", "HH?", day)
+    fdsn.check_station(folder / "station.xml", "NA", "TST")
     copy = output / "events.xml"  # what belongs to other stations is taken out of it
     copy.write_bytes((folder / "events.xml").read_bytes())
     try:
-        fdsn._checked_events(copy, "NA", "TST", window)
+        fdsn.check_events(copy, "NA", "TST", (42.83, 13.11))
     finally:
         copy.unlink()
 

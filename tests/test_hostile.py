@@ -1,5 +1,6 @@
-"""Tables and waveforms that are damaged, lie, or point elsewhere; full disks; files that are whole or as they were."""
+"""Tables and waveforms that are damaged, lie or point elsewhere; full disks; whole files."""
 
+import functools
 import multiprocessing
 import os
 import signal
@@ -114,9 +115,17 @@ def test_a_table_that_is_another_gets_a_sentence_and_outputs_stay(tmp_path, chan
 def test_marks_times_and_numbers_of_any_spelling(tmp_path):
     names = list("ABCDEFGHIJ")
     starts = [
-        "2016-10-01T00:00:00", "2016-10-01T00:00:00.000000", "2016-10-01T00:00:00Z", "2016-10-01 00:00:00.0",
-        "2016-10-01T02:00:00+02:00", "2016-10-01 00:00:00+00:00", "2016-10-01", "yesterday", "2016-02-30T00:00:00", "",
-    ]  # fmt: skip
+        "2016-10-01T00:00:00",
+        "2016-10-01T00:00:00.000000",
+        "2016-10-01T00:00:00Z",
+        "2016-10-01 00:00:00.0",
+        "2016-10-01T02:00:00+02:00",
+        "2016-10-01 00:00:00+00:00",
+        "2016-10-01",
+        "yesterday",
+        "2016-02-30T00:00:00",
+        "",
+    ]
     folder = layout(
         tmp_path, {name: noise(i) for i, name in enumerate(names)}, trace_start_time=starts
     )
@@ -184,15 +193,24 @@ def test_pointers_out_of_the_file_are_not_followed(tmp_path):
 def test_types_and_sizes_of_every_kind(tmp_path):
     good = noise(0)
     kinds = {
-        "big endian": good.astype(">i4"), "half": good.astype("f2"), "unsigned": (good + 50).astype("u8"),
-        "long": good.astype("f8"), "longer": good.astype("g"),
-    }  # fmt: skip
+        "big endian": good.astype(">i4"),
+        "half": good.astype("f2"),
+        "unsigned": (good + 50).astype("u8"),
+        "long": good.astype("f8"),
+        "longer": good.astype("g"),
+    }
     bad = {
-        "complex": good.astype("c16"), "text": np.full((3, 2600), b"x"), "boolean": good > 0,
-        "compound": np.zeros((3, 2600), [("a", "i4")]), "empty": np.zeros((3, 0)),
-        "infinite": np.where(good == 7, np.inf, good), "not a number": np.where(good == 7, np.nan, good),
-        "huge": good * 1e200, "top": np.where(good == 7, 2**63, 0).astype("u8"), "flat": np.ones((3, 2600)),
-    }  # fmt: skip
+        "complex": good.astype("c16"),
+        "text": np.full((3, 2600), b"x"),
+        "boolean": good > 0,
+        "compound": np.zeros((3, 2600), [("a", "i4")]),
+        "empty": np.zeros((3, 0)),
+        "infinite": np.where(good == 7, np.inf, good),
+        "not a number": np.where(good == 7, np.nan, good),
+        "huge": good * 1e200,
+        "top": np.where(good == 7, 2**63, 0).astype("u8"),
+        "flat": np.ones((3, 2600)),
+    }
     none = "samples are no numbers"
     expected = dict.fromkeys(("complex", "text", "boolean", "compound", "references"), none)
     expected |= dict.fromkeys(("infinite", "not a number", "huge", "top"), "samples not finite")
@@ -258,7 +276,7 @@ def test_types_and_sizes_of_every_kind(tmp_path):
 
 
 def test_a_damaged_heap_is_no_endless_loop(tmp_path):
-    """HDF5 2.0 reads a heap with a free piece of no length for ever: the process below would be killed."""
+    """HDF5 2.0 reads a heap with a free piece of no length for ever: this would be killed."""
     folder = layout(tmp_path, {"A": noise(0), "B": noise(1)})
     content = bytearray((folder / "TST_pre.hdf5").read_bytes())
     piece = content.index(b"GCOL") + 16
@@ -283,14 +301,13 @@ def test_clipped_seismograms_are_flagged_and_kept(tmp_path):
         f: np.where(t > 5, 1e5 * np.sin(2 * np.pi * f * (t - 5)) * np.exp(-(t - 5) / 9), 0)
         for f in (0.3, 1, 3)
     }
-    three = lambda f, seed, level: (
-        noise(seed) + np.stack([0 * t, clip(wave[f], level), wave[f]]).astype(int)
-    )
-    traces = {f"{f} Hz clipped": three(f, 1, 5e4) for f in wave} | {
-        f"{f} Hz": three(f, 2, 1e9) for f in wave
-    }
-    for f in wave:  # the recorder's end is one number, whatever noise comes with the wave
-        traces[f"{f} Hz clipped"] = clip(traces[f"{f} Hz clipped"], 49_000)
+    traces = {}
+    for f in wave:
+        whole = np.stack([0 * t, wave[f], wave[f]]).astype(int)
+        cut = np.stack([0 * t, clip(wave[f], 5e4), wave[f]]).astype(int)
+        traces[f"{f} Hz"] = noise(2) + whole
+        # The recorder's end is one number, whatever noise comes with the wave.
+        traces[f"{f} Hz clipped"] = clip(noise(1) + cut, 49_000)
     traces |= {"quiet": noise(3, size=2), "said": noise(4)}
     folder = layout(tmp_path, traces, clipped=["True" if name == "said" else "" for name in traces])
     found = foreshap.preprocess(folder, tmp_path, VARIANTS)
@@ -336,7 +353,7 @@ foreshap.preprocess(sys.argv[1], sys.argv[2])
 
 @pytest.mark.parametrize("limit", [20_000, 300_000, 1_000_000, 2_000_000])
 def test_a_disk_that_takes_no_more_leaves_what_was_there(demo, tmp_path, limit):
-    """The system refuses bytes beyond a limit of the file's size, as a full disk does; HDF5 may then crash at exit."""
+    """The system refuses bytes beyond a limit, like a full disk; HDF5 may crash at exit."""
     foreshap.preprocess(layout(tmp_path / "in", {"A": noise(0)}), tmp_path / "out")
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     call = [sys.executable, "-c", LIMITED, demo.waveforms, tmp_path / "out", str(limit)]
@@ -417,27 +434,24 @@ with getattr(files, sys.argv[1])(sys.argv[2]) as partial:
 @pytest.mark.parametrize("existing", [True, False])
 def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, writer, existing):
     target = tmp_path / "target"
-    write = lambda: getattr(foreshap.files, writer)(target)
-    put = lambda partial, text: (
-        partial if writer == "written_whole" else partial / "kept"
-    ).write_text(text)
+    write = functools.partial(getattr(foreshap.files, writer), target)
+    kept = "" if writer == "written_whole" else "kept"  # the file itself, or one in the folder
     if existing:
-        with write() as partial:
-            put(partial, "old")
+        with write() as aside:
+            (aside / kept).write_text("old")
     process = subprocess.Popen(
         [sys.executable, "-c", WRITER, writer, target], stdout=subprocess.PIPE
     )
     process.stdout.readline()
-    with write() as partial:  # that of a process at work stays
-        put(partial, "meanwhile")
+    with write() as aside:  # that of a process at work stays
+        (aside / kept).write_text("meanwhile")
     assert list(tmp_path.rglob("*partial"))
     process.send_signal(signal.SIGKILL)
     process.wait()
-    read = lambda: (target if writer == "written_whole" else target / "kept").read_text()
-    assert read() == "meanwhile"
-    with write() as partial:
-        put(partial, "new")
-    assert read() == "new" and not list(tmp_path.rglob("*partial"))
+    assert (target / kept).read_text() == "meanwhile"
+    with write() as aside:
+        (aside / kept).write_text("new")
+    assert (target / kept).read_text() == "new" and not list(tmp_path.rglob("*partial"))
 
 
 def killed_writer(target, names, renames):
@@ -506,7 +520,11 @@ def test_a_dataset_killed_while_built_is_built_by_the_next_call(tmp_path):
     (tmp_path / "datasets.toml").write_text(
         '[demo]\nsource = "simulated"\nseed = 1\nn_events = 60\n'
     )
-    code = "import sys, foreshap; print(flush=True); foreshap.waveform_folder('demo', sys.argv[1], seed=int(sys.argv[2]))"
+    code = """if True:
+        import sys, foreshap
+        print(flush=True)
+        foreshap.waveform_folder("demo", sys.argv[1], seed=int(sys.argv[2]))
+    """
     rng, whole = np.random.default_rng(0), {}
     for seed in (1, 2):
         whole[seed] = (waveform_folder("demo", tmp_path, seed=seed) / "DEMO_pre.hdf5").read_bytes()

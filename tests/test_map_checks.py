@@ -10,6 +10,7 @@ from torch import nn
 
 import foreshap
 from foreshap.controls import map_checks
+from foreshap.preprocessing.simulation import MAINSHOCK
 from foreshap.preprocessing.variants import WINDOWS, frame_windows
 
 SHAPE = (3, 8, 10)
@@ -440,7 +441,7 @@ def test_a_narrow_band_is_named():
 
 def test_weeks_and_shares_by_week(demo):
     s = foreshap.load_spectrograms(demo.folder / "P64.h5")
-    weeks = foreshap.weeks_after(s.table, pd.Timestamp(foreshap.demo.MAINSHOCK, tz="UTC"))
+    weeks = foreshap.weeks_after(s.table, pd.Timestamp(MAINSHOCK, tz="UTC"))
     assert (np.sign(weeks + 0.5) == np.where(s.labels == 1, 1, -1)).all()
     share = np.where(s.labels == 1, 0.3, 0.1)
     table = foreshap.share_by_week(share, weeks.astype(int), s.labels)

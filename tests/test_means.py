@@ -62,3 +62,28 @@ def test_profiles_are_sums():
     over_frequency, over_time = foreshap.profiles(values, rows)
     np.testing.assert_allclose(over_frequency, values[rows].sum(axis=(1, 3)), atol=1e-5)
     np.testing.assert_allclose(over_time, values[rows].sum(axis=(1, 2)), atol=1e-5)
+
+
+def test_trainings_are_averaged_and_their_disagreement_is_named():
+    rng = np.random.default_rng(0)
+    one = rng.standard_normal((6, 3, 4, 5))
+    means = foreshap.training_means([one, -one], np.arange(6))
+    np.testing.assert_allclose(means.signed, 0, atol=1e-12)
+    deviation = np.abs(one.mean(axis=0).sum(axis=0))
+    np.testing.assert_allclose(means.deviation, deviation)
+    assert means.clear == 0 and means.absolute.max() == 0
+    alike = foreshap.training_means([one, one], np.arange(6))
+    np.testing.assert_allclose(alike.signed, one.mean(axis=0))
+    assert alike.deviation.max() == 0 and alike.clear > 0
+
+
+def test_the_difference_of_classes_is_twice_the_push_toward_the_own_class():
+    labels = np.array([0, 1, 0, 1])
+    worth = np.where(labels == 1, 0.5, -0.5)[None, :, None] * np.ones((2, 1, 3))
+    difference, half = foreshap.class_difference(worth, labels)
+    np.testing.assert_allclose(difference, 1)
+    np.testing.assert_allclose(half, 0)
+    worth[0] += 1.0  # one training calls everything an aftershock: nothing is gained, less is sure
+    difference, half = foreshap.class_difference(worth, labels)
+    np.testing.assert_allclose(difference, 1)
+    assert (half > 0).all()

@@ -1,4 +1,4 @@
-"""Methods of attribution against known answers and other ways to compute them; what an inspection finds."""
+"""Methods of attribution against known answers and other ways; what an inspection finds."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -127,7 +127,7 @@ def test_telea_adds_up_to_the_rounded_event(real):
 
 
 def test_expected_gradients_are_those_of_their_definition():
-    """Draws as the library documents them, gradients by autograd, mean and standard error by numpy."""
+    """Draws as the library documents them, gradients by autograd, mean and error by numpy."""
     shape, samples = (3, 2, 3), 30
     network, (event,), background = curved(shape), normal(1, shape), normal(9, shape)
     values, _, error = methods.expected_gradients(network, background, samples=samples, seed=5)(
@@ -158,7 +158,7 @@ def test_integrated_gradients_follow_the_trapezoid():
 
 
 def siblings(pixel):
-    """The groups that a pixel of (3, 2, 2) is parted from: components first, then frequency, then time."""
+    """The groups that a pixel of (3, 2, 2) is parted from: components, frequency, then time."""
     c, f, t = pixel
     horizontal = [(k, i, j) for k, i, j in product((0, 1), (0, 1), (0, 1))]
     vertical = [(2, i, j) for i, j in product((0, 1), (0, 1))]
@@ -167,7 +167,7 @@ def siblings(pixel):
 
 
 def test_partition_gives_owen_values():
-    """Each pixel's contribution, averaged over the presence and absence of every group it is parted from."""
+    """Each pixel's contribution, averaged over the presence and absence of every other group."""
     shape = (3, 2, 2)
     network, (event,), background = curved(shape), normal(1, shape), normal(9, shape)
     values, base, _ = methods.partition(network, background, evaluations=10**5)(event, 0)
@@ -211,7 +211,10 @@ def test_telea_is_what_the_library_gives_for_an_image():
         np.random.default_rng(3).permutation(256)[:24].reshape(shape), dtype=torch.float32
     )
     event.view(-1)[:2] = torch.tensor((0.0, 255.0))  # levels of 8 bits already
-    output = lambda images: network(torch.tensor(images.transpose(0, 3, 1, 2))).numpy()
+
+    def output(images):
+        return network(torch.tensor(images.transpose(0, 3, 1, 2))).numpy()
+
     explainer = shap.Explainer(output, shap.maskers.Image("inpaint_telea", (2, 4, 3)))
     image = event.numpy().transpose(1, 2, 0)[None]
     expected = explainer(image, max_evals=5000, silent=True).values[0, ..., 0].transpose(2, 0, 1)
@@ -276,7 +279,7 @@ def test_threads_give_the_bytes_of_one_and_leave_nothing_behind(real, name):
 
 
 def test_seed_and_key_decide_the_draws():
-    """Draws choose the points of expected gradients, and which of two equal blocks partition halves first."""
+    """Draws choose points of expected gradients, and which of two equal blocks is halved first."""
     shape = (3, 4, 4)
     event, background = (
         torch.ones(shape, dtype=torch.float64),
@@ -288,7 +291,10 @@ def test_seed_and_key_decide_the_draws():
         (methods.expected_gradients, curved(shape)),
         (methods.partition, even),
     ):
-        explain = lambda key, seed: prepare(network, background, 150, seed=seed)(event, key)[0]
+
+        def explain(key, seed):
+            return prepare(network, background, 150, seed=seed)(event, key)[0]
+
         assert np.array_equal(explain(1, 0), explain(1, 0))
         assert not np.array_equal(explain(1, 0), explain(2, 0))
         assert not np.array_equal(explain(1, 0), explain(1, 1))
@@ -378,24 +384,47 @@ def test_kinds_of_modules_are_the_librarys():
         assert names == {name for name, handler in op_handler.items() if handler.__name__ == rule}
 
 
-@pytest.mark.parametrize("layer", (
-    *(getattr(nn, kind)() for kind in sorted(ELEMENTWISE)), nn.MaxPool2d(2), nn.MaxPool2d(3, padding=1),
-    nn.MaxPool2d((2, 3), ceil_mode=True), nn.MaxPool2d(2, stride=3), nn.AvgPool2d(3, stride=1), nn.AdaptiveAvgPool2d(2),
-    nn.BatchNorm2d(5), nn.ConvTranspose2d(5, 4, 3), nn.Dropout(), nn.Identity(),
-), ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "layer",
+    (
+        *(getattr(nn, kind)() for kind in sorted(ELEMENTWISE)),
+        nn.MaxPool2d(2),
+        nn.MaxPool2d(3, padding=1),
+        nn.MaxPool2d((2, 3), ceil_mode=True),
+        nn.MaxPool2d(2, stride=3),
+        nn.AvgPool2d(3, stride=1),
+        nn.AdaptiveAvgPool2d(2),
+        nn.BatchNorm2d(5),
+        nn.ConvTranspose2d(5, 4, 3),
+        nn.Dropout(),
+        nn.Identity(),
+    ),
+    ids=str,
+)
 def test_what_passes_is_right(layer):
     model = with_layer(layer)
     inspect_model(model, torch.zeros(1, *SHAPE))
     assert library_error(model) < 1e-12
 
 
-@pytest.mark.parametrize("forward", (
-    lambda self, x: self.output(self.relu(self.dense((2 * x / x.shape[1] - self.shift).flatten(1)))),
-    lambda self, x: self.output(self.relu(self.dense((x + x.mean((2, 3), keepdim=True)).flatten(1)))),
-    lambda self, x: self.output(self.drop(self.relu(self.drop(self.dense(x.view(x.size(0), -1)))))),
-    lambda self, x: self.output(self.relu(self.dense(torch.cat([x[:, 2:], x[:, :2]], 1).view(-1, 144)))),
-    lambda self, x: self.output(self.relu(y := self.dense(x.flatten(1))) + y),
-))  # fmt: skip
+@pytest.mark.parametrize(
+    "forward",
+    (
+        lambda self, x: self.output(
+            self.relu(self.dense((2 * x / x.shape[1] - self.shift).flatten(1)))
+        ),
+        lambda self, x: self.output(
+            self.relu(self.dense((x + x.mean((2, 3), keepdim=True)).flatten(1)))
+        ),
+        lambda self, x: self.output(
+            self.drop(self.relu(self.drop(self.dense(x.view(x.size(0), -1)))))
+        ),
+        lambda self, x: self.output(
+            self.relu(self.dense(torch.cat([x[:, 2:], x[:, :2]], 1).view(-1, 144)))
+        ),
+        lambda self, x: self.output(self.relu(y := self.dense(x.flatten(1))) + y),
+    ),
+)
 def test_linear_functions_pass_and_are_right(forward):
     model = calling(
         forward, relu=nn.ReLU(), drop=nn.Dropout(), shift=nn.Parameter(torch.ones(3, 1, 1))
@@ -406,20 +435,34 @@ def test_linear_functions_pass_and_are_right(forward):
 
 FOUND = {  # words of the sentence, and a model of which shap.DeepExplainer's sums are wrong
     r"2 \(ReLU\) is used 2 times": lambda: nn.Sequential(
-        nn.Flatten(), nn.Linear(144, 20), relu := nn.ReLU(), nn.Linear(20, 20), relu, nn.Linear(20, 2)
+        nn.Flatten(),
+        nn.Linear(144, 20),
+        relu := nn.ReLU(),
+        nn.Linear(20, 20),
+        relu,
+        nn.Linear(20, 2),
     ).eval(),
-    "forward calls the function relu:": lambda: calling(lambda self, x: self.output(F.relu(self.dense(x.flatten(1))))),
+    "forward calls the function relu:": lambda: calling(
+        lambda self, x: self.output(F.relu(self.dense(x.flatten(1))))
+    ),
     "forward calls the function sigmoid:": lambda: calling(
         lambda self, x: self.output(self.dense(x.flatten(1)).sigmoid())
     ),
-    "2.0 calls the function tanh:": lambda: with_layer(nn.ReLU(), nn.Sequential(Calls(lambda self, x: x.tanh()))),
+    "2.0 calls the function tanh:": lambda: with_layer(
+        nn.ReLU(), nn.Sequential(Calls(lambda self, x: x.tanh()))
+    ),
     "forward calls the function max_pool2d:": lambda: Calls(
         lambda self, x: self.dense(F.max_pool2d(x, 2).flatten(1)), dense=nn.Linear(36, 2)
     ).eval(),
-    r"forward calls the function pow:": lambda: calling(lambda self, x: self.output(self.dense(x.flatten(1)) ** 2)),
+    r"forward calls the function pow:": lambda: calling(
+        lambda self, x: self.output(self.dense(x.flatten(1)) ** 2)
+    ),
     r"forward multiplies two activations \(mul\)": lambda: calling(
-        lambda self, x: self.output(self.dense(x.flatten(1)) * self.gate(self.dense2(x.flatten(1)))),
-        gate=nn.Sigmoid(), dense2=nn.Linear(144, 20),
+        lambda self, x: self.output(
+            self.dense(x.flatten(1)) * self.gate(self.dense2(x.flatten(1)))
+        ),
+        gate=nn.Sigmoid(),
+        dense2=nn.Linear(144, 20),
     ),
     r"1 \(MaxPool2d\) has windows that overlap": lambda: with_layer(nn.MaxPool2d(3, stride=2)),
     r"1 \(SiLU\) is of a kind that DeepLIFT has no rule for": lambda: with_layer(nn.SiLU()),
@@ -427,7 +470,7 @@ FOUND = {  # words of the sentence, and a model of which shap.DeepExplainer's su
     "another output when another event stands beside it": lambda: with_layer(
         nn.BatchNorm2d(5, track_running_stats=False)
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("words", FOUND)

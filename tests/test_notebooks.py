@@ -1,5 +1,6 @@
-"""Every notebook runs, each code cell twice in a row with the same result, on the miniature and on real data."""
+"""Every notebook runs, and each cell rerun from the final state shows the same."""
 
+import ast
 import json
 import os
 import shutil
@@ -14,14 +15,18 @@ import pandas as pd
 import pytest
 
 import foreshap
-from run_notebooks import NOTEBOOKS, README_FIGURES, media_name
+from run_notebooks import MEDIA, NOTEBOOKS
 
 ROOT = Path(__file__).parents[1]
-FEW = {
-    "MAX_EPOCHS": 2, "N_EVENTS": 6, "BACKGROUND": 8, "SEEDS": 2, "COMPARED": 2,
-    "EVALUATIONS": {"partition": 60, "partition-telea": 60, "tiles": 320},
-}  # fmt: skip
-DEMO = '[demo]\nsource = "simulated"\nn_events = 90\nseed = 1\neffects = {path = 0.01, missing_component = 0.05}\n'
+FEW = {"MAX_EPOCHS": 2, "N_EVENTS": 6, "BACKGROUND": 8, "SEEDS": 2, "COMPARED": 2}
+FEW["EVALUATIONS"] = {"partition": 60, "partition-telea": 60, "tiles": 320}
+DEMO = """[demo]
+source = "simulated"
+n_events = 90
+seed = 1
+effects = {path = 0.01, missing_component = 0.05}
+"""
+FIGURE_NAMES = {"fig", "ax", "axes"}  # every cell with a figure makes its own
 
 
 def read(notebook):
@@ -32,33 +37,32 @@ def code_cells(book):
     return [cell for cell in book.cells if cell.cell_type == "code"]
 
 
-def run(notebook, twice=False, **parameters):
-    """Execute a notebook with other constants in its first cell, each code cell twice in a row if asked."""
+def run(notebook, again=False, **parameters):
+    """Execute a notebook with other constants; then, if asked, its cells from last to first."""
     book = read(notebook)
-    first = code_cells(book)[0]
-    known = {name: value for name, value in parameters.items() if f"{name} = " in first.source}
-    first.source += "".join(f"\n{name} = {value!r}" for name, value in known.items())
-    if twice:
-        copies = [
-            [cell, nbformat.from_dict({**cell, "id": f"{cell.id}-again"})] for cell in book.cells
-        ]
-        book.cells = [cell for pair in copies for cell in pair]
-    nbclient.NotebookClient(
-        book, timeout=600, resources={"metadata": {"path": ROOT / Path(notebook).parent}}
-    ).execute()
+    cells = code_cells(book)
+    for name, value in parameters.items():
+        if f"{name} = " in cells[0].source:
+            cells[0].source += f"\n{name} = {value!r}"
+    if again:
+        for cell in reversed(cells):
+            copy = nbformat.from_dict({**cell, "id": f"{cell.id}-again"})
+            book.cells.append(copy)
+    place = {"metadata": {"path": ROOT / Path(notebook).parent}}
+    nbclient.NotebookClient(book, timeout=600, resources=place).execute()
     return book
 
 
 def results(cell):
-    """What a cell shows, without progress bars: printed text, tables and pictures."""
-    printed = "".join(
-        o.text for o in cell.outputs if o.output_type == "stream" and o.name == "stdout"
-    )
-    shown = [o.data for o in cell.outputs if "data" in o and "widget" not in str(o.data)]
-    return [
-        printed,
-        *({k: v for k, v in data.items() if k in ("text/plain", "image/png")} for data in shown),
-    ]
+    """What a cell shows, without progress bars: printed text first, then tables and pictures."""
+    found = [""]
+    for output in cell.outputs:
+        if output.output_type == "stream" and output.name == "stdout":
+            found[0] += output.text
+        elif "data" in output and "widget" not in str(output.data):
+            kinds = output.data.keys() & {"text/plain", "image/png"}
+            found.append({kind: output.data[kind] for kind in kinds})
+    return found
 
 
 def check_no_warnings(book):
@@ -75,17 +79,14 @@ def places(tmp_path_factory):
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
-def test_each_cell_run_twice_gives_the_same(notebook, places):
-    twice = notebook not in (
-        NOTEBOOKS[2],
-        NOTEBOOKS[4],
-    )  # the code of those is that of the ones before
-    book = run(notebook, twice, **places, **FEW)
+def test_each_cell_rerun_from_the_final_state_gives_the_same(notebook, places):
+    again = notebook not in (NOTEBOOKS[2], NOTEBOOKS[4])  # their code is that of the ones before
+    book = run(notebook, again, **places, **FEW)
     check_no_warnings(book)
-    cells = code_cells(book)
-    for cell, again in zip(cells[::2], cells[1::2]) if twice else ():
-        assert results(cell) == results(again), cell.id
-    assert any("image/png" in result for cell in cells for result in results(cell))
+    cells = {cell.id: results(cell) for cell in code_cells(book)}
+    for name, shown in cells.items():
+        assert shown == cells.get(f"{name}-again", shown), name
+    assert any("image/png" in result for shown in cells.values() for result in shown)
 
 
 @pytest.fixture(scope="module")
@@ -104,13 +105,20 @@ def test_the_same_notebooks_run_on_real_seismograms(notebook, real_places):
     check_no_warnings(run(notebook, **real_places, **FEW))
     data = Path(real_places["DATA"]) / "iquique"
     for name in foreshap.VARIANTS if notebook == NOTEBOOKS[4] else ():
-        tensors, shap = (
-            foreshap.load_spectrograms(data / f"{name}.h5"),
-            foreshap.load_shap(data / "shap" / f"{name}.h5"),
-        )
+        tensors = foreshap.load_spectrograms(data / f"{name}.h5")
+        checkpoints = Path(real_places["CHECKPOINTS"]) / "iquique"
+        checkpoint = foreshap.load_checkpoint(checkpoints / f"{name}.pt")
+        shap = foreshap.load_shap(foreshap.find_shap(data / "shap", checkpoint)[0])
         assert np.bincount(tensors.labels).tolist() == [40, 334]
         assert shap.values.shape == (6, *foreshap.VARIANTS[name].shape)
-        assert shap.table["additivity_error"].max() < 1e-4 and "simulated" not in shap.attributes
+        assert shap.table["additivity_error"].max() < 1e-4
+        assert "simulated" not in shap.attributes
+
+
+def test_other_constants_meet_no_refusal(places):
+    """Another number of events, background and event, after a first run with others."""
+    other = FEW | {"N_EVENTS": 7, "BACKGROUND": 6, "SEED": 1, "EVENT": 3}
+    check_no_warnings(run(NOTEBOOKS[3], **places, **other))
 
 
 def test_controls_of_published_spectrograms_without_dates(nrca, tmp_path):
@@ -191,10 +199,82 @@ def test_committed_notebooks_are_clean_and_short(notebook):
     book = read(notebook)
     assert book.metadata.kernelspec.name == "python3"
     for cell in code_cells(book):
+        lines = [line for line in cell.source.splitlines() if line.strip()]
         assert not cell.outputs and cell.execution_count is None
-        assert len([line for line in cell.source.splitlines() if line.strip()]) <= 15, cell.id
+        assert len(lines) <= 15 and max(map(len, lines)) <= 100, cell.id
         assert "def " not in cell.source and "sys.path" not in cell.source
     assert code_cells(book)[0].metadata.tags == ["parameters"] and json.loads(text)["nbformat"] == 4
+
+
+class CellNames(ast.NodeVisitor):
+    """Names of one cell: assigned outside loops, bound anywhere, read from other cells."""
+
+    def __init__(self, source):
+        self.assigned, self.bound, self.read = set(), set(), set()
+        self.in_loop = 0
+        self.visit(ast.parse(source))
+
+    def visit_Name(self, node):
+        if isinstance(node.ctx, ast.Load):
+            self.read |= {node.id} - self.bound
+        else:
+            self.bound.add(node.id)
+            if not self.in_loop:
+                self.assigned.add(node.id)
+
+    def visit_Assign(self, node):
+        self.visit(node.value)
+        for target in node.targets:
+            self.visit(target)
+
+    def visit_For(self, node):
+        self.visit(node.iter)
+        self.in_loop += 1
+        for part in (node.target, *node.body, *node.orelse):
+            self.visit(part)
+        self.in_loop -= 1
+
+    def visit_alias(self, node):
+        self.bound.add(node.asname or node.name.split(".")[0])
+
+    def visit_Lambda(self, node):
+        names = {argument.arg for argument in node.args.args}
+        self.visit_inner(node.body, names)
+
+    def visit_comprehension_of(self, node):
+        names = set()
+        for generator in node.generators:
+            self.visit(generator.iter)
+            names |= {n.id for n in ast.walk(generator.target) if isinstance(n, ast.Name)}
+        for part in ast.iter_child_nodes(node):
+            self.visit_inner(part, names)
+
+    visit_ListComp = visit_DictComp = visit_SetComp = visit_GeneratorExp = visit_comprehension_of
+
+    def visit_inner(self, node, names):
+        """Visit a part in which some names belong to it alone."""
+        inner = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} - names
+        self.read |= inner - self.bound
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_no_name_is_assigned_by_two_cells(notebook):
+    """Loops and figures have names of their own in each cell, which no other cell reads."""
+    cells = {cell.id: CellNames(cell.source) for cell in code_cells(read(notebook))}
+    for name in set().union(*(cell.assigned for cell in cells.values())) - FIGURE_NAMES:
+        assert sum(name in cell.assigned for cell in cells.values()) == 1, name
+    for place, cell in cells.items():
+        for name in cell.read:
+            others = [other for other, found in cells.items() if name in found.bound]
+            assert len(others) <= 1, f"{place} reads {name} of {others}"
+
+
+def test_an_event_is_found_by_its_name_or_row():
+    table = pd.DataFrame({"trace_name": ["A.X.1_EV", "A.X.2_EV"]})
+    assert foreshap.event_row(table, "A.X.2_EV") == foreshap.event_row(table, 1) == 1
+    for event in ("A.X.3_EV", 2, -1):
+        with pytest.raises(foreshap.ForeshapError, match="no event.*A.X.1_EV.*0 to 1"):
+            foreshap.event_row(table, event)
 
 
 @pytest.mark.parametrize("pair", [NOTEBOOKS[1:3], NOTEBOOKS[3:5]])
@@ -210,9 +290,15 @@ def test_the_first_plot_of_the_readme(tmp_path):
     assert (tmp_path / "data/first/P64.h5").exists() and len(code.splitlines()) <= 5
 
 
-def test_the_readme_shows_figures_that_are_there():
-    readme = (ROOT / "README.md").read_text()
-    for dataset, figures in README_FIGURES.items():
-        for figure in figures:
-            name = f"media/{media_name(dataset, figure)}"
-            assert name in readme and (ROOT / name).exists()
+def test_the_pages_show_the_figures_that_are_made():
+    pages = "".join(page.read_text() for page in (ROOT / "README.md", *ROOT.glob("docs/*.md")))
+    made = {name for figures in MEDIA.values() for name in figures}
+    assert {path.name for path in (ROOT / "media").iterdir()} == made
+    for name in made:
+        assert f"media/{name}" in pages
+    for name in ("header.png", "single_example.png", "mean_example.png"):
+        assert f"media/{name}" in (ROOT / "README.md").read_text()
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().split()) <= 1300

@@ -24,11 +24,10 @@ def event(name, origin, *picks, network="NA", magnitude=2.3):
     """An event at SOURCE, times in seconds after START; picks of (hint, time, station)."""
     where = quakeml.Origin(time=START + origin, **SOURCE)
     size = quakeml.Magnitude(mag=magnitude, origin_id=where.resource_id, magnitude_type="ML")
-    of = lambda station: quakeml.WaveformStreamID(network, station, "", "HHZ")
-    marks = [
-        quakeml.Pick(time=START + t, phase_hint=hint, waveform_id=of(station))
-        for hint, t, station in picks
-    ]
+    marks = []
+    for hint, t, station in picks:
+        code = quakeml.WaveformStreamID(network, station, "", "HHZ")
+        marks.append(quakeml.Pick(time=START + t, phase_hint=hint, waveform_id=code))
     return quakeml.Event(
         resource_id=f"smi:local/{name}", origins=[where], magnitudes=[size], picks=marks
     )
@@ -41,30 +40,36 @@ EVENTS = (
 
 
 def hyp(path, events):
-    """Write events as a NonLinLoc hypocentre-phase file (doc.: alomax.free.fr/nlloc, Hypocenter-Phase file)."""
+    """Write events as NonLinLoc writes them (alomax.free.fr/nlloc, Hypocenter-Phase file)."""
     lines = []
     for one in events:
         time, where = one.origins[0].time, one.origins[0]
         place = f"Lat {where.latitude} Long {where.longitude} Depth {where.depth / 1000}"
         lines += [
-            'NLLOC "loc" "LOCATED" "Location completed."', 'SIGNATURE "x   NLLoc:v6.02.07 21Jun2013 12h53m34"',
-            'COMMENT "none"', "HYPOCENTER  x 0 y 0 z 1 OT 1 ix -1 iy -1 iz -1",
+            'NLLOC "loc" "LOCATED" "Location completed."',
+            'SIGNATURE "x   NLLoc:v6.02.07 21Jun2013 12h53m34"',
+            'COMMENT "none"',
+            "HYPOCENTER  x 0 y 0 z 1 OT 1 ix -1 iy -1 iz -1",
             f"GEOGRAPHIC  OT {time.strftime('%Y %m %d  %H %M %S.%f')}  {place}",
-            "STATISTICS  ExpectX 0 Y 0 Z 3  CovXX 1 XY 0 XZ 0 YY 1 YZ 0 ZZ 1 EllAz1  0 Dip1  0 Len1  1 Az2  2 Dip2  "
-            "4 Len2  1 Len3  2", "STAT_GEOG  ExpectLat 51 Long 7 Depth 3",
-            "QML_OriginQuality  assocPhCt 5  usedPhCt 5  assocStaCt -1  usedStaCt 5  depthPhCt -1  stdErr 0.003  "
-            "azGap 156  secAzGap 227  gtLevel -  minDist 0.3 maxDist 1.6 medDist 0.8",
+            "STATISTICS  ExpectX 0 Y 0 Z 3  CovXX 1 XY 0 XZ 0 YY 1 YZ 0 ZZ 1 "
+            "EllAz1  0 Dip1  0 Len1  1 Az2  2 Dip2  4 Len2  1 Len3  2",
+            "STAT_GEOG  ExpectLat 51 Long 7 Depth 3",
+            "QML_OriginQuality  assocPhCt 5  usedPhCt 5  assocStaCt -1  usedStaCt 5  "
+            "depthPhCt -1  stdErr 0.003  azGap 156  secAzGap 227  gtLevel -  "
+            "minDist 0.3 maxDist 1.6 medDist 0.8",
             "QML_OriginUncertainty  horUnc -1  minHorUnc 1.1  maxHorUnc 1.7  azMaxHorUnc 69",
-            "PHASE ID Ins Cmp On Pha  FM Date     HrMn   Sec     Err  ErrMag    Coda      Amp       Per  >   TTpred    "
-            "Res       Weight    StaLoc(X  Y         Z)        SDist    SAzim  RAz  RDip RQual    Tcorr",
-        ]  # fmt: skip
+            "PHASE ID Ins Cmp On Pha  FM Date     HrMn   Sec     Err  ErrMag    Coda      Amp    "
+            "   Per  >   TTpred    Res       Weight    StaLoc(X  Y         Z)        SDist    "
+            "SAzim  RAz  RDip RQual    Tcorr",
+        ]
         for pick in one.picks:
             when = (
                 pick.time.strftime("%Y%m%d %H%M ")
                 + f"{pick.time.second + pick.time.microsecond / 1e6:9.4f}"
             )
+            code = pick.waveform_id.station_code
             lines.append(
-                f"{pick.waveform_id.station_code} ?    HHZ  I {pick.phase_hint}      ? {when} GAU 0.05 -1 -1 -1 > 0.4 "
+                f"{code} ?    HHZ  I {pick.phase_hint}      ? {when} GAU 0.05 -1 -1 -1 > 0.4 "
                 "0 1 0 0 0 0.3 109.4 359.0 -1.0  0 0"
             )
         lines += ["END_PHASE", "END_NLLOC", ""]
@@ -350,11 +355,14 @@ def test_straight_rays_agree_with_the_triangle(tmp_path):
     pairs = read_picks(tmp_path / "a.xml", pickless=True)
     found = predict_arrivals(pairs, table, Velocity(6.0, 1.75)).set_index(["event_id", "station"])
     assert len(found) == 6  # 3 events at 2 stations
-    assert found["p_predicted"].to_dict() == {
-        ("a", "TST"): 0, ("b", "TST"): 0, ("a", "TWO"): 0, ("b", "TWO"): 1, ("c", "TST"): 1, ("c", "TWO"): 1
-    }  # fmt: skip
+    p_predicted = found["p_predicted"].unstack()
+    assert p_predicted["TST"].to_dict() == {"a": 0, "b": 0, "c": 1}
+    assert p_predicted["TWO"].to_dict() == {"a": 0, "b": 1, "c": 1}
     assert found["s_predicted"].drop([("a", "TST"), ("b", "TST")]).eq(1).all()
-    since = lambda time: (time - pd.Timestamp(str(START))).total_seconds()
+
+    def since(time):
+        return (time - pd.Timestamp(str(START))).total_seconds()
+
     for code, latitude, longitude, elevation in places:
         ray = math.hypot(
             distance_km((-20.5, -70.2), (latitude, longitude)), 31.5 + elevation / 1000
@@ -379,9 +387,10 @@ def test_taup_gives_the_first_arrivals(tmp_path):
     found = predict_arrivals(
         read_picks(tmp_path / "a.xml", pickless=True), table, "iasp91"
     ).set_index("station")
-    since = lambda code, name: (
-        found.loc[code, name] - pd.Timestamp(str(START + 500))
-    ).total_seconds()
+
+    def since(code, name):
+        return (found.loc[code, name] - pd.Timestamp(str(START + 500))).total_seconds()
+
     ray = math.hypot(
         distance_km((-20.5, -70.2), near[1:3]), 10.0
     )  # within the upper crust: 5.8 and 3.36 km/s
@@ -408,7 +417,7 @@ def test_nothing_is_predicted_unless_asked_for(tmp_path):
     csv = as_csv(tmp_path / "a.csv", pairs)
     report = from_continuous(
         tmp_path / "in", csv, tmp_path / "out", MAINSHOCK, predict={"vp": 6.0, "vp_vs": 1.75}
-    )  # fmt: skip
+    )
     assert report.written == 2
     rows = pd.concat(
         [pd.read_csv(tmp_path / f"out/TST_{period}_attributes.csv") for period in ("pre", "post")]

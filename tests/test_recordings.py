@@ -56,7 +56,7 @@ def picks(path, *pairs):
 
 
 def imported(tmp_path, *pairs, source="in", mainshock=MAINSHOCK, **options):
-    """Import; returns (report, trace name -> samples, tables of both periods together, attributes)."""
+    """Import; returns (report, trace name -> samples, both periods' tables, attributes)."""
     table = picks(tmp_path / "picks.csv", *(pairs or [("a", 100, 102)]))
     report, traces = (
         from_continuous(tmp_path / source, table, tmp_path / "out", mainshock, **options),
@@ -213,8 +213,9 @@ def test_overlaps_that_agree_are_joined_and_others_are_refused(tmp_path):
     report, *_ = imported(tmp_path, ("a", 100, 102), ("b", 115, 117), ("c", 130, 132))
     assert report.written == 1
     assert dict(zip(report.rejected["trace_name"], report.rejected["reason"])) == {
-        "TST.NA.a_EV": "recordings can't be joined", "TST.NA.b_EV": "recordings can't be joined"
-    }  # fmt: skip
+        "TST.NA.a_EV": "recordings can't be joined",
+        "TST.NA.b_EV": "recordings can't be joined",
+    }
 
 
 def test_pieces_of_different_rates_or_directions_are_not_joined(tmp_path):
@@ -272,8 +273,9 @@ def test_an_event_that_another_instrument_recorded_has_that_reason(tmp_path):
     )
     assert sorted(traces) == ["TST.NA.a_EV", "TST.NA.b_EV"]
     assert dict(zip(report.rejected["trace_name"], report.rejected["reason"])) == {
-        "TST.NA.other_EV": "another instrument", "TST.NA.none_EV": "no waveform at this time"
-    }  # fmt: skip
+        "TST.NA.other_EV": "another instrument",
+        "TST.NA.none_EV": "no waveform at this time",
+    }
 
 
 @pytest.mark.parametrize(
@@ -397,7 +399,7 @@ SEISMOMETERS = {
 
 
 def motion(seed, rate, answer=None):
-    """A sum of sines (n,) [m/s], or the counts that a seismometer of this frequency response makes of it."""
+    """A sum of sines (n,) [m/s], or the counts that a seismometer of this response makes of it."""
     phases = np.random.default_rng(seed).uniform(0, 2 * np.pi, len(FREQUENCIES))
     factors = (
         1e-5 * np.exp(1j * phases) * (1 if answer is None else answer(2j * np.pi * FREQUENCIES))
@@ -502,7 +504,9 @@ def test_clipped_and_flat_recordings_are_known_by_their_counts(tmp_path, rate, r
 
 @pytest.mark.parametrize("rate", [99.99, 99.999, 100.002])
 def test_a_rate_near_100_hz_is_another_rate(tmp_path, rate):
-    wave = lambda times: 1e6 * np.sin(2 * np.pi * 17 * times)
+    def wave(times):
+        return 1e6 * np.sin(2 * np.pi * 17 * times)
+
     samples = np.rint(wave(np.arange(60_000) / rate)).astype(np.int32)
     parts = [trace(f"HH{c}", samples, 0, rate) for c in "ENZ"]
     rate = obspy.read(str(write(tmp_path / "in/x.mseed", *parts)))[
@@ -583,15 +587,17 @@ def test_events_and_noise_are_of_one_run(tmp_path):
         picks(tmp_path / "a.csv", *[(f"e{p}", p, p + 1) for p in range(30, 1751, 100)])
     )
     table = pd.concat([table, table.assign(station="TWO")])
-    run = lambda pairs, **options: (
+
+    def run(pairs, **options):
         pairs.to_csv(tmp_path / "a.csv")
-        or from_continuous(
+        from_continuous(
             tmp_path / "in", tmp_path / "a.csv", tmp_path / "out", str(START + 600), **options
         )
-    )
-    content = lambda: {
-        path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()
-    }
+
+    def content():
+        files = (path for path in (tmp_path / "out").rglob("*") if path.is_file())
+        return {path: path.read_bytes() for path in files}
+
     run(table)
     before = content()
     with pytest.raises(ForeshapError, match=r"instrument HH: choose from \.HH"):

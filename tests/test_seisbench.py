@@ -1,4 +1,4 @@
-"""SeisBench's format in and out: the real library writes and reads, and damaged sets are refused in one sentence."""
+"""SeisBench's format in and out: the real library writes and reads, damaged sets are refused."""
 
 import contextlib
 import json
@@ -47,7 +47,7 @@ def row(name, minutes=0.0, p=2000, s=2300, **columns):
 
 
 def write(folder, rows, data, chunk="", **data_format):
-    """A data set by hand: rows of metadata, and dataset name -> array; a None in data_format leaves a value out."""
+    """A data set by hand: rows of metadata, name -> array; None in data_format leaves it out."""
     folder.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_csv(folder / f"metadata{chunk}.csv", index=False)
     data_format = {
@@ -66,7 +66,7 @@ def write(folder, rows, data, chunk="", **data_format):
 
 
 def traces(folder, station="NRCA"):
-    """All traces of a station in the layout, source_id -> array, and its tables joined by source_id."""
+    """All traces of a station, source_id -> array, and its tables joined by source_id."""
     found, tables = {}, [read_table(folder, station, period) for period in PERIODS]
     for period, table in zip(PERIODS, tables):
         with h5py.File(folder / f"{station}_{period}.hdf5") as file:
@@ -311,20 +311,34 @@ def test_each_trace_that_cannot_be_used_has_its_reason(tmp_path):
         "n5": np.ones((5, 3, 9)),
     }
     names = {
-        "absent": "no waveform in the file", "two": "component missing", "four": "not of shape (3, samples)",
-        "text": "samples are no numbers", "gappy": "samples not finite", "flat": "not of shape (3, samples)",
-        "group": "no array of samples", "n5": "not of shape (3, samples)", "short": "window runs beyond the recording",
-        "bucket0$9,:3,:6000": "no waveform in the file", "bucket0$-5": "no waveform in the file",
-        "bucket0$": "no waveform in the file", "bucket0$__import__('os')": "no waveform in the file",
-        "bucket0$1,:3,:6000:2": "no waveform in the file", "bucket0$1,:3,:6000,:,:": "no waveform in the file",
-        "bucket0$" + 5000 * "9": "no waveform in the file", "bucket0$1,:2,:6000": "component missing",
-        "bucket0$1,:3,:3999": "window runs beyond the recording", "bucket0$:2": "not of shape (3, samples)",
-        "../data_format": "no waveform in the file", "/data_format/sampling_rate": "no waveform in the file",
-    }  # fmt: skip
+        "absent": "no waveform in the file",
+        "two": "component missing",
+        "four": "not of shape (3, samples)",
+        "text": "samples are no numbers",
+        "gappy": "samples not finite",
+        "flat": "not of shape (3, samples)",
+        "group": "no array of samples",
+        "n5": "not of shape (3, samples)",
+        "short": "window runs beyond the recording",
+        "bucket0$9,:3,:6000": "no waveform in the file",
+        "bucket0$-5": "no waveform in the file",
+        "bucket0$": "no waveform in the file",
+        "bucket0$__import__('os')": "no waveform in the file",
+        "bucket0$1,:3,:6000:2": "no waveform in the file",
+        "bucket0$1,:3,:6000,:,:": "no waveform in the file",
+        "bucket0$" + 5000 * "9": "no waveform in the file",
+        "bucket0$1,:2,:6000": "component missing",
+        "bucket0$1,:3,:3999": "window runs beyond the recording",
+        "bucket0$:2": "not of shape (3, samples)",
+        "../data_format": "no waveform in the file",
+        "/data_format/sampling_rate": "no waveform in the file",
+    }
     rows = [row(name, source_id=n) for n, name in enumerate(names)]
     more = {
-        "p": (row("bucket0$0", p=""), "P missing"), "pinf": (row("bucket0$0", p=np.inf), "P missing"),
-        "s": (row("bucket0$0", s="no"), "S-P missing"), "ps": (row("bucket0$0", s=2000), "S-P zero or negative"),
+        "p": (row("bucket0$0", p=""), "P missing"),
+        "pinf": (row("bucket0$0", p=np.inf), "P missing"),
+        "s": (row("bucket0$0", s="no"), "S-P missing"),
+        "ps": (row("bucket0$0", s=2000), "S-P zero or negative"),
         "early": (row("bucket0$0", p=499, s=700), "window runs beyond the recording"),
         "far": (row("bucket0$0", p=1e18, s=1e19), "outside the span of the study"),
         "never": (row("bucket0$0", trace_start_time="30.10.2016"), "start time missing"),
@@ -333,7 +347,7 @@ def test_each_trace_that_cannot_be_used_has_its_reason(tmp_path):
         "rate": (row("bucket0$0", trace_sampling_rate_hz=-3), "sampling rate missing"),
         "twice": (row("bucket0$0", source_id="good"), "duplicate name"),
         "noname": (row("bucket0$0", station_code="../x"), "name that can't be used"),
-    }  # fmt: skip
+    }
     rows += [
         row("bucket0$ 0, :3, :6000", source_id="good"),
         row("bucket0$-3,:,500:4000", 1, 1500, source_id="fits"),
@@ -435,10 +449,18 @@ def test_declared_samples_that_are_not_there_are_not_read(tmp_path):
 def test_stations_are_selected_and_one_instrument_serves_each(tmp_path):
     codes = [("IV", "NRCA", "HH"), ("IV", "NRCA", "HN"), ("XX", "NRCA", "HN"), ("IV", "MMO1", "EH")]
     rows = [
-        row(f"{net}.{sta}.{channel}.{n}", n, source_id=f"{n}", station_network_code=net, station_code=sta)
+        row(
+            f"{net}.{sta}.{channel}.{n}",
+            n,
+            source_id=f"{n}",
+            station_network_code=net,
+            station_code=sta,
+        )
         | {"station_channels": channel, "station_location_code": "00"}
-        for n in range(3) for net, sta, channel in codes[::-1] if (n, channel) != (2, "HH")
-    ]  # fmt: skip
+        for n in range(3)
+        for net, sta, channel in codes[::-1]
+        if (n, channel) != (2, "HH")
+    ]
     data = {one["trace_name"]: noise(n) for n, one in enumerate(rows)}
     write(tmp_path, rows, data)
     report = from_seisbench(tmp_path, tmp_path / "out", MAINSHOCK, ["IV.NRCA"])
@@ -540,19 +562,26 @@ def damage(folder, kind):
 
 DAMAGES = {
     "trailing commas": "metadata.csv has rows with more fields",
-    "separator": "metadata.csv lacks the columns trace_name", "without trace_name": "metadata.csv lacks .*trace_name",
-    "without trace_start_time": "lacks .*trace_start_time", "without trace_p_arrival_sample": "lacks .*trace_p_arr",
-    "without trace_s_arrival_sample": "lacks .*trace_s_arr", "without station_code": "lacks .*station_code",
-    "binary": "metadata.csv can't be read", "quote": "metadata.csv can't be read",
+    "separator": "metadata.csv lacks the columns trace_name",
+    "without trace_name": "metadata.csv lacks .*trace_name",
+    "without trace_start_time": "lacks .*trace_start_time",
+    "without trace_p_arrival_sample": "lacks .*trace_p_arr",
+    "without trace_s_arrival_sample": "lacks .*trace_s_arr",
+    "without station_code": "lacks .*station_code",
+    "binary": "metadata.csv can't be read",
+    "quote": "metadata.csv can't be read",
     "empty": "metadata.csv can't be read",
-    "no metadata.csv": "lacks metadata.csv", "no waveforms.hdf5": "lacks waveforms.hdf5",
-    "truncated": "waveforms.hdf5 can't be read as HDF5", "climbing": "chunks names the chunk '/../../x'",
+    "no metadata.csv": "lacks metadata.csv",
+    "no waveforms.hdf5": "lacks waveforms.hdf5",
+    "truncated": "waveforms.hdf5 can't be read as HDF5",
+    "climbing": "chunks names the chunk '/../../x'",
     "data_format=": "waveforms.hdf5 lacks data_format/component_order",
     "data_format/component_order=": "waveforms.hdf5 lacks data_format/component_order",
     "data_format/sampling_rate=": "waveforms.hdf5 lacks data_format/sampling_rate",
-    'data_format/sampling_rate="fast"': "data_format that can't be read", "data_format=3": "data_format that can't be",
+    'data_format/sampling_rate="fast"': "data_format that can't be read",
+    "data_format=3": "data_format that can't be",
     'data_format/dimension_order="CIW"': "dimension order CIW",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
@@ -586,7 +615,7 @@ def test_a_byte_order_mark_and_mixed_times_are_read(tmp_path):
     np.testing.assert_allclose(minutes, [0, 10 + 0.25 / 60, 20, 60 + 1e-6 / 60], atol=1e-9)
 
 
-def test_what_is_not_exported_is_named(tmp_path):
+def test_what_is_not_exported_is_named(tmp_path, library):
     write(
         tmp_path / "in",
         [row(name, n, snr=n) for n, name in enumerate("abcd")],
@@ -603,9 +632,10 @@ def test_what_is_not_exported_is_named(tmp_path):
     table.to_csv(layout / "NRCA_pre_attributes.csv", index=False)
     report = to_seisbench(layout, tmp_path / "sb")
     assert report.written == 1 and reasons(report) == {
-        "NRCA.IV.a$_EV": "name that can't be used", "NRCA.IV.b_EV": "component missing",
+        "NRCA.IV.a$_EV": "name that can't be used",
+        "NRCA.IV.b_EV": "component missing",
         "NRCA.IV.d_EV": "S-P zero or negative",
-    }  # fmt: skip
+    }
     exported = pd.read_csv(tmp_path / "sb/metadata.csv")
     assert list(exported["trace_name"]) == ["NRCA.IV.c_EV"] and list(exported["snr"]) == [2]
     with h5py.File(tmp_path / "sb/waveforms.hdf5") as file:

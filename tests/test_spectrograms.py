@@ -17,7 +17,7 @@ import xarray
 
 import foreshap
 from foreshap import VARIANTS, Variant
-from foreshap.preprocessing.simulation import DEFAULT_EFFECTS
+from foreshap.preprocessing.simulation import DEFAULT_EFFECTS, MAINSHOCK
 from foreshap.preprocessing.waveforms import COLUMNS, write_waveforms
 
 SHAPES = {"P64": (3, 33, 77), "P32": (3, 17, 353), "S64": (3, 33, 61), "S32": (3, 17, 282)}
@@ -222,6 +222,29 @@ def test_variants_that_can_t_be_or_are_none_get_a_sentence(tmp_path):
             replace(p64, **wrong)
 
 
+def test_preprocessing_needs_no_torch(demo, tmp_path):
+    code = """if True:
+        import foreshap, sys
+        foreshap.preprocess(*sys.argv[1:])
+        assert "torch" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", code, demo.waveforms, tmp_path], check=True)
+
+
+def test_tensors_carry_their_dataset_mainshock_and_unit(demo, tmp_path):
+    found = foreshap.load_spectrograms(demo.folder / "P64.h5").attributes
+    assert found["mainshock"] == str(foreshap.periods(MAINSHOCK).mainshock)
+    assert found["unit"] == "counts" and found["dataset"] == demo.folder.name
+    folder = stating(tmp_path / "in", unit="nm/s", mainshock="2016-10-30 06:40:17+00:00")
+    foreshap.preprocess(folder, tmp_path, dataset="mine")
+    found = foreshap.load_spectrograms(tmp_path / "P64.h5").attributes
+    assert [found[name] for name in ("dataset", "mainshock", "unit")] == [
+        "mine",
+        "2016-10-30 06:40:17+00:00",
+        "nm/s",
+    ]
+
+
 def test_tensors_carry_the_name_of_their_dataset(tmp_path):
     for folder, name in (
         ("mine/waveforms", "mine"),
@@ -260,10 +283,20 @@ def test_each_unusable_trace_is_named_with_its_reason(tmp_path):
         file.create_group("T13")
     reports = foreshap.preprocess(folder, tmp_path)
     expected = {
-        "T00": "component missing", "T01": "samples not finite", "T02": "component flat", "T03": "window longer than the trace",
-        "T04": "S-P missing", "T05": "S-P zero or negative", "T06": "S-P zero or negative", "T07": "no waveform in the file",
-        "T08": "no row in the table", "T09": "duplicate name", "T13": "no array of samples", "T12": "not of shape (3, samples)", "T15": "component missing",
-    }  # fmt: skip
+        "T00": "component missing",
+        "T01": "samples not finite",
+        "T02": "component flat",
+        "T03": "window longer than the trace",
+        "T04": "S-P missing",
+        "T05": "S-P zero or negative",
+        "T06": "S-P zero or negative",
+        "T07": "no waveform in the file",
+        "T08": "no row in the table",
+        "T09": "duplicate name",
+        "T12": "not of shape (3, samples)",
+        "T13": "no array of samples",
+        "T15": "component missing",
+    }
     for name, report in reports.items():
         found = dict(zip(report.rejected["trace_name"], report.rejected["reason"]))
         wanted = expected | (
@@ -328,7 +361,12 @@ def test_twice_the_same_bytes_and_nothing_of_a_failed_run(demo, tmp_path):
 
 
 def test_a_killed_run_leaves_whole_files_or_none(demo, tmp_path):
-    code = "import foreshap, sys; print('go', flush=True); [foreshap.preprocess(*sys.argv[1:]) for _ in range(99)]"
+    code = """if True:
+        import foreshap, sys
+        print("go", flush=True)
+        for _ in range(99):
+            foreshap.preprocess(*sys.argv[1:])
+    """
     for delay in (0.02, 0.06, 0.11, 0.17):
         process = subprocess.Popen(
             [sys.executable, "-c", code, demo.waveforms, tmp_path],

@@ -33,7 +33,10 @@ def one_thread():
 def nonlinear(n_background, shape=(3, 4, 6), seed=0):
     """A network with strong interactions, an event and a background."""
     generator = torch.Generator().manual_seed(seed)
-    draw = lambda *size: torch.randn(*size, generator=generator)
+
+    def draw(*size):
+        return torch.randn(*size, generator=generator)
+
     pixels = int(np.prod(shape))
     network = nn.Sequential(nn.Flatten(), nn.Linear(pixels, 16), nn.Tanh(), nn.Linear(16, 1)).eval()
     for parameter in network.parameters():
@@ -164,7 +167,10 @@ def test_same_bytes_in_any_order_and_in_two_threads():
         foreshap.SpectrogramCNN((3, 8, 12), widths=(8, 8)), torch.tensor([-1.0, 1.0])
     ).eval()
     x = torch.randn(16, 3, 8, 12)
-    tiles_of = lambda key: (halves((3, 8, 12)) + key) // 2
+
+    def tiles_of(key):
+        return (halves((3, 8, 12)) + key) // 2
+
     explain = shapley_tiles(network, x[8:], tiles_of, evaluations=101, seed=3)
     alone = [explain(x[key], key) for key in range(8)]
     with ThreadPoolExecutor(2) as pool:
@@ -207,7 +213,7 @@ def test_every_pixel_lies_in_the_tile_that_its_name_says(variant, s_p):
 def test_windows_and_bands_counted_by_hand():
     """Frame k ends 0.64 + 0.32 k s into the window, row k is 1.5625 k Hz.
 
-    P64, S-P 2.04 s: P at 5 s ends frame 13.6, S at 7.04 s frame 20 exactly, S-P later 9.08 s frame 26.4.
+    P64, S-P 2.04 s: P at 5 s ends frame 13.6, S at 7.04 s frame 20 exactly, 9.08 s frame 26.4.
     S64, S-P 2.04 s: P at 2.96 s frame 7.25, S at 5 s frame 13.6, 7.04 s frame 20 exactly.
     """
     for variant, last in ((P64, (13, 20, 26, 76)), (S64, (7, 13, 20, 60))):

@@ -26,8 +26,7 @@ SHARE_BANDS = {"0-10 Hz": 0, "10-25 Hz": 10, "25-45 Hz": 25, "45-50 Hz": 45}  # 
 
 
 def effect_differences(spectrograms, truth, rows):
-    """Compute what the simulated effects change in each event: its tensor as an aftershock minus
-    as a foreshock.
+    """Compute what simulated effects change in each tensor: as an aftershock minus as a foreshock.
 
     spectrograms: Spectrograms of a simulated sequence
     truth: Spectrograms of its folder truth/, of the same variant

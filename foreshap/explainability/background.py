@@ -33,7 +33,8 @@ def choose_background(checkpoint, spectrograms, n=200, seed=0, kind="both"):
 
     checkpoint: Checkpoint
     spectrograms: Spectrograms that it was trained on
-    n: int; fewer are drawn where there are fewer, or for "both" where the smaller class has less than half
+    n: int; fewer are drawn where there are fewer, or for "both" where the smaller class has less
+        than half
     seed: int
     kind: one of KINDS; "both" draws as many of either class
 
@@ -48,24 +49,30 @@ def choose_background(checkpoint, spectrograms, n=200, seed=0, kind="both"):
         )
     if kind == "own noise":
         return Background(kind, np.array([], dtype=int), n, seed)
-    rng, train = np.random.default_rng(seed), np.array(checkpoint.card["split"]["train"], dtype=int)
+    train = np.array(checkpoint.card["split"]["train"], dtype=int)
     labels = [0, 1] if kind == "both" else [KINDS.index(kind) - 1]
-    classes = [train[spectrograms.labels[train] == label] for label in labels]
-    if missing := [CLASSES[label] for label, rows in zip(labels, classes) if len(rows) == 0]:
-        raise ForeshapError(
-            f"{checkpoint.path} was trained without any {missing[0]}, but a background of '{kind}' needs some: "
-            "choose another."
-        )
-    each = min(n // len(labels), *map(len, classes))
-    rows = np.sort(np.concatenate([rng.choice(rows, each, replace=False) for rows in classes]))
+    classes = []
+    for label in labels:
+        rows = train[spectrograms.labels[train] == label]
+        if len(rows) == 0:
+            raise ForeshapError(
+                f"{checkpoint.path} was trained without any {CLASSES[label]}, but a background of "
+                f"'{kind}' needs some: choose another."
+            )
+        classes.append(rows)
+    rng = np.random.default_rng(seed)
+    of_each = min(n // len(labels), *map(len, classes))
+    drawn = [rng.choice(rows, of_each, replace=False) for rows in classes]
+    rows = np.sort(np.concatenate(drawn))
     return Background(kind, rows, len(rows), seed)
 
 
 def own_noise(event, variant, s_p, n, seed):
-    """What an event would look like had no earthquake come: its frames before P, repeated at random.
+    """Draw what an event would look like had no earthquake come: frames before P, repeated.
 
-    Frames that end before P stay; the others are runs of consecutive ones of them, a third as long as all
-    of them together, all components and frequencies of a frame at once (moving blocks: Künsch, 1989).
+    Frames that end before P stay; the others are random runs of consecutive ones of them, a third
+    as long as all of them together, all components and frequencies of a frame at once (moving
+    blocks: Künsch, 1989).
 
     event: float tensor or array (3, F, T), scaled as the network wants it
     variant: Variant
@@ -80,45 +87,55 @@ def own_noise(event, variant, s_p, n, seed):
     before = int((window == 0).sum())
     if before < 3:
         raise ForeshapError(
-            f"With an S-P time of {s_p:g} s {before} frames of {variant.name} end before P, and noise needs three: "
-            "choose another background than 'own noise'."
+            f"With an S-P time of {s_p:g} s {before} frames of {variant.name} end before P, and "
+            "noise needs three: choose another background than 'own noise'."
         )
-    frames, run = len(window), before // 3
-    starts = np.random.default_rng(seed).integers(
-        0, before - run + 1, (n, -(-(frames - before) // run))
-    )
-    drawn = (starts[..., None] + np.arange(run)).reshape(n, -1)[:, : frames - before]
-    kept = np.tile(np.arange(before), (n, 1))
+    missing = len(window) - before
+    run = before // 3
+    runs = -(-missing // run)
+    starts = np.random.default_rng(seed).integers(0, before - run + 1, (n, runs))
+    drawn = (starts[..., None] + np.arange(run)).reshape(n, -1)[:, :missing]
+    unchanged = np.tile(np.arange(before), (n, 1))
+    frames = torch.from_numpy(np.hstack([unchanged, drawn]))
     event = torch.as_tensor(event, dtype=torch.float32)
-    return event[..., torch.from_numpy(np.hstack([kept, drawn]))].movedim(2, 0).contiguous()
+    return event[..., frames].movedim(2, 0).contiguous()
 
 
 def background_curve(values_of, sizes, n_reference, draws, seed):
-    """How far maps of few background events are from those of the whole background.
+    """Measure how far maps of few background events are from those of the whole background.
 
-    The whole background is a sample too: its own distance from that of all events is not in the curve.
+    The whole background is a sample too: its own distance from that of all events is not in the
+    curve.
 
-    values_of: function of rows, int array of places in the background, to maps, float array (N, 3, F, T)
+    values_of: function of rows, int array of places in the background, to maps (N, 3, F, T)
     sizes: sequence of int, numbers of background events, at most n_reference
     n_reference: int, size of the whole background
     draws: int, random subsets of each size
     seed: int
 
-    returns: DataFrame, a row a size: size, distance (mean over events and draws of the norm of the maps'
-        difference over the norm of the map of all), low and high (their 2.5th and 97.5th percentile)
+    returns: DataFrame, a row a size: size, distance (mean over events and draws of the norm of the
+        maps' difference over the norm of the map of all), low and high (their 2.5th and 97.5th
+        percentile)
     raises: ForeshapError where a size exceeds n_reference
     """
     if max(sizes) > n_reference or min(sizes) < 1:
         raise ForeshapError(
-            f"Sizes {list(sizes)} can't be drawn from {n_reference} events: give 1 to {n_reference}."
+            f"Sizes {list(sizes)} can't be drawn from {n_reference} events: "
+            f"give 1 to {n_reference}."
         )
-    norm = lambda maps: np.linalg.norm(np.reshape(maps, (len(maps), -1)), axis=1)
-    rng, reference = np.random.default_rng(seed), values_of(np.arange(n_reference))
+    rng = np.random.default_rng(seed)
+    reference = values_of(np.arange(n_reference))
     rows = []
     for size in sizes:
-        subsets = [np.sort(rng.choice(n_reference, size, replace=False)) for _ in range(draws)]
-        distance = np.concatenate(
-            [norm(values_of(s) - reference) / norm(reference) for s in subsets]
-        )
-        rows.append((size, distance.mean(), *np.percentile(distance, [2.5, 97.5])))
+        distances = []
+        for _ in range(draws):
+            subset = np.sort(rng.choice(n_reference, size, replace=False))
+            distances.append(_norms(values_of(subset) - reference) / _norms(reference))
+        low, high = np.percentile(distances, [2.5, 97.5])
+        rows.append((size, np.mean(distances), low, high))
     return pd.DataFrame(rows, columns=["size", "distance", "low", "high"])
+
+
+def _norms(maps):
+    """L2 norm of each map, float (N,)."""
+    return np.linalg.norm(np.reshape(maps, (len(maps), -1)), axis=1)

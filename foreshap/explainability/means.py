@@ -28,79 +28,133 @@ class BatchMean:
 
 
 def batch_mean(values, rows, scale=None, seed=0):
-    """Mean SHAP tensors of some events, read a few at a time: memory does not grow with their number.
+    """Average SHAP tensors, read a few at a time: memory does not grow with their number.
 
-    The bootstrap gives each event a Poisson(1) number of copies in each resample, so that it can stream
-    (Hanley and MacGibbon, 2006).
+    The bootstrap gives each event a Poisson(1) number of copies in each resample, so that it can
+    stream (Hanley and MacGibbon, 2006).
 
-    values: h5py.Dataset or array (N, 3, F, T); or a list of them, of several networks, whose mean is taken
+    values: array (N, 3, F, T) or what is sliced like one; or a list of them, of several networks,
+        whose mean is taken
     rows: int array, the events
     scale: float array (len(rows),), each event is divided by its own; 1 where left out
     seed: int, of the bootstrap
 
     returns: BatchMean; all NaN without events
     """
-    several = values if isinstance(values, list) else [values]
-    rng, n, shape = np.random.default_rng(seed), len(rows), several[0].shape[1:]
+    networks = values if isinstance(values, list) else [values]
+    shape = networks[0].shape[1:]
+    rng = np.random.default_rng(seed)
+    n = len(rows)
     scale = np.ones(n) if scale is None else np.asarray(scale, float)
-    total, absolute = np.zeros((2, int(np.prod(shape))))
-    resampled, copies = np.zeros((RESAMPLES, total.size), np.float32), np.zeros(RESAMPLES)
+    total = np.zeros(int(np.prod(shape)))
+    absolute = np.zeros(total.size)
+    resampled = np.zeros((RESAMPLES, total.size), np.float32)
+    copies = np.zeros(RESAMPLES)
     for first in range(0, n, PART):
-        events = np.stack(
-            [
-                np.mean([v[row].ravel() for v in several], axis=0)
-                for row in rows[first : first + PART]
-            ]
-        )
-        events = events / scale[first : first + PART, None]
+        part = slice(first, first + PART)
+        events = []
+        for row in rows[part]:
+            events.append(np.mean([v[row].ravel() for v in networks], axis=0))
+        events = np.stack(events) / scale[part, None]
         weights = rng.poisson(1.0, (RESAMPLES, len(events)))
-        total, absolute = total + events.sum(axis=0), absolute + np.abs(events).sum(axis=0)
+        total += events.sum(axis=0)
+        absolute += np.abs(events).sum(axis=0)
         resampled += weights.astype(np.float32) @ events.astype(np.float32)
         copies += weights.sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    error = np.full(total.size, np.nan)
+    if n > 1:
         means = resampled[copies > 0] / copies[copies > 0, None]
-        error = means.std(axis=0, ddof=1) if n > 1 else np.full(total.size, np.nan)
-        kept = np.abs(total).sum() / absolute.sum()
-        return BatchMean(
-            *((a / d).reshape(shape) for a, d in ((total, n), (absolute, n), (error, 1))),
-            float(kept),
-            n,
-        )
+        error = means.std(axis=0, ddof=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        signed = (total / n).reshape(shape)
+        cancellation = float(np.abs(total).sum() / absolute.sum())
+        absolute = (absolute / n).reshape(shape)
+    return BatchMean(signed, absolute, error.reshape(shape), cancellation, n)
 
 
 def group_means(shap, groups, per_output=False, seed=0):
-    """Mean SHAP tensors of groups of events.
+    """Average SHAP tensors of groups of events.
 
-    shap: ShapFile
+    shap: StoredShap
     groups: sequence (N,), the group of each event; NaN or None for events of none
-    per_output: bool, divide each event by |output - base value|, so that one loud event does not draw the map
+    per_output: bool, divide each event by |output - base value|, so that one loud event does not
+        draw the map
     seed: int
 
     returns: dict, group -> BatchMean, sorted
     """
-    table, groups = shap.table, pd.Series(list(groups)).reset_index(drop=True)
-    scale = (
-        (table["output"] - table["base_value"]).abs().to_numpy()
-        if per_output
-        else np.ones(len(table))
-    )
-    chosen = {name: np.flatnonzero(groups == name) for name in sorted(groups.dropna().unique())}
-    return {name: batch_mean(shap.values, rows, scale[rows], seed) for name, rows in chosen.items()}
+    groups = pd.Series(list(groups)).reset_index(drop=True)
+    scale = np.ones(len(groups))
+    if per_output:
+        scale = (shap.table["output"] - shap.table["base_value"]).abs().to_numpy()
+    means = {}
+    for name in sorted(groups.dropna().unique()):
+        rows = np.flatnonzero(groups == name)
+        means[name] = batch_mean(shap.values, rows, scale[rows], seed)
+    return means
 
 
 def profiles(values, rows):
-    """Each event's SHAP summed over components and time, and over components and frequency.
+    """Sum each event's SHAP over components and time, and over components and frequency.
 
-    values: h5py.Dataset or array (N, 3, F, T)
+    values: array (N, 3, F, T) or what is sliced like one
     rows: int array, the events
 
     returns: float arrays (len(rows), F) and (len(rows), T)
     """
-    over_frequency, over_time = (
-        np.zeros((len(rows), values.shape[2])),
-        np.zeros((len(rows), values.shape[3])),
-    )
+    over_frequency = np.zeros((len(rows), values.shape[2]))
+    over_time = np.zeros((len(rows), values.shape[3]))
     for i, row in enumerate(rows):
         event = values[row].sum(axis=0)
-        over_frequency[i], over_time[i] = event.sum(axis=1), event.sum(axis=0)
+        over_frequency[i] = event.sum(axis=1)
+        over_time[i] = event.sum(axis=0)
     return over_frequency, over_time
+
+
+@dataclass(frozen=True)
+class TrainingMeans:
+    """Mean SHAP tensors of some events over several trainings, and what the trainings disagree on.
+
+    signed, absolute: mean of the values and of their absolutes (3, F, T)
+    deviation: (F, T), standard deviation between trainings of the sum over components
+    clear: float, share of the pixels that differ from 0 by two standard errors
+    cancellation: float, sum of |signed| over sum of absolute
+    """
+
+    signed: np.ndarray
+    absolute: np.ndarray
+    deviation: np.ndarray
+    clear: float
+    cancellation: float
+
+
+def training_means(values, rows, seed=0):
+    """Average SHAP tensors of some events over several trainings.
+
+    values: list of arrays (N, 3, F, T), one a training
+    rows: int array, the events
+    seed: int, of the bootstrap over events
+
+    returns: TrainingMeans
+    """
+    mean = batch_mean(values, rows, seed=seed)
+    trainings = np.stack([batch_mean(training, rows).signed for training in values])
+    error = np.hypot(mean.standard_error, trainings.std(axis=0) / np.sqrt(len(values)))
+    clear = float((np.abs(mean.signed) > 2 * error).mean())
+    deviation = trainings.sum(axis=1).std(axis=0)
+    return TrainingMeans(mean.signed, mean.absolute, deviation, clear, mean.cancellation)
+
+
+def class_difference(worth, labels):
+    """Average values of tiles, aftershocks minus foreshocks: twice the push to the own class.
+
+    worth: array (trainings, N, tiles)
+    labels: array (N,), 0 or 1
+
+    returns: array (tiles,); array (tiles,), half its 95 % interval over events and trainings
+    """
+    toward_own = worth * np.where(np.asarray(labels) == 1, 1, -1)[:, None]
+    over_events = toward_own.mean(axis=0).var(axis=0) / worth.shape[1]
+    over_trainings = toward_own.mean(axis=1).var(axis=0) / worth.shape[0]
+    half = 2 * 1.96 * np.sqrt(over_events + over_trainings)
+    return 2 * toward_own.mean(axis=(0, 1)), half

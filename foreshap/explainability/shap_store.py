@@ -1,8 +1,17 @@
-"""The SHAP file: events explained batch after batch into a file that can be resumed, and reading it back."""
+"""The SHAP store: a folder of whole part files, each with the maps of some events.
 
+All maps of a store have the same checkpoint, method, options, output and background; a hash of
+these is in the folder's name. Parts are only ever added: any number of processes may work at once.
+"""
+
+import hashlib
 import json
+import threading
 import time
-from dataclasses import dataclass
+import uuid
+import warnings
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -11,46 +20,29 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..files import ForeshapError, check_room, sha256, written_whole
+from ..files import ForeshapError, check_room, first_line, sha256, written_whole
 from ..parallel import map_in_order, one_thread
-from ..preprocessing.spectrograms import open_waveforms
-from ..preprocessing.tensor_file import (
-    attach_axes,
-    load_spectrograms,
-    open_events,
-    read_events,
-    write_axes,
-    write_columns,
-)
-from ..preprocessing.variants import CLASSES, Variant
+from ..preprocessing import tensor_file
+from ..preprocessing.hdf5 import open_dataset, open_hdf5
+from ..preprocessing.variants import Variant
 from ..preprocessing.waveforms import known_s_p
 from ..training.model import load_checkpoint
-from .attribution import (
-    SAMPLED,
-    additivity_error,
-    check_events,
-    check_request,
-    explainer,
-    output_range,
-    outputs_of,
-)
+from . import attribution
 from .background import Background, own_noise
-from .means import group_means
 from .methods.tiles import physical_tiles
 
-BATCH = 8  # events explained by one worker at a time, and written together
-FILLED = (
-    "shap",
-    "shap_standard_error",
-    "base_value",
-    "seconds",
-    "additivity_error",
-)  # in this order
-MEANS = ("mean", "mean_absolute", "standard_error")
+VERSION = 1  # of the parts' format
+PART = 8  # largest number of events in a part
+FEWEST_PARTS = 4  # so that several workers share a few events
+OLD = 3600  # age of half-written files that are removed [s]; writing one takes seconds
+COMPUTING = threading.Lock()  # following a model's forward disturbs other threads' forward passes
+TOLERANCE = 1e-8  # between stated and found additivity error
+ADDED = ["row", "output", "predicted", "correct", "base_value", "additivity_error", "seconds"]
+MARGIN = "logit(aftershock) - logit(foreshock); positive pushes toward aftershock"
 
 
 def chosen_test_rows(checkpoint, n=None, seed=0):
-    """Test events of a checkpoint, all or a random sample of them.
+    """Choose test events of a checkpoint, all or a random sample of them.
 
     checkpoint: Checkpoint
     n: int, size of the sample; all where left out or where there are no more
@@ -59,29 +51,84 @@ def chosen_test_rows(checkpoint, n=None, seed=0):
     returns: int array, sorted rows of the tensor file
     """
     rows = np.array(checkpoint.card["split"]["test"])
-    return (
-        rows
-        if n is None or n >= len(rows)
-        else np.sort(np.random.default_rng(seed).choice(rows, n, replace=False))
+    if n is None or n >= len(rows):
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, n, replace=False))
+
+
+class StoredMaps:
+    """Maps in the parts of a store: an array (N, 3, F, T) that is read by slices.
+
+    places: DataFrame, one row an event, with path and place in a part, and what SHAP values add up
+        to: base_value, output, output_range and additivity_error
+    name: str, the parts' dataset; sums are checked of "shap"
+    shape: (channel, frequency, time) of one event
+    """
+
+    dtype = np.dtype(np.float32)
+    ndim = 4
+
+    def __init__(self, places, name, shape):
+        self.shape = (len(places), *shape)
+        self._places = places
+        self._name = name
+
+    def __len__(self):
+        return len(self._places)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self[:], dtype=dtype)
+
+    def __getitem__(self, key):
+        first, *others = key if isinstance(key, tuple) else (key,)
+        if first is Ellipsis:
+            return self[:][key]
+        numbers = np.arange(len(self))[first]
+        values = self._read(numbers.ravel()).reshape(*numbers.shape, *self.shape[1:])
+        return values[(slice(None),) * numbers.ndim + tuple(others)]
+
+    def _read(self, numbers):
+        """Read events by number, float32 (len(numbers), 3, F, T); each part is opened once."""
+        values = np.empty((len(numbers), *self.shape[1:]), self.dtype)
+        chosen = self._places.iloc[numbers].reset_index(drop=True)
+        for path, events in chosen.groupby("path"):
+            with _reading(path), open_hdf5(path) as file:
+                stored = h5py.Dataset(open_dataset(file, self._name))
+                for target, place in events["place"].items():
+                    values[target] = stored[place]
+                if self._name == "shap":
+                    _check_sums(values[events.index], events)
+        return values
+
+
+def _check_sums(values, events):
+    """Raise ValueError where a map doesn't miss its output by the stated error."""
+    base, outputs, spread, stated = (
+        events[["base_value", "output", "output_range", "additivity_error"]].to_numpy(float).T
     )
+    same = np.abs(attribution.additivity_error(values, base, outputs, spread) - stated) <= TOLERANCE
+    if not same.all():
+        raise ValueError(f"the map at place {events['place'].iloc[same.argmin()]} doesn't add up")
 
 
 @dataclass(frozen=True)
-class ShapFile:
-    """The events of a SHAP file.
+class StoredShap:
+    """SHAP maps of some events in a store.
 
-    path: Path
+    path: Path of the store
     variant: Variant
-    values: h5py.Dataset (N, 3, F, T), read by slices
-    table: DataFrame, one row an event: the tensor file's columns, row, output, predicted, correct, base_value,
-        additivity_error and seconds (of one thread)
+    values: StoredMaps (N, 3, F, T)
+    standard_error: StoredMaps (N, 3, F, T) of values that were sampled; None where they weren't
+    table: DataFrame, one row an event: the tensor file's columns, row, output, predicted, correct,
+        base_value, additivity_error and seconds (of one thread)
     base_value: float, mean of the events' own
-    attributes: dict, of the file
+    attributes: dict, of a part
     """
 
     path: Path
     variant: Variant
-    values: h5py.Dataset
+    values: StoredMaps
+    standard_error: StoredMaps
     table: pd.DataFrame
     base_value: float
     attributes: dict
@@ -89,27 +136,18 @@ class ShapFile:
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker needs to explain events: it opens the files itself, and writes none.
+    """What a worker needs to explain events: it opens the files itself and writes parts.
 
-    checkpoint, tensors: str, paths
-    sha256: str, of the checkpoint
-    kind: str, of the background
-    background: tuple of int, its rows
-    n, seed: int, of a background of the event's own noise
-    method, output: str
-    options: tuple of (name, value)
+    checkpoint, tensors, store: str, absolute paths
+    made_from: str, JSON of what the maps depend on
+    output_range: float, to which additivity errors are relative
     """
 
     checkpoint: str
     tensors: str
-    sha256: str
-    kind: str
-    background: tuple
-    n: int
-    seed: int
-    method: str
-    output: str
-    options: tuple
+    store: str
+    made_from: str
+    output_range: float
 
 
 def explain_events(
@@ -117,291 +155,325 @@ def explain_events(
     spectrograms,
     rows,
     background,
-    path,
+    folder,
     method="deep",
     output="margin",
     executor=None,
     **options,
 ):
-    """Write the SHAP tensors of some events to a file, batch by batch; what is done already is kept.
+    """Return the SHAP maps of some events from their store; compute those that it lacks.
 
     checkpoint: Checkpoint
     spectrograms: Spectrograms that the checkpoint was trained on
     rows: int array, events to explain
     background: Background of choose_background()
-    path: str or Path of the SHAP file; unfinished work stands beside it as <path>.unfinished
+    folder: str or Path of the folder with all stores; the one is found by what its maps depend on
     method, output, options: see shap_tensors(); "tiles" takes each event's own from its S-P time
-    executor: anything with .submit(...).result(), such as ProcessPoolExecutor or dask.distributed.Client; the
-        tensors are the same, and this process alone writes
+    executor: anything with .submit(...).result(), such as ProcessPoolExecutor or
+        dask.distributed.Client, whose workers reach the same files; the maps are the same
 
-    returns: ShapFile
-    raises: ForeshapError where path or its unfinished work was made from something else, or the disk is full
+    returns: StoredShap of these events, in this order
+    raises: ForeshapError for what can't be explained or written; parts that are whole stay
     """
     checkpoint.check(spectrograms)
-    _check_arguments(spectrograms, background, options)
-    path = Path(path)
-    task = Task(
-        str(checkpoint.path), str(spectrograms.path), checkpoint.card["sha256"], background.kind,
-        tuple(background.rows.tolist()), background.n, background.seed, method, output, tuple(sorted(options.items())),
-    )  # fmt: skip
-    identity = _identity(checkpoint, spectrograms, rows, task)
-    unfinished = path.with_name(path.name + ".unfinished")
-    if not path.exists():
-        try:
-            if not unfinished.exists():
-                _create(unfinished, checkpoint, spectrograms, rows, task, identity)
-            _check_identity(unfinished, identity)
-            _fill(unfinished, task, executor)
-        except OSError as error:
-            raise ForeshapError(
-                f"{unfinished} can't be written on ({error}): make room and run this again, the events done are kept."
-            ) from error
-        finally:
-            _prepared.cache_clear()
-            _opened.cache_clear()
-        unfinished.replace(path)
-    _check_identity(path, identity)
-    return load_shap(path)
+    rows = np.asarray(rows, dtype=int)
+    _check_arguments(spectrograms, rows, background, folder)
+    made_from = _describe(checkpoint, spectrograms, background, method, output, options)
+    key = hashlib.sha256(made_from.encode()).hexdigest()[:12]
+    store = Path(folder).resolve() / f"{checkpoint.path.stem}-{method}-{key}"
+    with COMPUTING:
+        parts = _read_parts(store, leave_damaged=True)
+        present = [table["row"].to_numpy() for table, _ in parts]
+        absent = np.setdiff1d(rows, np.concatenate([[], *present]))
+        if len(absent):
+            examples = background.rows if len(background.rows) else rows[:1]
+            events = checkpoint.scaling(tensor_file.read_events(spectrograms.values, examples))
+            attribution.check_request(checkpoint.model, events, method, options)
+            files = (checkpoint.path, spectrograms.path, store)
+            spread = _range_of_outputs(checkpoint, spectrograms, background, output)
+            task = Task(*[str(path.resolve()) for path in files], made_from, spread)
+            check_room(store, len(absent) * 4 * np.prod(checkpoint.variant.shape))
+            parts += _explain_absent(task, absent, executor)
+    return _collect(store, parts, rows)
 
 
-def _check_arguments(spectrograms, background, options):
-    """Raise unless the background holds the classes that it says, and a file's identity can hold the options."""
-    if others := [
-        name for name, value in options.items() if not isinstance(value, (int, float, str))
-    ]:
-        raise ForeshapError(
-            f"A SHAP file can't keep the option '{others[0]}': use shap_tensors() for it."
-        )
+def _check_arguments(spectrograms, rows, background, folder):
+    """Raise ForeshapError for rows, a background or a folder that can't be."""
+    _check_folder(folder)
+    count = len(spectrograms.labels)
+    if len(rows) == 0 or rows.min() < 0 or rows.max() >= count:
+        raise ForeshapError(f"There are no such events: give one or more rows, 0 to {count - 1}.")
     if not isinstance(background, Background):
         raise ForeshapError(
             "The background is no Background: draw it with foreshap.choose_background()."
         )
     if background.kind == "both" and len(np.unique(spectrograms.labels[background.rows])) < 2:
         raise ForeshapError(
-            'The background is empty or of one class: draw it with kind="foreshocks" or "aftershocks" if meant.'
+            "The background is empty or of one class: "
+            'draw it with kind="foreshocks" or "aftershocks" if meant.'
         )
 
 
-def _identity(checkpoint, spectrograms, rows, task):
-    """What a SHAP file is made from, as text; two files with the same text hold the same tensors."""
+def _check_folder(folder):
+    """Raise ForeshapError for a file, such as a SHAP file of before."""
+    if Path(folder).is_file():
+        raise ForeshapError(
+            f"{folder} is a single file, and SHAP files of before are not read: "
+            "give a folder for SHAP stores and explain the events again."
+        )
+
+
+def _describe(checkpoint, spectrograms, background, method, output, options):
+    """Write down as JSON what maps depend on."""
+    for name, value in options.items():
+        if not isinstance(value, (int, float, str)):
+            raise ForeshapError(
+                f"A SHAP store can't keep the option '{name}': use shap_tensors() for it."
+            )
     tensors = sha256(spectrograms.path)
     if tensors != checkpoint.card["tensor_file"]["sha256"]:
         raise ForeshapError(
-            f"{checkpoint.path} was trained on another file than {spectrograms.path}: train it again."
+            f"{checkpoint.path} was trained on another file than {spectrograms.path}: "
+            "train it again."
         )
-    names = spectrograms.table["trace_name"].to_numpy()
-    own = {"n": task.n, "seed": task.seed} if task.kind == "own noise" else {}
     made_from = {
-        "checkpoint": task.sha256,
+        "format": VERSION,
+        "checkpoint": checkpoint.card["sha256"],
         "tensor file": tensors,
-        "method": task.method,
-        "output": task.output,
-        "options": dict(task.options),
-        "background": {"kind": task.kind, "events": names[list(task.background)].tolist(), **own},
-        "events": names[rows].tolist(),
+        "method": method,
+        "options": attribution.all_options(method, options),
+        "output": output,
+        "background": asdict(background) | {"rows": background.rows.tolist()},
     }
-    return json.dumps(made_from)
+    return json.dumps(made_from, sort_keys=True)
 
 
-def _check_identity(path, identity):
-    with open_waveforms(path) as file:
-        found = json.loads(file["identity"].asstr()[()]) if "identity" in file else {}
-    wanted = json.loads(identity)
-    differing = [name for name in wanted if found.get(name) != wanted[name]]
-    if differing:
-        raise ForeshapError(
-            f"{path} was made with another {' and '.join(differing)}: move it away or give another path."
-        )
+def _range_of_outputs(checkpoint, spectrograms, background, output):
+    """Range of the outputs of all test and background events, whatever events are explained."""
+    rows = np.union1d(checkpoint.card["split"]["test"], background.rows).astype(int)
+
+    def outputs(part):
+        events = checkpoint.scaling(tensor_file.read_events(spectrograms.values, part))
+        return attribution.outputs_of(checkpoint.model, events, output)
+
+    batches = np.split(rows, range(32, len(rows), 32))
+    return attribution.output_range(np.concatenate(list(map_in_order(outputs, batches))))
 
 
-@lru_cache(maxsize=1)
-def _opened(task):
-    """Checkpoint and spectrograms of a task."""
-    checkpoint = load_checkpoint(task.checkpoint)
-    if checkpoint.card["sha256"] != task.sha256:
-        raise ForeshapError(f"{task.checkpoint} has changed since it was loaded: load it again.")
-    return checkpoint, load_spectrograms(task.tensors)
+def _explain_absent(task, rows, executor):
+    """Explain events part by part; return the parts."""
+    for path in Path(task.store).glob(".*.partial"):  # what killed processes have left
+        with suppress(OSError):  # another process may remove it, too
+            if time.time() - path.stat().st_mtime > OLD:
+                path.unlink()
+    size = min(PART, -(-len(rows) // FEWEST_PARTS))
+    batches = np.split(rows, range(size, len(rows), size))
+    parts = []
+    try:
+        with one_thread():  # as the workers, or the last bits would differ
+            _prepared(task)  # before several threads need it
+        paths = map_in_order(partial(_explain_part, task), batches, executor)
+        name = Path(task.store).name.rpartition("-")[0]
+        with tqdm(total=len(rows), desc=f"SHAP {name}", unit="event") as bar:
+            for path, batch in zip(paths, batches):
+                parts.append(_read_part(path))
+                bar.update(len(batch))
+    finally:
+        _prepared.cache_clear()
+    return parts
 
 
 @lru_cache(maxsize=1)
 def _prepared(task):
-    """Function from an event and its row to its values, base value and standard error."""
-    checkpoint, spectrograms = _opened(task)
-    variant, s_p = (
-        checkpoint.variant,
-        known_s_p(spectrograms.table),
-    )  # asked for by tiles and own noise alone
-    options = dict(task.options)
-    if task.method == "tiles":
-        options = {"tiles": lambda row: physical_tiles(variant, s_p[row])} | options
-    prepare = partial(
-        explainer, checkpoint.model, method=task.method, output=task.output, **options
-    )
-    if task.kind == "own noise":
-        noise = lambda event, row: own_noise(event, variant, s_p[row], task.n, [task.seed, row])
-        return lambda event, row: prepare(noise(event, row))(event, row)
-    return prepare(_scaled(task, task.background))
+    """Open checkpoint and spectrograms of a task, and prepare to explain an event by its row."""
+    made_from = json.loads(task.made_from)
+    checkpoint = load_checkpoint(task.checkpoint)
+    if checkpoint.card["sha256"] != made_from["checkpoint"]:
+        raise ForeshapError(f"{task.checkpoint} has changed since it was loaded: load it again.")
+    spectrograms = tensor_file.load_spectrograms(task.tensors)
+    method, options, background = (made_from[k] for k in ("method", "options", "background"))
+    variant, s_p = checkpoint.variant, known_s_p(spectrograms.table)
+    if method == "tiles":
+        options["tiles"] = lambda row: physical_tiles(variant, s_p[row])
+    model, output = checkpoint.model, made_from["output"]
+
+    def explain_by_noise(event, row):
+        seeds = [background["seed"], row]
+        noise = own_noise(event, variant, s_p[row], background["n"], seeds)
+        return attribution.explainer(model, noise, method, output, **options)(event, row)
+
+    if background["kind"] == "own noise":
+        return checkpoint, spectrograms, explain_by_noise
+    events = checkpoint.scaling(tensor_file.read_events(spectrograms.values, background["rows"]))
+    explain = attribution.explainer(model, events, method, output, **options)
+    return checkpoint, spectrograms, explain
 
 
-def _scaled(task, rows):
-    checkpoint, spectrograms = _opened(task)
-    return checkpoint.scaling(read_events(spectrograms.values, rows))
-
-
-def _explain(task, rows):
-    """Values, base values, standard errors and seconds of a batch of events; runs in any thread or process."""
+def _explain_part(task, rows):
+    """Explain some events and write them as a part; runs in any thread or process."""
+    made_from = json.loads(task.made_from)
+    values, errors, found = [], [], []
     with one_thread():
-        explain = _prepared(task)
-        results = [
-            _timed(explain, event, int(row)) for event, row in zip(_scaled(task, rows), rows)
-        ]
-    values, base, error, seconds = zip(*results)
-    return (
-        np.stack(values),
-        np.array(base),
-        None if error[0] is None else np.stack(error),
-        np.array(seconds),
+        checkpoint, spectrograms, explain = _prepared(task)
+        events = checkpoint.scaling(tensor_file.read_events(spectrograms.values, rows))
+        attribution.check_events(events, events)
+        for event, row in zip(events, rows):
+            start = time.perf_counter()
+            event_values, base, error = explain(event, int(row))
+            seconds = time.perf_counter() - start
+            values.append(event_values)
+            errors.append(error)
+            output = attribution.outputs_of(checkpoint.model, event[None], made_from["output"])[0]
+            margin = attribution.outputs_of(checkpoint.model, event[None])[0]
+            found.append((row, output, np.int8(margin > 0), base, seconds))
+    maps = {"shap": np.stack(values).astype(np.float32)}
+    if errors[0] is not None:
+        maps["shap_standard_error"] = np.stack(errors).astype(np.float32)
+    added = pd.DataFrame(found, columns=["row", "output", "predicted", "base_value", "seconds"])
+    missed = attribution.additivity_error(
+        maps["shap"], added["base_value"], added["output"], task.output_range
     )
+    attribution.check_additivity(missed, made_from["method"])
+    table = spectrograms.table.iloc[rows].reset_index(drop=True).assign(**added)
+    table["correct"] = table["predicted"] == table["label"]
+    table["additivity_error"] = missed
+    path = Path(task.store, f"{uuid.uuid4().hex}.h5")
+    with written_whole(path) as partial_path:
+        content = _part_content(path.name, task, made_from, spectrograms, table, maps)
+        partial_path.write_bytes(content)  # a full disk is an error here; HDF5 may say it too late
+    return path
 
 
-def _timed(explain, event, key):
-    start = time.perf_counter()
-    return *explain(event, key), time.perf_counter() - start
+def _part_content(part, task, made_from, spectrograms, table, maps):
+    """Make the bytes of a part: maps (name -> float32 array (N, 3, F, T)) and their table.
 
-
-def _create(path, checkpoint, spectrograms, rows, task, identity):
-    """A SHAP file with room for every event and none explained: its additivity errors are NaN."""
-    background = _scaled(task, task.background or rows[:BATCH])
-    check_request(checkpoint.model, background, task.method, dict(task.options))
-    check_events(_scaled(task, rows[:1]), background)
-    with one_thread():  # as the workers, or the last bits of what is kept would differ
-        _prepared(task)  # what can't be explained leaves no file
-    outputs, margins = (_outputs(task, rows, output) for output in (task.output, "margin"))
-    spread = output_range(outputs, outputs_of(checkpoint.model, background, task.output))
-    predicted = (margins > 0).astype("i1")
-    table = spectrograms.table.iloc[rows].assign(row=rows, output=outputs, predicted=predicted)
-    table = table.assign(correct=predicted == spectrograms.labels[rows])
-    table = table.assign(base_value=np.nan, additivity_error=np.nan, seconds=np.nan)
-    names, simulated = spectrograms.table["trace_name"].to_numpy(), ("dataset", "simulated")
-    kept = {
-        name: spectrograms.attributes[name] for name in simulated if name in spectrograms.attributes
-    }
-    check_room(path, len(rows) * 4 * np.prod(checkpoint.variant.shape))
-    with written_whole(path) as partial_path, h5py.File(partial_path, "w") as file:
-        file.attrs.update(
-            kept | {"method": task.method, "explained_output": task.output, "output_range": spread}
-        )
-        file.attrs.update(checkpoint_sha256=task.sha256, background_kind=task.kind)
-        explained = {
-            "margin": "logit(aftershock) - logit(foreshock); positive pushes toward aftershock"
-        }
-        file.attrs["meaning"] = f"SHAP of {explained.get(task.output, task.output)}"
-        write_axes(file, checkpoint.variant)
-        write_columns(file, table)
-        for name in ("shap",) + ("shap_standard_error",) * (task.method in SAMPLED):
-            _make_room(file, name, (len(rows), *checkpoint.variant.shape))
-        file["background"] = names[list(task.background)].astype(h5py.string_dtype())
-        file["background"].make_scale("background")
-        file["identity"] = identity  # no attribute: those end at 64 KiB
-        _make_means(file, checkpoint.variant.shape, table["label"])
-
-
-def _outputs(task, rows, output):
-    """One output of events, a few at a time: float64 array (len(rows),)."""
-    parts = np.split(rows, range(32, len(rows), 32))
-    return np.concatenate(
-        [outputs_of(_opened(task)[0].model, _scaled(task, part), output) for part in parts]
-    )
-
-
-def _make_room(file, name, shape):
-    """Tensors in one piece whose place is known at once: later writes touch no structure, so a kill breaks nothing."""
-    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    plan.set_obj_track_times(False)
-    plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    h5py.h5d.create(
-        file.id, name.encode(), h5py.h5t.IEEE_F32LE, h5py.h5s.create_simple(shape), dcpl=plan
-    )
-    attach_axes(file[name])
-    file[name].attrs["units"] = "1"
-
-
-def _make_means(file, shape, labels):
-    """The batch means, still NaN, with their axes class, channel, frequency, time."""
-    for name in MEANS:
-        file.create_dataset(name, data=np.full((len(CLASSES), *shape), np.nan, "f4"))
-    file["class"] = np.array(CLASSES, dtype=h5py.string_dtype())
-    file["n_events"] = np.array([(labels == k).sum() for k in range(len(CLASSES))])
-    file["class"].make_scale("class")
-    for name in (*MEANS, "n_events"):
-        for dimension, axis in zip(file[name].dims, ("class", "channel", "frequency", "time")):
-            dimension.attach_scale(file[axis])
-
-
-def _fill(path, task, executor):
-    """Explain what isn't yet: a batch's tensors first, its errors (which say that it is done) after them."""
-    if executor is None:
-        _prepared(task)  # before several threads ask for it
-    with h5py.File(path) as file:
-        errors, rows, outputs, spread = (
-            file["additivity_error"][:], file["row"][:], file["output"][:], file.attrs["output_range"],
-        )  # fmt: skip
-        places = {
-            n: (file[n].id.get_offset(), file[n].dtype, file[n][0].size)
-            for n in FILLED
-            if n in file
-        }
-    todo = np.flatnonzero(np.isnan(errors))
-    batches = [todo[first : first + BATCH] for first in range(0, len(todo), BATCH)]
-    results = map_in_order(partial(_explain, task), [rows[batch] for batch in batches], executor)
-    what = f"SHAP {path.name.removesuffix('.h5.unfinished')}, {task.method}"
-    bar = tqdm(total=len(rows), initial=len(rows) - len(todo), desc=what, unit="event")
-    with open(path, "r+b") as file, bar:
-        for batch, (values, base, sampled, seconds) in zip(batches, results):
-            missed = additivity_error(values, base, outputs[batch], spread, task.method)
-            for name, found in zip(FILLED, (values, sampled, base, seconds, missed)):
-                if name in places:
-                    _put(file, *places[name], batch, found)
-            bar.update(len(batch))
-    _write_means(path)
-
-
-def _put(file, offset, kind, size, batch, values):
-    """Write events into a dataset's own bytes: a full disk is an error here, while HDF5 may report it too late."""
-    for i, value in zip(batch, values):
-        file.seek(offset + int(i) * size * kind.itemsize)
-        file.write(np.asarray(value, kind).tobytes())
-    file.flush()
-
-
-def _write_means(path):
-    """Batch means of each class."""
-    shap = load_shap(path)
-    means = group_means(shap, shap.table["label"])
-    shap.values.file.close()
-    with h5py.File(path, "r+") as file:
-        for label, mean in means.items():
-            for name, value in zip(MEANS, (mean.signed, mean.absolute, mean.standard_error)):
-                file[name][label] = value
-
-
-def load_shap(path):
-    """Open a SHAP file; the tensors stay on disk until they are sliced.
-
-    path: str or Path
-
-    returns: ShapFile
-    raises: ForeshapError where the file is damaged or no SHAP file
+    part: str, unlike that of any part: two threads can't have open what HDF5 takes for one file
     """
-    variant, values, table, attributes = open_events(
-        path, "shap", "SHAP file of foreshap.explain_events"
-    )
-    if lacking := {"correct", "base_value", "row", "output", "additivity_error"} - set(table):
-        values.file.close()
-        raise ForeshapError(
-            f"{path} is no SHAP file, it lacks {', '.join(sorted(lacking))}: make it again."
+    names = spectrograms.table["trace_name"].to_numpy()
+    with h5py.File(part, "w", driver="core", backing_store=False) as file:
+        for name in {"dataset", "simulated"}.intersection(spectrograms.attributes):
+            file.attrs[name] = spectrograms.attributes[name]
+        explained = made_from["output"]
+        file.attrs.update(
+            method=made_from["method"],
+            explained_output=explained,
+            meaning=f"SHAP of {MARGIN if explained == 'margin' else explained}",
+            output_range=task.output_range,
+            checkpoint_sha256=made_from["checkpoint"],
+            background_kind=made_from["background"]["kind"],
         )
-    table = table.astype({"correct": bool})
-    return ShapFile(
-        Path(path), variant, values, table, float(table["base_value"].mean()), attributes
-    )
+        tensor_file.write_axes(file, spectrograms.variant)
+        tensor_file.write_columns(file, table)
+        for name, values in maps.items():
+            file[name] = values
+            file[name].attrs["units"] = "1"
+            tensor_file.attach_axes(file[name])
+        rows = made_from["background"]["rows"]
+        file["background"] = names[rows].astype(h5py.string_dtype())
+        file["background"].make_scale("background")
+        file["made_from"] = task.made_from  # no attribute: those end at 64 KiB
+        file.flush()
+        return file.id.get_file_image()
+
+
+def _read_part(path):
+    """Read all of a part but its maps: its table, with their places, and its attributes."""
+    with _reading(path):
+        _, values, table, attributes = tensor_file.open_events(path, "shap", "part of a SHAP store")
+        with values.file as file:
+            made_from = h5py.Dataset(open_dataset(file, "made_from")).asstr()[()]
+            sampled = "shap_standard_error" in file
+        for name in ADDED:
+            if name not in table or not pd.api.types.is_numeric_dtype(table[name]):
+                raise ValueError(f"it has no numbers named {name}")
+        table = table.astype({"row": int, "correct": bool})
+        table["output_range"] = float(attributes["output_range"])
+    table["path"] = str(path)
+    table["place"] = np.arange(len(table))
+    return table, attributes | {"made_from": made_from, "sampled": sampled}
+
+
+def _read_parts(store, leave_damaged=False):
+    """Read the parts of a store, in the order of their names.
+
+    leave_damaged: bool, leave out parts that can't be read, with a warning
+    """
+    parts = []
+    for path in sorted(store.glob("*.h5")):
+        try:
+            parts.append(_read_part(path))
+        except ForeshapError as error:
+            if not leave_damaged:
+                raise
+            warnings.warn(f"{error} Events that were asked for are computed anew.", stacklevel=3)
+            continue
+        if parts[-1][1]["made_from"] != parts[0][1]["made_from"]:
+            raise ForeshapError(
+                f"{path} was made from something else than its store: move it away."
+            )
+    return parts
+
+
+def _collect(store, parts, rows=None):
+    """Put events of a store together; of several parts with an event the first counts."""
+    _, attributes = parts[0]
+    variant = Variant(**json.loads(attributes["variant"]))
+    table = pd.concat([table for table, _ in parts]).drop_duplicates("row")
+    table = table.set_index("row", drop=False).sort_index()
+    if rows is not None:
+        table = table.loc[rows]
+    table = table.reset_index(drop=True)
+    values = StoredMaps(table, "shap", variant.shape)
+    error = None
+    if attributes["sampled"]:
+        error = StoredMaps(table, "shap_standard_error", variant.shape)
+    base_value = float(table["base_value"].mean())
+    table = table.drop(columns=["output_range", "path", "place"])
+    return StoredShap(store, variant, values, error, table, base_value, attributes)
+
+
+def load_shap(store):
+    """Open a store with all of its events; the maps stay on disk until they are sliced.
+
+    store: str or Path of one store, such as StoredShap.path or one of find_shap()
+
+    returns: StoredShap, sorted by row
+    raises: ForeshapError where a part is damaged or there is none
+    """
+    _check_folder(store)
+    parts = _read_parts(Path(store))
+    if not parts:
+        raise ForeshapError(f"{store} holds no SHAP maps: give the path of explain_events().path.")
+    return _collect(Path(store), parts)
+
+
+def find_shap(folder, checkpoint, method="deep", output="margin"):
+    """Find the stores with maps of a checkpoint.
+
+    folder: str or Path, as given to explain_events()
+    checkpoint: Checkpoint
+    method, output: str, see shap_tensors()
+
+    returns: list of Path, one for each background and set of options, most events first
+    raises: ForeshapError where a part is damaged
+    """
+    wanted = {"checkpoint_sha256": checkpoint.card["sha256"], "method": method}
+    wanted["explained_output"] = output
+    sizes = {}
+    for store in sorted(Path(folder).glob(f"{checkpoint.path.stem}-{method}-*")):
+        parts = _read_parts(store)
+        if parts and wanted.items() <= parts[0][1].items():
+            sizes[store] = sum(len(table) for table, _ in parts)
+    return sorted(sizes, key=sizes.get, reverse=True)
+
+
+@contextmanager
+def _reading(path):
+    """Turn what goes wrong while a part is read into a sentence that names the part."""
+    try:
+        yield
+    except Exception as error:  # h5py, json and numpy raise a dozen kinds for damaged files
+        raise ForeshapError(
+            f"{path} is a damaged part of a SHAP store ({first_line(error.__cause__ or error)}): "
+            "delete it and explain its events again."
+        ) from error

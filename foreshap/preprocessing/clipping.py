@@ -4,14 +4,14 @@ import numpy as np
 
 from .variants import SECONDS_BEFORE_P
 
-SAMPLES = 4  # in a row at the largest or smallest value
+RUN = 4  # samples in a row at the largest or smallest value
 NOISES = 10.0  # standard deviations of the noise before P that this value must reach
-VALUES = 500  # steps of the record that it must reach: the crest of a wave of fewer may stay on one value
-STEP = 0.02  # of it, from two samples beside the row: the crest of a wave of VALUES falls by 0.6 % there
+VALUES = 500  # steps of the record that it must reach: a smaller wave's crest may stay on one value
+STEP = 0.02  # of it, from two samples beside the row: the crest of a wave of VALUES falls by 0.6 %
 
 
 def clipped(windows, noise, edges):
-    """Whether a component stands still at its largest or smallest value, far above its noise, and jumps there.
+    """Find events of which a component jumps to its largest or smallest value and stands still.
 
     windows: float array (N, 3, samples), finite
     noise: sequence of N arrays (3, n), the same seismograms before P
@@ -21,51 +21,47 @@ def clipped(windows, noise, edges):
     """
     found = np.zeros(len(windows), bool)
     for edge in edges:
+        # A quick look: of any four samples in a row two have even places.
         even = windows[..., ::2] == edge[..., None]
-        held = (even[..., 1:] & even[..., :-1]).any(
-            axis=-1
-        )  # so it is in every run of four: a quick look
-        for event, component in np.argwhere(held):
+        candidates = (even[..., 1:] & even[..., :-1]).any(axis=-1)
+        for event, component in np.argwhere(candidates):
             before = noise[event][component].astype(float)
-            height = abs(edge[event, component] - np.median(before))
+            value = edge[event, component]
+            height = abs(value - np.median(before))
             if height >= NOISES * before.std():
-                found[event] |= _held(windows[event, component], edge[event, component], height)
+                found[event] |= _stands_still(windows[event, component], value, height)
     return found
 
 
+def _stands_still(samples, value, height):
+    """Whether a run of a value begins or ends with a jump, in a record of fine enough steps."""
+    steps = np.abs(np.diff(samples))
+    if height < VALUES * steps[steps > 0].min():
+        return False
+    bounds = np.flatnonzero(np.diff(samples == value, prepend=False, append=False))
+    for first, stop in zip(bounds[::2], bounds[1::2]):
+        if stop - first < RUN:
+            continue
+        beside = samples[[max(first - 2, 0), min(stop + 1, len(samples) - 1)]]
+        if np.abs(beside - value).max() >= STEP * height:
+            return True
+    return False
+
+
 def as_recorded(samples, rate):
-    """What the counts of one component say before anything is done to them.
-
-    samples: array (n,) [counts], P at 5 s
-    rate: float [Hz]
-
-    returns: "flat" where they are all the same, "clipped", or ""
-    """
-    edges, before = (
-        np.array([samples.min(), samples.max()], float),
-        samples[: round(SECONDS_BEFORE_P * rate)],
-    )
+    """Judge one component as it was recorded (n,) [counts], P at 5 s: "flat", "clipped" or ""."""
+    edges = np.array([samples.min(), samples.max()], float)
     if edges[0] == edges[1]:
         return "flat"
-    with np.errstate(invalid="ignore"):  # not finite: that has a reason of its own
+    before = samples[: round(SECONDS_BEFORE_P * rate)]
+    with np.errstate(invalid="ignore"):  # samples that are not finite have a reason of their own
         found = clipped(samples[None, None].astype(float), [before[None]], edges[:, None, None])
     return "clipped" if found[0] else ""
 
 
-def _held(samples, edge, height):
-    """Whether a run of SAMPLES at the edge begins or ends with a step, in a record of fine enough values."""
-    steps = np.abs(np.diff(samples))
-    if height < VALUES * steps[steps > 0].min():
-        return False
-    bounds = np.flatnonzero(np.diff(samples == edge, prepend=False, append=False))
-    runs = [
-        (first, last) for first, last in zip(bounds[::2], bounds[1::2]) if last - first >= SAMPLES
-    ]
-    beside = [samples[[max(first - 2, 0), min(last + 1, len(samples) - 1)]] for first, last in runs]
-    return any(np.abs(two - edge).max() >= STEP * height for two in beside)
-
-
 def flagged(table):
-    """What a table's own column `clipped` says (1, true or yes), bool array (N,); False where it says nothing."""
-    said = table["clipped"].astype(str) if "clipped" in table else np.full(len(table), "")
-    return np.isin([str(word).strip().lower() for word in said], ("1", "1.0", "true", "yes"))
+    """Read a table's own column `clipped` (1, true or yes): bool array (N,), False without it."""
+    if "clipped" not in table:
+        return np.zeros(len(table), bool)
+    marks = table["clipped"].astype(str).str.strip().str.lower()
+    return marks.isin(["1", "1.0", "true", "yes"]).to_numpy()

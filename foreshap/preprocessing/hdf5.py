@@ -1,4 +1,4 @@
-"""HDF5 files that are read: none is trusted, neither where it points nor how large it says it is."""
+"""HDF5 files that are read: none is trusted, neither where it points nor how large it says."""
 
 import math
 import os
@@ -15,16 +15,10 @@ ENDS = 2**24  # bytes at either end of a file that are searched for it
 
 
 def open_hdf5(path):
-    """Open an HDF5 file for reading.
-
-    path: str or Path
-
-    returns: h5py.File
-    raises: ForeshapError where it is missing or damaged
-    """
+    """Open an HDF5 file for reading; ForeshapError where it is missing or damaged."""
     try:
-        found = os.stat(path)
-        _check_heaps(path, (found.st_ino, found.st_size, found.st_mtime_ns))
+        state = os.stat(path)
+        _check_heaps(path, (state.st_ino, state.st_size, state.st_mtime_ns))
         return h5py.File(path, "r")
     except (OSError, ValueError, RuntimeError) as error:
         raise ForeshapError(
@@ -33,13 +27,9 @@ def open_hdf5(path):
 
 
 def open_dataset(file, name):
-    """A dataset whose values stand in the file itself: h5py would follow a file's pointers to any other file.
+    """Open a dataset (h5py.h5d.DatasetID) in a file's root whose values stand in the file itself.
 
-    file: h5py.File
-    name: str, in the root group
-
-    returns: h5py.h5d.DatasetID
-    raises: OSError, KeyError or ValueError where it is none: a group, a link, damaged, or stored elsewhere
+    raises: OSError, KeyError or ValueError where it is a group, a link, damaged or elsewhere
     """
     if file.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
         raise OSError(f"{name} is a link to another place")
@@ -49,48 +39,53 @@ def open_dataset(file, name):
 
 
 def check_stored(dataset):
-    """Raise OSError where the values of a dataset (h5py.h5d.DatasetID) stand in another file or in too large chunks."""
+    """Raise OSError where a dataset's values stand in another file or in too large chunks."""
     if dataset.get_offset() is not None:  # in one piece in this file
         return
     plan = dataset.get_create_plist()
-    kind, name = (
-        plan.get_layout(),
-        h5py.h5i.get_name(dataset).decode("utf-8", "backslashreplace").lstrip("/"),
-    )
-    if kind == h5py.h5d.VIRTUAL or plan.get_external_count():
+    storage = plan.get_layout()
+    name = h5py.h5i.get_name(dataset).decode("utf-8", "backslashreplace").lstrip("/")
+    if storage == h5py.h5d.VIRTUAL or plan.get_external_count():
         raise OSError(f"{name} is stored in another file")
-    if (
-        kind == h5py.h5d.CHUNKED
-        and math.prod(plan.get_chunk()) * dataset.dtype.itemsize > LARGEST_CHUNK
-    ):
-        raise OSError(f"{name} has chunks of more than {LARGEST_CHUNK // 2**20} MiB")
+    if storage == h5py.h5d.CHUNKED:
+        if math.prod(plan.get_chunk()) * dataset.dtype.itemsize > LARGEST_CHUNK:
+            raise OSError(f"{name} has chunks of more than {LARGEST_CHUNK // 2**20} MiB")
 
 
 @lru_cache(maxsize=64)
 def _check_heaps(path, state):
-    """Raise OSError where a heap of texts holds a free piece of no length: HDF5 (2.0 at least) would loop for ever.
+    """Raise OSError where a heap of texts holds a free piece of no length.
 
-    Once for a file in one state (inode, size, time): up to 32 MiB are read.
+    HDF5 (2.0 at least) would read such a heap for ever. A file in one state (inode, size, time)
+    is checked once; up to 32 MiB are read.
     """
     with open(path, "rb") as file:  # not mapped into memory: a disk's error would end the process
-        size = file.seek(0, 2)
+        size = file.seek(0, os.SEEK_END)
         if size == 0:
             raise OSError("it is empty")
-        for first in {0, max(ENDS, size - ENDS)} if size > ENDS else {0}:
-            file.seek(first)
-            content, at = file.read(ENDS), -1
-            while (at := content.find(HEAP, at + 1)) >= 0:
-                if not _ends(content, at):
-                    raise OSError(f"the heap at byte {first + at} is damaged")
+        starts = [0]
+        if size > ENDS:
+            starts.append(max(ENDS, size - ENDS))
+        for start in starts:
+            file.seek(start)
+            content = file.read(ENDS)
+            heap = content.find(HEAP)
+            while heap >= 0:
+                if not _is_whole(content, heap):
+                    raise OSError(f"the heap at byte {start + heap} is damaged")
+                heap = content.find(HEAP, heap + 1)
 
 
-def _ends(content, heap):
+def _is_whole(content, heap):
     """Whether the pieces of a heap lead to its end (HDF5 File Format Specification, III.E)."""
-    at, end = heap + 16, heap + int.from_bytes(content[heap + 8 : heap + 16], "little")
-    while at + 16 <= min(end, len(content)):
-        index, _, size = struct.unpack("<HH4xQ", content[at : at + 16])
-        length = 16 + -(-size // 8) * 8 if index else size
-        if length < 16 or at + length > end:
+    place = heap + 16
+    end = heap + int.from_bytes(content[heap + 8 : heap + 16], "little")
+    while place + 16 <= min(end, len(content)):
+        index, _, size = struct.unpack("<HH4xQ", content[place : place + 16])
+        length = size
+        if index:  # in use: a head of 16 bytes, and a size padded to 8
+            length = 16 + math.ceil(size / 8) * 8
+        if length < 16 or place + length > end:
             return False
-        at += length
+        place += length
     return True

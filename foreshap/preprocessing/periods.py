@@ -9,11 +9,13 @@ from ..files import ForeshapError
 
 LEFT_OUT = "inside the window left out around the mainshock"
 OUTSIDE = "outside the span of the study"
+EARLIEST = pd.Timestamp("1900", tz="UTC")  # what lies before is a damaged number
+LATEST = pd.Timestamp("2200", tz="UTC")
 
 
 @dataclass(frozen=True)
 class Periods:
-    """The mainshock's time, the span of the study, and a window around the mainshock that is left out.
+    """The mainshock's time, the span of the study, and a window around the mainshock.
 
     mainshock: Timestamp [UTC]; P before it makes a foreshock
     start, end: Timestamp [UTC] or None, first and last P that count; None: no limit
@@ -26,19 +28,16 @@ class Periods:
     left_out: tuple | None = None
 
     def attributes(self):
-        """What a file keeps of them, dict of str."""
-        span = [str(time) for time in (self.left_out or ())]
-        given = {
-            "mainshock": self.mainshock,
-            "start": self.start,
-            "end": self.end,
-            "left_out": " to ".join(span),
-        }
-        return {name: str(value) for name, value in given.items() if value}
+        """Describe the periods as a file's attributes, dict of str."""
+        times = {"mainshock": self.mainshock, "start": self.start, "end": self.end}
+        texts = {name: str(time) for name, time in times.items() if time is not None}
+        if self.left_out:
+            texts["left_out"] = f"{self.left_out[0]} to {self.left_out[1]}"
+        return texts
 
 
 def periods(mainshock, start=None, end=None, left_out=None):
-    """Periods from times given as ISO 8601 text, date, datetime or ObsPy's UTCDateTime; a date is its midnight.
+    """Make Periods from ISO 8601 text, date, datetime or UTCDateTime; a date is its midnight.
 
     mainshock: str or datetime [UTC], or Periods, which are returned as they are
     start, end: str or datetime [UTC], or None
@@ -51,66 +50,64 @@ def periods(mainshock, start=None, end=None, left_out=None):
         return mainshock
     if mainshock is None:
         raise ForeshapError("The mainshock's time is missing: give it like 2016-10-30T06:40:17.")
-    if left_out and not (
-        isinstance(left_out, (tuple, list)) and len(left_out) == 2 and None not in left_out
-    ):
+    if left_out:
+        if not isinstance(left_out, (tuple, list)) or len(left_out) != 2 or None in left_out:
+            raise ForeshapError(
+                f"left_out = {left_out!r} is no pair of times: give (from, to), or leave it out."
+            )
+        left_out = utc(left_out[0]), utc(left_out[1])
+    spans = Periods(utc(mainshock), utc(start), utc(end), left_out or None)
+    middle = [spans.mainshock]
+    if left_out:
+        middle = [left_out[0], spans.mainshock, left_out[1]]
+    order = [time for time in (spans.start, *middle, spans.end) if time is not None]
+    if order != sorted(order):
         raise ForeshapError(
-            f"left_out = {left_out!r} is no pair of times: give (from, to), or leave it out."
+            f"The periods {spans.attributes()} are not in order: "
+            "start, begin of left_out, mainshock, its end, end."
         )
-    first, last = utc(start), utc(end)
-    found = Periods(
-        utc(mainshock), first, last, tuple(utc(time) for time in left_out) if left_out else None
-    )
-    order = [
-        time for time in (first, *(found.left_out or (found.mainshock,)), last) if time is not None
-    ]
-    if (
-        order != sorted(order)
-        or found.left_out
-        and not found.left_out[0] <= found.mainshock <= found.left_out[1]
-    ):
-        raise ForeshapError(
-            f"The periods {found.attributes()} are not in order: start, begin of left_out, mainshock, its end, end."
-        )
-    return found
+    return spans
 
 
 def utc(time):
-    """A time as periods() takes it, as pandas.Timestamp [UTC]; None as None; ForeshapError for anything else."""
+    """Convert a time as periods() takes it to a Timestamp [UTC]; None stays None."""
     if time is None:
         return None
-    if pd.isna(found := iso_times(pd.Series([str(time)]))[0]):
+    converted = iso_times(pd.Series([str(time)]))[0]
+    if pd.isna(converted):
         raise ForeshapError(f"'{time}' is no time: give it like 2016-10-30T06:40:17.")
-    return found
+    return converted
 
 
 def iso_times(texts):
-    """Times (Series) of datetime64[ns, UTC] from ISO 8601 texts; NaT for less than a date, or not of 1900 to 2200."""
-    texts = texts.where(texts.astype(str).str.match(r"\s*\d{4}(\d{4}|\D\d\d?\D\d)"))
-    times = pd.to_datetime(texts, utc=True, format="ISO8601", errors="coerce")
-    sane = times.between(pd.Timestamp("1900", tz="UTC"), pd.Timestamp("2200", tz="UTC"))
-    return times.where(sane).astype("datetime64[ns, UTC]")
+    """Convert a Series of ISO 8601 texts to times [UTC]; NaT for others than of 1900 to 2200."""
+    has_date = texts.astype(str).str.match(r"\s*\d{4}(\d{4}|\D\d\d?\D\d)")
+    times = pd.to_datetime(texts.where(has_date), utc=True, format="ISO8601", errors="coerce")
+    return times.where(times.between(EARLIEST, LATEST)).astype("datetime64[ns, UTC]")
 
 
 def classes(times, spans):
-    """Class of each event by the time of its P arrival: the one place where it is decided.
+    """Decide the class of each event by the time of its P arrival.
 
     times: Series of datetimes (N,) [UTC]
     spans: Periods
 
-    returns: labels int8 array (N,), 0 foreshock, 1 aftershock; reasons, object array (N,), why an event counts in
-        neither class, "" where it counts
+    returns: labels int8 array (N,), 0 foreshock, 1 aftershock; reasons, object array (N,), why an
+        event counts in neither class, "" where it counts
     """
     times = pd.Series(times)
-    left_out = times.between(*spans.left_out) if spans.left_out else np.zeros(len(times), bool)
-    outside = (times < spans.start) if spans.start is not None else np.zeros(len(times), bool)
-    outside |= (times > spans.end) if spans.end is not None else False
-    reasons = np.select(
-        [times.isna(), outside, left_out], ["start time missing", OUTSIDE, LEFT_OUT], default=""
-    )
-    return (times >= spans.mainshock).to_numpy().astype(np.int8), reasons.astype(object)
+    reasons = np.full(len(times), "", object)
+    if spans.left_out:
+        reasons[times.between(*spans.left_out)] = LEFT_OUT
+    if spans.start is not None:
+        reasons[times < spans.start] = OUTSIDE
+    if spans.end is not None:
+        reasons[times > spans.end] = OUTSIDE
+    reasons[times.isna()] = "start time missing"
+    labels = (times >= spans.mainshock).to_numpy().astype(np.int8)
+    return labels, reasons
 
 
-NORCIA = periods(
-    "2016-10-30T06:40:17", "2016-08-20", "2016-12-20", ("2016-10-26", "2016-11-01")
-)  # UTC, the study's own
+NORCIA = periods(  # of the Norcia study itself, UTC
+    "2016-10-30T06:40:17", "2016-08-20", "2016-12-20", left_out=("2016-10-26", "2016-11-01")
+)

@@ -7,6 +7,7 @@ is known exactly. The folder noise/ holds windows without any event.
 """
 
 import json
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,12 @@ from scipy import fft
 from tqdm.auto import tqdm
 
 from ..files import ForeshapError
+from .periods import periods
 from .variants import PERIODS, SAMPLING_RATE, SECONDS_BEFORE_P
 from .waveforms import COLUMNS, write_waveforms
 
 MAINSHOCK = "2016-10-30T06:40:17"
-EFFECTS = {  # name: what aftershocks have more of (the two last: share of the events of both classes)
+EFFECTS = {  # what aftershocks have more of; of the two last events of both classes have the share
     "path": "t* of S at the median S-P [s]; P gets 0.6 of it; proportional to S-P",
     "kappa": "kappa of the path's last stretch, which the noise does not travel [s]",
     "stress_drop": "log10 of the stress drop",
@@ -31,148 +33,124 @@ EFFECTS = {  # name: what aftershocks have more of (the two last: share of the e
     "corner": "1 / corner frequency of the digitiser's low-pass (one pole) [s]",
     "magnitude": "magnitude",
     "s_p": "log10 of S-P",
-    "hours": "share moved into the hours from 8 to 16; noise of both classes then follows the hour",
+    "hours": "share moved into the hours from 8 to 16; all noise then follows the hour",
     "second_event": "share of windows that hold a second event",
     "missing_component": "share of traces with two components",
 }
+OF_EVENTS = ("magnitude", "s_p", "hours", "second_event", "missing_component")  # unknown to noise
 DEFAULT_EFFECTS = {"path": 0.010}
 
-STATION, NETWORK, LATITUDE, LONGITUDE = "DEMO", "XX", 42.83, 13.11
+STATION, NETWORK = "DEMO", "XX"
+LATITUDE, LONGITUDE = 42.83, 13.11
 VP, VS, DENSITY = 5.6e3, 3.1e3, 2.7e3  # m/s, m/s, kg/m^3
 KM_PER_S_P = 1e-3 / (1 / VS - 1 / VP)  # hypocentral distance [km] a second of S-P
-MEDIAN_S_P, STRESS_DROP, KAPPA, Q_S, CODA_Q = 1.2, 2.1e6, 0.03, 200.0, 60.0
+MEDIAN_S_P = 1.2  # s
+NOISE_S_P = 1.0  # s, of a window without an event: the layout wants a number
+STRESS_DROP = 2.1e6  # Pa
+KAPPA = 0.03  # s
+Q_S, CODA_Q = 200.0, 60.0
 GAIN = 2e9  # counts per m/s
+DIURNAL = 0.2  # log10 of the noise amplitude between noon and the daily mean, where hours matter
 SAMPLES, PADDED = 2500, 3000  # of a trace; the rest takes what would wrap around
 FREQUENCIES = fft.rfftfreq(PADDED, 1 / SAMPLING_RATE)
-DIURNAL = (
-    0.2  # log10 of the noise amplitude between noon and the daily mean, where the hours matter
-)
-BATCH = 50  # events simulated together
-OF_EVENTS = (
-    "magnitude",
-    "s_p",
-    "hours",
-    "second_event",
-    "missing_component",
-)  # effects that noise doesn't know
-NOISE_S_P = 1.0  # of a window without an event: the layout wants a number [s]
+TOGETHER = 50  # events simulated together
 
 
 def simulate_sequence(output, n_events, seed, effects=None):
     """Write a simulated sequence in the waveform layout and its truth beside it.
 
     output: str or Path, folder for DEMO_{pre,post}.hdf5 and their tables; its subfolder truth/ gets
-        the same events in the same layout, each as if it had happened in the other period, its subfolder
-        noise/ half as many windows without an event
+        the same events in the same layout, each as if it had happened in the other period, its
+        subfolder noise/ half as many windows without an event
     n_events: int, half of them foreshocks
     seed: int
-    effects: dict, name (see EFFECTS) -> size; DEFAULT_EFFECTS when left out, {} (or sizes of 0) switch all off
+    effects: dict, name (see EFFECTS) -> size; DEFAULT_EFFECTS when left out, {} (or sizes of 0)
+        switch all off
 
     returns: Path of the folder
     raises: ForeshapError for an unknown effect or fewer than two events
     """
-    effects = (
-        DEFAULT_EFFECTS
-        if effects is None
-        else {name: size for name, size in effects.items() if size}
-    )
-    if unknown := set(effects) - set(EFFECTS):
+    output = Path(output)
+    if effects is None:
+        effects = DEFAULT_EFFECTS
+    effects = {name: size for name, size in effects.items() if size}
+    unknown = sorted(set(effects) - set(EFFECTS))
+    if unknown:
         raise ForeshapError(
-            f"No effect {', '.join(sorted(unknown))} can be simulated: choose from {', '.join(EFFECTS)}."
+            f"No effect {', '.join(unknown)} can be simulated: choose from {', '.join(EFFECTS)}."
         )
     if n_events < 2:
         raise ForeshapError(
-            f"{n_events} events were asked for: a sequence needs one foreshock and one aftershock at least."
+            f"{n_events} events were asked for: a sequence needs one foreshock and one aftershock "
+            "at least."
         )
-    attributes = {
-        "simulated": "yes: no real earthquakes",
-        "effects": json.dumps(effects),
-        "seed": seed,
-    }
-    truth = attributes | {"truth": "each event as it would have been in the other period"}
-    noise = attributes | {"noise": "windows without an event"}
-    counts = n_events // 2, n_events - n_events // 2
-    progress = tqdm(
-        total=2 * n_events + sum((count + 1) // 2 for count in counts),
-        desc="simulating",
-        unit="trace",
-    )
-    for label, count in enumerate(counts):
-        _write(output, label, label, count, seed, effects, attributes, progress)
-        _write(Path(output) / "truth", label, 1 - label, count, seed, effects, truth, progress)
-        _write_noise(
-            Path(output) / "noise", label, (count + 1) // 2, seed, effects, noise, progress
-        )
-    progress.close()
-    return Path(output)
+    about = {"simulated": "yes: no real earthquakes", "effects": json.dumps(effects), "seed": seed}
+    about |= periods(MAINSHOCK).attributes()
+    truth = about | {"truth": "each event as it would have been in the other period"}
+    noise = about | {"noise": "windows without an event"}
+    counts = (n_events // 2, n_events - n_events // 2)
+    n_traces = 2 * n_events + sum((count + 1) // 2 for count in counts)
+    with tqdm(total=n_traces, desc="simulating", unit="trace") as progress:
+        for label, count in enumerate(counts):
+            _write_events(output, label, label, count, seed, effects, progress, about)
+            _write_events(output / "truth", label, 1 - label, count, seed, effects, progress, truth)
+            _write_noise(output / "noise", label, (count + 1) // 2, seed, effects, progress, noise)
+    return output
 
 
-def _write(folder, label, acting, count, seed, effects, attributes, progress):
+def _write_events(folder, label, acting, count, seed, effects, progress, attributes):
     """Write the events of one class (label) with the effects of a class (acting)."""
-    events = _draw_events(np.random.default_rng([seed, label]), count, label, acting, effects)
-    change = {name: acting * effects.get(name, 0.0) for name in EFFECTS}
-    counts = lambda batch, first: _counts(
-        batch, np.random.default_rng([seed, label, first]), change
-    )
-    write_waveforms(
-        folder,
-        STATION,
-        PERIODS[label],
-        _traces(events, counts, progress),
-        _table(events),
-        **attributes,
-    )
+    rng = np.random.default_rng([seed, label])
+    events = _draw_events(rng, count, label, acting, effects)
+    generators = (np.random.default_rng([seed, label, i]) for i in range(0, count, TOGETHER))
+    traces = _traces(events, generators, _changes(effects, acting), progress)
+    table = events[list(COLUMNS)]
+    write_waveforms(folder, STATION, PERIODS[label], traces, table, **attributes)
 
 
-def _write_noise(folder, label, count, seed, effects, attributes, progress):
+def _write_noise(folder, label, count, seed, effects, progress, attributes):
     """Write windows of one class's noise at any time of its period."""
-    effects = {name: size for name, size in effects.items() if name not in OF_EVENTS} | (
-        {"hours": 0.0}
-        if "hours" in effects
-        else {}  # noise follows the hour, and is recorded at all of them
-    )
+    hours = {"hours": 0.0} if "hours" in effects else {}  # noise is recorded at all hours
+    effects = {name: size for name, size in effects.items() if name not in OF_EVENTS} | hours
     rng = np.random.default_rng([seed, label, 1])
-    windows = _draw_events(rng, count, label, label, effects).assign(p_s_diff_sec=NOISE_S_P)
-    windows["source_id"] = [f"noise{name}" for name in windows["source_id"]]
-    windows["trace_name"] = [f"{STATION}.{NETWORK}.{name}_EV" for name in windows["source_id"]]
-    change = {name: label * effects.get(name, 0.0) for name in EFFECTS}
-    counts = lambda batch, first: _counts(batch, rng, change, motion=0.0)
-    about = [
-        name
-        for name in COLUMNS
-        if not name.startswith(("source_", "p_t", "s_t")) or name == "source_id"
-    ]
-    table = _table(windows[about])
-    write_waveforms(
-        folder, STATION, PERIODS[label], _traces(windows, counts, progress), table, **attributes
-    )
+    windows = _draw_events(rng, count, label, label, effects)
+    windows["p_s_diff_sec"] = NOISE_S_P
+    windows["source_id"] = "noise" + windows["source_id"]
+    windows["trace_name"] = f"{STATION}.{NETWORK}." + windows["source_id"] + "_EV"
+    traces = _traces(windows, repeat(rng), _changes(effects, label), progress, motion=0.0)
+    table = windows.reindex(columns=list(COLUMNS))
+    for name in COLUMNS:
+        if name.startswith(("source_", "p_t", "s_t")) and name != "source_id":
+            table[name] = np.nan
+    write_waveforms(folder, STATION, PERIODS[label], traces, table, **attributes)
 
 
-def _traces(events, counts, progress):
-    """Yield (trace_name, samples), simulated batch by batch by a function of the batch and its first row."""
-    for first in range(0, len(events), BATCH):
-        batch = events.iloc[first : first + BATCH]
-        yield from zip(batch["trace_name"], counts(batch, first))
+def _changes(effects, acting):
+    """Return how much of every effect the events of a class (acting: 0 or 1) have, dict."""
+    return {name: acting * effects.get(name, 0.0) for name in EFFECTS}
+
+
+def _traces(events, generators, change, progress, motion=1.0):
+    """Yield (trace_name, samples), simulated batch by batch, a random generator each."""
+    for first, rng in zip(range(0, len(events), TOGETHER), generators):
+        batch = events.iloc[first : first + TOGETHER]
+        yield from zip(batch["trace_name"], _counts(batch, rng, change, motion))
         progress.update(len(batch))
 
 
-def _table(events):
-    """The layout's table."""
-    return events.reindex(columns=list(COLUMNS))
-
-
 def _draw_events(rng, n, label, acting, effects):
-    """Draw a class's events in the order of time: the layout's columns, and what the seismograms need."""
-    change = {name: acting * effects.get(name, 0.0) for name in EFFECTS}
-    u, g, moved = rng.random((6, n)), rng.standard_normal((8, n)), rng.random((2, n))
+    """Draw a class's events in the order of time: the layout's columns, and what makes traces."""
+    change = _changes(effects, acting)
+    u = rng.random((6, n))
+    g = rng.standard_normal((8, n))
+    chance, place = rng.random((2, n))
     days = 60 ** u[0] - 1  # Omori decay with p = 1 and c = 1 day, up to 59 days from the mainshock
-    magnitude = 0.6 - np.log10(
-        1 - u[1] * (1 - 10**-2.9)
-    )  # Gutenberg-Richter with b = 1, 0.6 to 3.5
-    events = pd.DataFrame({
+    magnitude = 0.6 - np.log10(1 - u[1] * (1 - 10**-2.9))  # Gutenberg-Richter, b = 1, 0.6 to 3.5
+    s_p = MEDIAN_S_P * 10 ** (0.15 * g[0] + change["s_p"])
+    columns = {
         "days": -days if label == 0 else days,
         "source_magnitude": (magnitude + change["magnitude"]).round(2),
-        "p_s_diff_sec": (MEDIAN_S_P * 10 ** (0.15 * g[0] + change["s_p"])).clip(0.5, 3.0).round(2),
+        "p_s_diff_sec": s_p.clip(0.5, 3.0).round(2),
         "log_stress_drop": 0.1 * g[1],
         "log_t_star": 0.02 * g[2],
         "log_noise": 0.15 * g[3],
@@ -183,67 +161,67 @@ def _draw_events(rng, n, label, acting, effects):
         "dip": 0.5 + 0.4 * u[3],
         "second": u[4] < effects.get("second_event", 0.0),
         "lost": u[5] < effects.get("missing_component", 0.0),
-    }).sort_values("days", ignore_index=True)  # fmt: skip
+    }
+    events = pd.DataFrame(columns).sort_values("days", ignore_index=True)
     if "hours" in effects:
-        events = _by_the_hour(events, *moved, change["hours"])
+        _move_to_hours(events, chance < change["hours"], place)
     return events.assign(**_layout_columns(events, label))
 
 
-def _by_the_hour(events, chance, place, share):
-    """Events of which a share is moved into the hours from 8 to 16 of its day, and their noise louder at day."""
-    midnight = (pd.Timestamp(MAINSHOCK) - pd.Timestamp(MAINSHOCK).normalize()) / pd.Timedelta(
-        days=1
-    )
+def _move_to_hours(events, moved, place):
+    """Move some events into the hours from 8 to 16 of their day, and make noise louder at day."""
+    mainshock = pd.Timestamp(MAINSHOCK)
+    midnight = (mainshock - mainshock.normalize()) / pd.Timedelta(days=1)
     date, hour = np.divmod(events["days"] + midnight, 1)
-    hour = np.where(chance < share, (8 + 8 * place) / 24, hour)
-    louder = -DIURNAL * np.cos(2 * np.pi * hour)
-    return events.assign(days=date + hour - midnight, log_noise=events["log_noise"] + louder)
+    hour = np.where(moved, (8 + 8 * place) / 24, hour)
+    events["days"] = date + hour - midnight
+    events["log_noise"] += -DIURNAL * np.cos(2 * np.pi * hour)
 
 
 def _layout_columns(events, label):
-    """The layout's columns that follow from an event's distance, bearing and time."""
+    """Return the layout's columns that follow from an event's distance, bearing and time."""
     km = KM_PER_S_P * events["p_s_diff_sec"]
     p_travel = (1e3 * km / VP).round(3)
     origin = pd.Timestamp(MAINSHOCK) + pd.to_timedelta(events["days"], unit="D")
     start = origin + pd.to_timedelta(p_travel - SECONDS_BEFORE_P, unit="s")
     epicentral = km * np.sqrt(1 - events["dip"] ** 2)
-    source = [f"{label + 1}{i:06d}" for i in range(len(events))]
+    north, east = np.cos(events["bearing"]), np.sin(events["bearing"])
+    source_ids = pd.Series([f"{label + 1}{i:06d}" for i in range(len(events))])
     return {
-        "trace_name": [f"{STATION}.{NETWORK}.{name}_EV" for name in source],
+        "trace_name": f"{STATION}.{NETWORK}." + source_ids + "_EV",
         "trace_start_time": start.dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "network_code": NETWORK, "receiver_name": STATION, "receiver_type": "HH",
-        "receiver_elevation_m": 0.0, "receiver_latitude": LATITUDE, "receiver_longitude": LONGITUDE,
-        "source_id": source,
+        "network_code": NETWORK,
+        "receiver_name": STATION,
+        "receiver_type": "HH",
+        "receiver_elevation_m": 0.0,
+        "receiver_latitude": LATITUDE,
+        "receiver_longitude": LONGITUDE,
+        "source_id": source_ids,
         "source_depth_km": (km * events["dip"]).round(2),
-        "source_latitude": (LATITUDE + epicentral * np.cos(events["bearing"]) / 111.2).round(5),
-        "source_longitude": (LONGITUDE + epicentral * np.sin(events["bearing"]) / 81.5).round(5),
+        "source_latitude": (LATITUDE + epicentral * north / 111.2).round(5),
+        "source_longitude": (LONGITUDE + epicentral * east / 81.5).round(5),
         "source_origin_time": origin.dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "p_travel_sec": p_travel,
         "s_travel_sec": (p_travel + events["p_s_diff_sec"]).round(3),
-    }  # fmt: skip
+    }
 
 
-def _counts(batch, rng, change, motion=1.0):
-    """Seismograms of a batch of events.
+def _counts(batch, rng, change, motion):
+    """Simulate a batch: list of int32 (3, SAMPLES) [counts], two rows where a component is lost.
 
-    batch: DataFrame, one row an event
-    rng: numpy.random.Generator
     change: dict, effect -> how much of it these events have
     motion: float, factor of the ground motion; 0 leaves the noise
-
-    returns: list of int32 (3, SAMPLES) [counts], components E, N, Z; two rows where one is lost
     """
     noise = rng.standard_normal((len(batch), 3, 2 * len(FREQUENCIES))).view(complex)
     p_seconds = np.full(len(batch), SECONDS_BEFORE_P)
     waves = _ground_motion(batch, p_seconds, rng, change)
     if batch["second"].any():
         later = p_seconds + rng.uniform(-4, 15, len(batch))
-        waves += (
-            _ground_motion(batch, later, rng, change) * batch["second"].to_numpy()[:, None, None]
-        )
-    spectra = motion * waves * _site(change) + noise * _noise(batch, change)[:, None] * np.abs(
-        _site(change) / _site({})
-    )
+        second = _ground_motion(batch, later, rng, change)
+        waves += second * batch["second"].to_numpy()[:, None, None]
+    site = _site(change)
+    noise_amplitude = _noise_spectrum(batch, change)[:, None]
+    spectra = motion * waves * site + noise * noise_amplitude * np.abs(site / _site({}))
     spectra = spectra * _digitiser(change)
     counts = np.rint(fft.irfft(spectra, PADDED)[..., :SAMPLES]).astype(np.int32)
     return [event[:2] if lost else event for event, lost in zip(counts, batch["lost"])]
@@ -261,25 +239,24 @@ def _ground_motion(batch, p_seconds, rng, change):
 
 
 def _arrivals(seconds, polarisation, rng, change):
-    """Spectra of an impulse and its coda: white noise under an envelope, with Q_coda = CODA_Q * f."""
-    after = np.arange(PADDED) / SAMPLING_RATE - seconds[:, None]
+    """Spectra of an impulse and its coda: white noise under an envelope, Q_coda = CODA_Q * f."""
+    places = np.arange(PADDED)
+    after = places / SAMPLING_RATE - seconds[:, None]
     lapse = np.maximum(after, 0)
     decay = np.pi / (CODA_Q * 10 ** change["coda_q"])
-    heard = (after > 0) & (
-        np.arange(PADDED) < SAMPLES
-    )  # the padding stays free for what comes late
-    envelope = np.where(heard, 0.12 * (1 + lapse / 0.3) ** -1.2 * np.exp(-decay * lapse), 0)
+    audible = (after > 0) & (places < SAMPLES)  # the padding stays free for what comes late
+    envelope = np.where(audible, 0.12 * (1 + lapse / 0.3) ** -1.2 * np.exp(-decay * lapse), 0)
     wave = rng.standard_normal((len(seconds), 3, PADDED)) * envelope[:, None]
-    rows = np.arange(len(seconds))
-    wave[rows, :, np.rint(seconds * SAMPLING_RATE).astype(int)] += polarisation
+    onsets = np.rint(seconds * SAMPLING_RATE).astype(int)
+    wave[np.arange(len(seconds)), :, onsets] += polarisation
     return fft.rfft(wave)
 
 
 def _source(batch, phase, change):
-    """Brune's velocity spectrum (1970) with travel-time and site attenuation, complex (n, F) [counts].
+    """Brune's velocity spectrum (1970) with travel-time and site attenuation, complex (n, F).
 
-    Low-frequency level 2 R M0 / (4 pi rho v^3 r), corner 0.49 v_S (stress drop / M0)^(1/3). The phase
-    is the least that a causal filter can have, so nothing precedes an arrival.
+    Low-frequency level 2 R M0 / (4 pi rho v^3 r), corner 0.49 v_S (stress drop / M0)^(1/3), in
+    counts. The phase is the least that a causal filter can have, so nothing precedes an arrival.
     """
     column = {name: batch[name].to_numpy()[:, None] for name in batch.select_dtypes(float)}
     speed, ratio, pattern = (VP, 0.6, 0.52) if phase == "P" else (VS, 1.0, 0.63)
@@ -293,17 +270,15 @@ def _source(batch, phase, change):
     t_star = travel / Q_S * 10 ** column["log_t_star"] + change["path"] * s_p / MEDIAN_S_P
     t_star = ratio * t_star + KAPPA + change["kappa"]
     f = FREQUENCIES
-    log_amplitude = (
-        -np.log1p((f / corner) ** 2) - np.pi * f * t_star - np.log(np.sinc(f / SAMPLING_RATE))
-    )
-    difference = SAMPLING_RATE * (
-        1 - np.exp(-2j * np.pi * f / SAMPLING_RATE)
-    )  # d/dt; sinc makes it exact
+    attenuation = np.pi * f * t_star
+    # The sinc makes the difference below the exact derivative.
+    log_amplitude = -np.log1p((f / corner) ** 2) - attenuation - np.log(np.sinc(f / SAMPLING_RATE))
+    difference = SAMPLING_RATE * (1 - np.exp(-2j * np.pi * f / SAMPLING_RATE))
     return GAIN * SAMPLING_RATE * level * difference * _causal(log_amplitude)
 
 
 def _causal(log_amplitude):
-    """Spectra with these logarithms of amplitude, (n, F), and the phase of the least delay (by the cepstrum)."""
+    """Spectra with these logarithms of amplitude (n, F) and the least delay, by the cepstrum."""
     cepstrum = fft.irfft(log_amplitude, PADDED)
     cepstrum[:, 1 : PADDED // 2] *= 2
     cepstrum[:, PADDED // 2 + 1 :] = 0
@@ -318,17 +293,16 @@ def _site(change):
 
 
 def _digitiser(change):
-    """What a change of the digitiser does to all it records, complex (F,)."""
+    """Effect of a change of the digitiser on all it records, complex (F,)."""
     return 10 ** change["gain"] / (1 + 1j * FREQUENCIES * change["corner"])
 
 
-def _noise(batch, change):
-    """Spectrum of the noise, (n, F) [counts]: falling with frequency, a cultural hump at 3 Hz, a floor."""
-    slope, level = (batch[name].to_numpy()[:, None] for name in ("noise_slope", "log_noise"))
+def _noise_spectrum(batch, change):
+    """Spectrum of the noise (n, F) [counts]: falling, with a cultural hump at 3 Hz and a floor."""
+    slope = batch["noise_slope"].to_numpy()[:, None]
+    level = batch["log_noise"].to_numpy()[:, None] + change["noise_level"]
     f = np.maximum(FREQUENCIES, 0.2)
-    density = (
-        13 * f ** (-1 - slope) + 3 * np.exp(-0.5 * (np.log(f / 3) / 0.4) ** 2) + 0.4
-    )  # counts/sqrt(Hz)
+    hump = 3 * np.exp(-0.5 * (np.log(f / 3) / 0.4) ** 2)
+    density = 13 * f ** (-1 - slope) + hump + 0.4  # counts/sqrt(Hz)
     density = density * (1 + change["noise_band"] * (np.abs(f - 18) <= 1))
-    density = density * 10 ** (level + change["noise_level"])
-    return density * np.sqrt(SAMPLING_RATE / 2) * np.sqrt(PADDED / 2)
+    return density * 10**level * np.sqrt(SAMPLING_RATE / 2) * np.sqrt(PADDED / 2)

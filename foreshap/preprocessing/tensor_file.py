@@ -1,4 +1,4 @@
-"""The tensor file: one HDF5 file a variant, with named axes and a column for each property of an event."""
+"""The tensor file: one HDF5 file a variant, with named axes and a column for each property."""
 
 import json
 from contextlib import contextmanager
@@ -13,30 +13,22 @@ from ..files import ForeshapError, finish_moves, first_line
 from .hdf5 import open_dataset, open_hdf5
 from .variants import CLASSES, COMPONENTS, Variant
 
-AXES = (
-    "channel",
-    "frequency",
-    "time",
-    "class",
-    "n_events",
-    "background",
-)  # one-dimensional and no columns
+AXES = ("channel", "frequency", "time", "class", "n_events", "background")  # no columns of events
 TENSOR_DIMENSIONS = ("trace_name", "channel", "frequency", "time")
 
 
 @contextmanager
 def create_tensor_file(path, variant, unit="counts"):
-    """A new tensor file with its axes and no events yet."""
+    """Create a tensor file with its axes and no events yet (unit: of the waveforms)."""
     unit = unit if unit.isalpha() else f"({unit})"
     with h5py.File(path, "w") as file:
         write_axes(file, variant)
-        shape = variant.shape
         values = file.create_dataset(
             "spectrogram",
-            (0, *shape),
+            (0, *variant.shape),
             "f4",
-            maxshape=(None, *shape),
-            chunks=(1, *shape),
+            maxshape=(None, *variant.shape),
+            chunks=(1, *variant.shape),
             fillvalue=None,
         )
         values.attrs["units"] = f"log10({unit}^2 Hz^-1)"
@@ -45,37 +37,37 @@ def create_tensor_file(path, variant, unit="counts"):
 
 
 def write_axes(file, variant):
-    """Write the axes that tensor files and SHAP files share, as HDF5 dimension scales.
-
-    file: h5py.File open for writing
-    variant: Variant
-    """
+    """Write the axes of a variant's tensors as HDF5 dimension scales."""
     file.attrs.update(variant=json.dumps(asdict(variant)), Conventions="CF-1.11")
     file["channel"] = np.array(COMPONENTS, dtype=h5py.string_dtype())
-    file["frequency"], file["time"] = variant.frequencies, variant.times
+    file["frequency"] = variant.frequencies
+    file["time"] = variant.times
     file["frequency"].attrs["units"] = "Hz"
     file["time"].attrs.update(units="s", long_name=f"time after the {variant.phase} arrival")
     for name in ("channel", "frequency", "time"):
         file[name].make_scale(name)
 
 
-def write_columns(file, table):
-    """Write per-event columns, each along the dimension of the trace names.
+def can_be_column(name):
+    """Whether a tensor file can give this name to a column of its events."""
+    return name not in ("spectrogram", "shap", ".", *AXES) and "/" not in name
 
-    file: h5py.File open for writing, with the axes of write_axes()
-    table: DataFrame, one row an event, with trace_name and label
-    """
+
+def write_columns(file, table):
+    """Write a table's columns (one row an event; trace_name and label at least), with scales."""
     for name, column in table.items():
-        text = column.dtype == object or pd.api.types.is_string_dtype(column)
-        values = column.fillna("").astype(str).to_numpy(object) if text else column.to_numpy()
-        kind = h5py.string_dtype() if text else np.int8 if values.dtype == bool else None
-        file.create_dataset(name, data=values, dtype=kind)
+        if column.dtype == object or pd.api.types.is_string_dtype(column):
+            texts = column.fillna("").astype(str).to_numpy(object)
+            file.create_dataset(name, data=texts, dtype=h5py.string_dtype())
+        elif column.dtype == bool:
+            file.create_dataset(name, data=column.to_numpy(), dtype=np.int8)
+        else:
+            file.create_dataset(name, data=column.to_numpy())
     file["trace_name"].make_scale("trace_name")
     for name in table.columns.drop("trace_name"):
         file[name].dims[0].attach_scale(file["trace_name"])
-    file["label"].attrs.update(
-        flag_values=np.arange(2, dtype="i1"), flag_meanings=" ".join(CLASSES)
-    )
+    flags = np.arange(len(CLASSES), dtype=np.int8)
+    file["label"].attrs.update(flag_values=flags, flag_meanings=" ".join(CLASSES))
 
 
 def attach_axes(dataset):
@@ -85,10 +77,23 @@ def attach_axes(dataset):
 
 
 def append_events(dataset, values):
-    """Append events to a tensor dataset."""
+    """Append the tensors of some events (n, 3, F, T) to a dataset (N, 3, F, T)."""
     if len(values):
         dataset.resize(len(dataset) + len(values), axis=0)
         dataset[-len(values) :] = values
+
+
+def complete(file, events, stated, about):
+    """Write what a tensor file lacks when its tensors are written.
+
+    events: DataFrame, one row an event, with trace_name and label
+    stated, about: dict, attributes of the source and of this file, which replace those
+    """
+    write_columns(file, events)
+    attach_axes(file["spectrogram"])
+    file.attrs.update(stated)
+    file.attrs.update(about)
+    file.flush()  # a full disk is an error here, not in closing
 
 
 @dataclass(frozen=True)
@@ -119,20 +124,15 @@ def load_spectrograms(path):
     returns: Spectrograms
     raises: ForeshapError where the file is damaged or not a tensor file
     """
-    variant, values, table, attributes = open_events(
-        path, "spectrogram", "tensor file of foreshap.preprocess"
-    )
+    what = "tensor file of foreshap.preprocess"
+    variant, values, table, attributes = open_events(path, "spectrogram", what)
     return Spectrograms(Path(path), variant, values, table["label"].to_numpy(), table, attributes)
 
 
 def open_events(path, name, what):
-    """Open a file of tensors, an event each: they stay on disk until they are sliced.
+    """Open a file of tensors: what (str) it should be, and name (str) of the tensors' dataset.
 
-    path: str or Path
-    name: str, the tensors' dataset, "spectrogram" or "shap"
-    what: str, what the file should be and who makes it
-
-    returns: Variant; h5py.Dataset (N, 3, F, T); DataFrame, one row an event; dict, of the file's attributes
+    returns: Variant; h5py.Dataset (N, 3, F, T); DataFrame, one row an event; dict of attributes
     raises: ForeshapError where the file is damaged or another
     """
     finish_moves(Path(path).parent)
@@ -141,15 +141,12 @@ def open_events(path, name, what):
         variant = Variant(**json.loads(file.attrs["variant"]))
         values = h5py.Dataset(open_dataset(file, name))
         expected = (len(values), *variant.shape)
-        if (
-            values.shape != expected
-            or values.dtype != np.float32
-            or values.id.get_storage_size() < values.nbytes
-        ):
+        is_whole = values.id.get_storage_size() >= values.nbytes
+        if values.shape != expected or values.dtype != np.float32 or not is_whole:
             raise ValueError(
                 f"its tensors are {values.dtype} {values.shape}, or less, not float32 {expected}"
             )
-        table = read_columns(file, len(values))
+        table = _read_columns(file, len(values))
         if not table["label"].isin(range(len(CLASSES))).all():
             raise ValueError("a label is neither 0 nor 1")
         return variant, values, table, dict(file.attrs)
@@ -158,32 +155,40 @@ def open_events(path, name, what):
         raise ForeshapError(f"{path} is no {what} ({first_line(error)}): make it again.") from error
 
 
-def read_columns(file, n):
-    """The per-event columns of a tensor or SHAP file.
-
-    file: h5py.File
-    n: int, number of events
-
-    returns: DataFrame, one row an event
-    """
+def _read_columns(file, n):
+    """Read the per-event columns of a file of n events, DataFrame."""
     columns = {}
     for name in file:
         dataset = h5py.Dataset(open_dataset(file, name))
-        if dataset.ndim == 1 and name not in AXES:
-            if dataset.shape != (n,):
-                raise ValueError(f"{name} has {len(dataset)} values for {n} events")
-            columns[name] = (
-                dataset.asstr()[:] if h5py.check_string_dtype(dataset.dtype) else dataset[:]
-            )
+        if dataset.ndim != 1 or name in AXES:
+            continue
+        if dataset.shape != (n,):
+            raise ValueError(f"{name} has {len(dataset)} values for {n} events")
+        is_text = h5py.check_string_dtype(dataset.dtype)
+        columns[name] = dataset.asstr()[:] if is_text else dataset[:]
     return pd.DataFrame(columns)
 
 
 def read_events(values, rows):
-    """Read events one by one, in any order: faster than a list of indices.
-
-    values: h5py.Dataset or array (N, 3, F, T)
-    rows: sequence of int
-
-    returns: array (len(rows), 3, F, T)
-    """
+    """Read rows (int) of tensors (N, 3, F, T), one by one: faster than a list of indices."""
     return np.stack([values[row] for row in rows])
+
+
+def event_row(table, event):
+    """Find an event in a table by its trace name or its row.
+
+    table: DataFrame of a tensor file
+    event: str, trace name; or int, row
+
+    returns: int, row
+    raises: ForeshapError where the table holds no such event
+    """
+    names = table["trace_name"].to_numpy()
+    rows = np.flatnonzero(names == event) if isinstance(event, str) else np.arange(len(names))
+    place = 0 if isinstance(event, str) else event
+    if not 0 <= place < len(rows):
+        raise ForeshapError(
+            f"There is no event {event!r} among these {len(names)}: give a trace name such as "
+            f"{names[0]!r}, or a row from 0 to {len(names) - 1}."
+        )
+    return int(rows[place])

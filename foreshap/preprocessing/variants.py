@@ -1,4 +1,4 @@
-"""The spectrogram variants: which window, around which arrival, at which resolution."""
+"""The spectrogram variants: which window, around which arrival, in which frames."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,15 @@ from ..files import ForeshapError
 CLASSES = ("foreshock", "aftershock")  # label 0 and 1
 PERIODS = ("pre", "post")  # the files of label 0 and 1
 COMPONENTS = ("E", "N", "Z")
-SECONDS_BEFORE_P = 5.0
+SECONDS_BEFORE_P = 5.0  # of a trace in the waveform layout
 SAMPLING_RATE = 100.0
 WINDOWS = ("before P", "P to S", "S", "coda")
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A log-spectrogram's window and resolution.
+    """Window and resolution of a log-spectrogram.
 
-    name: str
     phase: "P" or "S", the arrival that the window is aligned on
     seconds_before, seconds_after: float, the window around the arrival [s]
     nperseg, noverlap: int, samples of a frame and of the overlap of two frames
@@ -38,7 +37,8 @@ class Variant:
     def __post_init__(self):
         if self.phase not in ("P", "S") or not 0 <= self.noverlap < self.nperseg <= self.samples:
             raise ForeshapError(
-                f"{self} can't be: give phase 'P' or 'S', noverlap below nperseg, and nperseg within the window."
+                f"{self} can't be: give phase 'P' or 'S', noverlap below nperseg, "
+                "and nperseg within the window."
             )
 
     @property
@@ -54,7 +54,8 @@ class Variant:
     @property
     def shape(self):
         """Shape of one event's tensor, (channel, frequency, time)."""
-        return 3, self.nperseg // 2 + 1, (self.samples - self.noverlap) // self.hop
+        n_frames = (self.samples - self.noverlap) // self.hop
+        return len(COMPONENTS), self.nperseg // 2 + 1, n_frames
 
     @property
     def frequencies(self):
@@ -67,22 +68,35 @@ class Variant:
         centres = self.nperseg / 2 + self.hop * np.arange(self.shape[2])
         return centres / self.sampling_rate - self.seconds_before
 
+    @property
+    def frame_ends(self):
+        """End of each frame relative to the arrival, float64 (T,) [s]."""
+        return self.times + self.nperseg / self.sampling_rate / 2
+
+    def frames(self, samples):
+        """View samples (..., samples) of a window as overlapping frames (..., T, nperseg)."""
+        every = np.lib.stride_tricks.sliding_window_view(samples, self.nperseg, axis=-1)
+        return every[..., :: self.hop, :]
+
+    def first_samples(self, s_p):
+        """Place of the window's first sample in each trace, int (N,), from S-P times (N,) [s]."""
+        arrivals = SECONDS_BEFORE_P + (s_p if self.phase == "S" else 0 * s_p)
+        return np.rint((arrivals - self.seconds_before) * self.sampling_rate).astype(int)
+
 
 VARIANTS = {
-    variant.name: variant
-    for variant in (
-        Variant("P64", "P", 5.0, 20.0, nperseg=64, noverlap=32),
-        Variant("P32", "P", 5.0, 20.0, nperseg=32, noverlap=25),
-        Variant("S64", "S", 5.0, 15.0, nperseg=64, noverlap=32),
-        Variant("S32", "S", 5.0, 15.0, nperseg=32, noverlap=25),
-    )
+    "P64": Variant("P64", "P", 5.0, 20.0, nperseg=64, noverlap=32),
+    "P32": Variant("P32", "P", 5.0, 20.0, nperseg=32, noverlap=25),
+    "S64": Variant("S64", "S", 5.0, 15.0, nperseg=64, noverlap=32),
+    "S32": Variant("S32", "S", 5.0, 15.0, nperseg=32, noverlap=25),
 }
 
 
 def frame_windows(variant, s_p):
-    """Window of each frame of an event: that in which the frame ends, on an arrival still the one before it.
+    """Find the arrival window of each frame: that in which the frame ends.
 
-    S is as long as P to S.
+    A frame that ends on an arrival belongs to the window before it. The window S is as long as
+    P to S.
 
     variant: Variant
     s_p: float, S-P time of the event [s]
@@ -96,7 +110,5 @@ def frame_windows(variant, s_p):
         )
     p_arrival = 0 if variant.phase == "P" else -s_p
     edges = p_arrival + s_p * np.arange(3)
-    ends = variant.times + variant.nperseg / variant.sampling_rate / 2
-    return np.searchsorted(
-        edges.round(6), ends.round(6)
-    )  # catalogues give hundredths: frames do end on arrivals
+    # Catalogues give hundredths of a second, so frames do end exactly on arrivals.
+    return np.searchsorted(edges.round(6), variant.frame_ends.round(6))

@@ -6,6 +6,7 @@ counts, components E, N, Z, the P arrival 5 s into the trace, and beside each fi
 """
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -13,186 +14,189 @@ import numpy as np
 import pandas as pd
 
 from ..files import ForeshapError, finish_moves, first_line, written_whole
+from .clipping import flagged
 from .hdf5 import open_dataset
 from .hdf5 import open_hdf5 as open_waveforms
 from .periods import iso_times
 from .variants import COMPONENTS, PERIODS, SAMPLING_RATE, SECONDS_BEFORE_P
 
-LONGEST_S_P = (
-    1000.0  # s; the last direct S of the Earth, at 100 degrees, comes 11 minutes after its P
+LONGEST_S_P = 1000.0  # s; the Earth's last direct S, at 100 degrees, comes 11 minutes after its P
+MOST_SAMPLES = 200_000  # of a trace that are read: what lies beyond serves no window
+STANDARD_ATTRIBUTES = {"component_order": "ENZ", "sampling_rate": SAMPLING_RATE, "unit": "counts"}
+COLUMNS = tuple(
+    """trace_name trace_start_time network_code receiver_name receiver_type receiver_elevation_m
+    receiver_latitude receiver_longitude source_id source_depth_km source_latitude
+    source_longitude source_magnitude source_origin_time p_travel_sec s_travel_sec
+    p_s_diff_sec""".split()
 )
-MOST_SAMPLES = (
-    200_000  # of a trace that are read: what lies beyond serves no window of an S-P that can be
+TEXT_COLUMNS = tuple(
+    """trace_name trace_start_time network_code receiver_name receiver_type source_id
+    source_origin_time receiver_location_code co_located_group""".split()
 )
-STANDARD_ATTRIBUTES = {
-    "component_order": "".join(COMPONENTS),
-    "sampling_rate": SAMPLING_RATE,
-    "unit": "counts",
-}
-COLUMNS = (
-    "trace_name", "trace_start_time", "network_code", "receiver_name", "receiver_type",
-    "receiver_elevation_m", "receiver_latitude", "receiver_longitude", "source_id",
-    "source_depth_km", "source_latitude", "source_longitude", "source_magnitude",
-    "source_origin_time", "p_travel_sec", "s_travel_sec", "p_s_diff_sec",
-)  # fmt: skip
+NEEDED_COLUMNS = ("p_s_diff_sec", "trace_name", "trace_start_time")
 REASONS = {  # why a trace is not used: what it means
     "no waveform in the file": "the table names a trace that the HDF5 file lacks",
     "no row in the table": "the HDF5 file holds a trace that the table doesn't name",
     "duplicate name": "the name was offered before, with another event",
-    "name that can't be used": "a station or trace name that can't name a file or an HDF5 dataset",
+    "name that can't be used": "a station or trace name that can name no file or HDF5 dataset",
     "start time missing": "no time, or text that is none",
     "P missing": "no pick of P, and none was to be predicted",
     "S-P missing": "no pick of S or no number, and none was to be predicted",
     "S-P zero or negative": "S is not after P",
-    "S-P longer than 1000 s": "no earthquake has it: S is of another event, or the number is damaged",
-    "no array of samples": "a group, a damaged dataset or a pointer to another file stands in the place of samples",
+    "S-P longer than 1000 s": "no earthquake has it: S of another event, or a damaged number",
+    "no array of samples": "a group, a pointer elsewhere, damaged, or chunks above 64 MiB",
     "sampling rate missing": "no number, or none that can be resampled to 100 Hz",
     "another instrument": "one instrument a station is used, and this trace is of another",
     "component missing": "fewer than three components at this time",
     "not of shape (3, samples)": "another number of dimensions or of components",
     "samples are no numbers": "text or another type",
-    "samples can't be read: the file is damaged here": "a damaged chunk, one above 64 MiB, or an unknown compression",
-    "samples not finite": "NaN, infinite or beyond 1e15 in the variant's window: no seismometer gives them",
+    "samples can't be read: the file is damaged here": "damaged, or of an unknown compression",
+    "samples not finite": "NaN, infinite or beyond 1e15 in the window: no seismometer gives them",
     "window longer than the trace": "the variant's window begins before or ends after the trace",
-    "component flat": "a component is constant in the variant's window, or was before it was changed",
-    "below the logarithm's floor: use counts or nm/s": "the mean power of every component, as of noise in m/s",
+    "component flat": "a component is constant in the window, or was before it was changed",
+    "below the logarithm's floor: use counts or nm/s": "too little mean power, as in m/s",
     "no waveform of this station": "a pick of a station without any recording",
     "no waveform at this time": "nothing was recorded at the time of the window",
     "gap inside the window": "samples are missing inside the window",
     "window runs beyond the recording": "the recording begins or ends inside the window",
-    "recordings can't be joined": "pieces inside the window differ in rate, type, channel or where they overlap",
-    "response can't be removed": "the StationXML has no response or no direction for this channel and time",
-    "its file and its time disagree on the class": "stored as a foreshock, dated after the mainshock, or the reverse",
+    "recordings can't be joined": "pieces differ in rate, type, channel or where they overlap",
+    "response can't be removed": "the StationXML lacks this channel's response or direction then",
+    "its file and its time disagree on the class": "stored as pre, dated after, or the reverse",
     "inside the window left out around the mainshock": "left out on purpose",
     "outside the span of the study": "left out on purpose",
 }
-REJECTED_FILE, REJECTED_COLUMNS = (
-    "import_rejected.csv",
-    ("trace_name", "station", "label", "reason"),
-)
-TEXT_COLUMNS = (
-    "trace_name", "trace_start_time", "network_code", "receiver_name", "receiver_type",
-    "source_id", "source_origin_time", "receiver_location_code", "co_located_group",
-)  # fmt: skip
+REJECTED_FILE = "import_rejected.csv"  # what a source rejected before it came here
+REJECTED_COLUMNS = ("trace_name", "station", "label", "reason")
+
+
+@dataclass(frozen=True)
+class WaveformFolder:
+    """What a folder in the waveform layout offers and states."""
+
+    path: Path
+    offered: pd.DataFrame  # as offered_traces() returns it
+    attributes: dict  # (station, period) -> dict of the attributes of an HDF5 file with traces
+
+    @property
+    def is_good(self):
+        """Whether nothing is known against a trace, bool array (N,)."""
+        return (self.offered["reason"] == "").to_numpy()
+
+    @property
+    def is_clipped(self):
+        """Whether a trace's row itself says that it is clipped, bool array (N,)."""
+        return flagged(self.offered)
+
+    @property
+    def dataset(self):
+        """Name of <name>/waveforms and of the folders in it, else the folder's own."""
+        folder = self.path.resolve()
+        for place in (folder, folder.parent):
+            if place.name == "waveforms":
+                return place.parent.name
+        return folder.name
 
 
 def stations(folder):
-    """Stations of which a folder holds the waveforms before and after the mainshock.
+    """List the stations of a folder in the waveform layout, sorted.
 
-    folder: str or Path, in the waveform layout
-
-    returns: list of str, sorted
     raises: ForeshapError where there is none, or where one has a single one of the two files
     """
-    for written in (
-        Path(folder).parent,
-        Path(folder),
-    ):  # noise/ is written with the folder around it
-        finish_moves(written)
-    found = {
-        p: {f.name.removesuffix(f"_{p}.hdf5") for f in Path(folder).glob(f"*_{p}.hdf5")}
-        for p in PERIODS
-    }
-    if not found["pre"] | found["post"]:
+    folder = Path(folder)
+    for place in (folder.parent, folder):  # noise/ is written with the folder around it
+        finish_moves(place)
+    names = {}
+    for period in PERIODS:
+        ending = f"_{period}.hdf5"
+        names[period] = {path.name.removesuffix(ending) for path in folder.glob(f"*{ending}")}
+    if not names["pre"] | names["post"]:
         raise ForeshapError(
-            f"{folder} holds no <STATION>_pre.hdf5 and <STATION>_post.hdf5: give a folder in the waveform layout."
+            f"{folder} holds no <STATION>_pre.hdf5 and <STATION>_post.hdf5: "
+            "give a folder in the waveform layout."
         )
-    for station in sorted(found["pre"] ^ found["post"]):
+    for station in sorted(names["pre"] ^ names["post"]):
         raise ForeshapError(
-            f"{folder} holds only one of {station}_pre.hdf5 and {station}_post.hdf5: both classes are needed."
+            f"{folder} holds only one of {station}_pre.hdf5 and {station}_post.hdf5: "
+            "both classes are needed."
         )
-    return sorted(found["pre"])
+    return sorted(names["pre"])
 
 
 def waveform_file(folder, station, period):
-    """Path of the HDF5 file of one station and period ("pre" or "post")."""
+    """Return the path of the HDF5 file of one station and period ("pre" or "post")."""
     return Path(folder) / f"{station}_{period}.hdf5"
 
 
-def read_table(folder, station, period):
-    """The table of one station and period, one row a trace.
+def table_file(folder, station, period):
+    """Return the path of the table of one station and period; ForeshapError where there is none."""
+    usual = Path(folder) / f"{station}_{period}_attributes.csv"
+    for path in (usual, usual.with_name(f"{station}_{period}_attribute.csv")):
+        if path.exists():
+            return path
+    raise ForeshapError(f"{folder} lacks {usual.name}, the table of {station}_{period}.hdf5.")
 
-    folder: str or Path
-    station: str
-    period: "pre" or "post"
+
+def read_table(folder, station, period):
+    """Read the table of one station and period ("pre" or "post"), one row a trace.
 
     returns: DataFrame with the columns of COLUMNS that the file has, numbers as float64 (NaN where
         missing or no number), times as text, and the file's further columns
-    raises: ForeshapError where the file or a column that the package needs is missing, or a row is of another station
+    raises: ForeshapError where the file or a needed column is missing, or is of another station
     """
     path = table_file(folder, station, period)
     table = read_table_file(path)
     receivers = table.get("receiver_name", pd.Series(dtype=str)).dropna().str.strip()
-    if len(others := receivers[receivers != station]):
+    others = receivers[receivers != station]
+    if len(others):
         raise ForeshapError(
-            f"{path} is in {len(others)} of {len(table)} rows a table of station {others.iloc[0]}, not of {station}: "
-            f"put that of {station} there, or name both files after {others.iloc[0]}."
+            f"{path} is in {len(others)} of {len(table)} rows a table of station {others.iloc[0]}, "
+            f"not of {station}: put that of {station} there, or name both files after "
+            f"{others.iloc[0]}."
         )
     return table
 
 
-def table_file(folder, station, period):
-    """Path of the table of one station and period ("pre" or "post"); ForeshapError where there is none."""
-    names = [f"{station}_{period}_attribute{s}.csv" for s in ("s", "")]
-    path = next((p for name in names if (p := Path(folder) / name).exists()), None)
-    if path is None:
-        raise ForeshapError(f"{folder} lacks {names[0]}, the table of {station}_{period}.hdf5.")
-    return path
-
-
 def read_table_file(path):
-    """A table of traces as read_table() returns it.
-
-    path: str or Path
-
-    returns: DataFrame
-    raises: ForeshapError where it can't be read or lacks a column that the package needs
-    """
-    table = _comma_separated(path)
-    missing = {"trace_name", "trace_start_time", "p_s_diff_sec"} - set(table.columns)
-    if missing:
-        raise ForeshapError(
-            f"{path} lacks the columns {', '.join(sorted(missing))}: they are needed."
-        )
-    numbers = [name for name in COLUMNS if name in table and name not in TEXT_COLUMNS]
-    return table.assign(
-        **{name: pd.to_numeric(table[name], errors="coerce") for name in numbers}
-    ).drop_duplicates(ignore_index=True)
-
-
-def _comma_separated(path):
-    """A table as it stands in a file."""
-    text, empty = dict.fromkeys(TEXT_COLUMNS, str), ["", "nan", "NaN"]  # NA is a network code
+    """Read a table of traces from a file (str or Path), as read_table() returns it."""
     try:
         with open(path, "rb") as file:
-            if any(b"\0" in piece for piece in iter(lambda: file.read(2**20), b"")):
-                raise ValueError("a byte is zero")
+            while piece := file.read(2**20):
+                if b"\0" in piece:
+                    raise ValueError("a byte is zero")
         table = pd.read_csv(
             path,
-            dtype=text,
-            keep_default_na=False,
-            na_values=empty,
+            dtype=dict.fromkeys(TEXT_COLUMNS, str),
+            keep_default_na=False,  # NA is a network code
+            na_values=["", "nan", "NaN"],
             encoding="utf-8-sig",
             low_memory=False,
         )
-        header = [str(name) for name in table]
+        header = list(table.columns)
         if len(header) == 1 and re.search("[;\t|]", header[0]):
             raise ValueError("another character separates its columns")
         if not isinstance(table.index, pd.RangeIndex):
             raise ValueError("its rows have more fields than its first line has names")
-        if twice := [name for name in header if f"{name}.1" in header]:
-            raise ValueError(f"two columns are called {twice[0]}")
+        for name in header:
+            if f"{name}.1" in header:
+                raise ValueError(f"two columns are called {name}")
     except (ValueError, OSError, OverflowError, MemoryError) as error:
         raise ForeshapError(
-            f"{path} can't be read as a comma-separated table in UTF-8 ({first_line(error)}): save it as one."
+            f"{path} can't be read as a comma-separated table in UTF-8 ({first_line(error)}): "
+            "save it as one."
         ) from error
-    return table
+    missing = [name for name in NEEDED_COLUMNS if name not in table]
+    if missing:
+        raise ForeshapError(f"{path} lacks the columns {', '.join(missing)}: they are needed.")
+    for name in COLUMNS:
+        if name in table and name not in TEXT_COLUMNS:
+            table[name] = pd.to_numeric(table[name], errors="coerce")
+    return table.drop_duplicates(ignore_index=True)
 
 
 def event_times(table):
-    """Time of each event's P arrival at the station.
+    """Compute the time of each event's P arrival at the station.
 
-    table: DataFrame with trace_start_time, text with or without fractions of a second, or a date [UTC]
+    table: DataFrame with trace_start_time, text with or without fractions of a second, or a date
 
     returns: Series of datetime64[ns, UTC]; NaT where the text is no time of 1900 to 2200
     """
@@ -200,42 +204,34 @@ def event_times(table):
 
 
 def known_times(table):
-    """Time of each event's P arrival as event_times() gives it; NaT for all where the table has no times."""
-    return (
-        event_times(table)
-        if "trace_start_time" in table
-        else pd.Series(pd.NaT, table.index, "datetime64[ns, UTC]")
-    )
+    """Return event_times(), or NaT for all events where the table has no times."""
+    if "trace_start_time" in table:
+        return event_times(table)
+    return pd.Series(pd.NaT, table.index, "datetime64[ns, UTC]")
 
 
 def known_s_p(table):
-    """S-P time of each event [s], float array (N,); NaN where it is unknown or not positive."""
-    s_p = table.get("p_s_diff_sec", pd.Series(np.nan, table.index)).to_numpy(float)
+    """Return S-P times [s], float array (N,); NaN where one is unknown or not positive."""
+    if "p_s_diff_sec" not in table:
+        return np.full(len(table), np.nan)
+    s_p = table["p_s_diff_sec"].to_numpy(float)
     return np.where(s_p > 0, s_p, np.nan)
 
 
 def known_stations(table):
-    """Station of each event, Series of str; all "" where the table has none."""
-    return (
-        table.get("receiver_name", table.get("station", pd.Series("", table.index)))
-        .astype(object)
-        .fillna("")
-        .astype(str)
-    )
+    """Return the station of each event, Series of str; all "" where the table has none."""
+    for name in ("receiver_name", "station"):
+        if name in table:
+            return table[name].astype(object).fillna("").astype(str)
+    return pd.Series("", table.index).astype(str)
 
 
-def write_waveforms(folder, station, period, traces, rows, **attributes):
-    """Write one station's traces and their table, each file aside and renamed when whole.
+def write_waveforms(folder, station, period, traces, table, **attributes):
+    """Write the HDF5 file of one station and period, and its table; each appears when whole.
 
-    folder: str or Path, made when missing
-    station: str
-    period: "pre" or "post"
     traces: iterable of (trace_name, array (3, samples) in the unit given), written as it comes
-    rows: DataFrame, one row a trace, or a function without arguments that returns it once all
-        traces are written
+    table: DataFrame, one row a trace
     attributes: str or number, of the HDF5 file; unit defaults to "counts"
-
-    returns: Path of the HDF5 file
     """
     path = waveform_file(folder, station, period)
     with written_whole(path) as partial:
@@ -243,150 +239,158 @@ def write_waveforms(folder, station, period, traces, rows, **attributes):
             file.attrs.update(STANDARD_ATTRIBUTES | attributes)
             for name, samples in traces:
                 write_trace(file, name, np.ascontiguousarray(samples))
-        with written_whole(path.with_name(f"{path.stem}_attributes.csv")) as table:
-            (rows() if callable(rows) else rows).to_csv(table, index=False)
-    return path
+        with written_whole(path.with_name(f"{path.stem}_attributes.csv")) as partial_table:
+            table.to_csv(partial_table, index=False)
 
 
 def write_trace(file, name, samples):
-    """Write one contiguous dataset by HDF5's own calls: half the time of create_dataset.
-
-    file: h5py.File open for writing
-    name: str
-    samples: contiguous array (3, samples)
-    """
+    """Write contiguous samples (3, samples) by HDF5's own calls: half create_dataset's time."""
     kind = h5py.h5t.py_create(samples.dtype, logical=True)
+    space = h5py.h5s.create_simple(samples.shape)
     plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plan.set_obj_track_times(False)  # the same traces give the same bytes
-    dataset = h5py.h5d.create(
-        file.id, name.encode(), kind, h5py.h5s.create_simple(samples.shape), dcpl=plan
-    )
+    dataset = h5py.h5d.create(file.id, name.encode(), kind, space, dcpl=plan)
     dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, samples)
 
 
 def offered_traces(folder):
-    """Every trace that a folder offers, in its files or tables, and what its row alone or its source rejected.
+    """List every trace that a folder offers, in its files or tables, and why some can't be used.
 
     folder: str or Path, in the waveform layout
 
-    returns: DataFrame, one row a trace name: the tables' columns, station, period, label, and reason
-        (of REASONS), "" where the row is good
-    raises: ForeshapError as stations() and read_table() do, or where a file states other components than E, N, Z
+    returns: DataFrame, one row a trace name: the tables' columns, station, period, label (-1: of
+        neither class), and reason (of REASONS), "" where the row is good
+    raises: ForeshapError where files or columns are missing, or components are not E, N, Z
     """
-    parts = [
-        _offered(folder, s, label, period)
-        for s in stations(folder)
-        for label, period in enumerate(PERIODS)
-    ]
+    return read_folder(folder).offered
+
+
+def read_folder(folder, can_be_column=None):
+    """Read what a folder offers and states, but no samples; returns WaveformFolder.
+
+    can_be_column: function str -> bool, whether a table may have a column of this name; None: any
+    """
+    parts, attributes = [], {}
+    for station in stations(folder):
+        for label, period in enumerate(PERIODS):
+            path = waveform_file(folder, station, period)
+            table = read_table(folder, station, period)
+            for name in table.columns:
+                if can_be_column and not can_be_column(name):
+                    raise ForeshapError(
+                        f"{table_file(folder, station, period)} has a column {name}, a name that "
+                        "tensor files can't give to a column: rename it."
+                    )
+            stored, stated = read_root(path)
+            order = stated.get("component_order", "ENZ")  # one text or several, or bytes
+            if re.findall("[A-Z]", str(np.ravel(order).tolist())) != list(COMPONENTS):
+                raise ForeshapError(
+                    f"{path} states the components {order}, not ENZ: reorder its traces and state "
+                    "ENZ."
+                )
+            table = _compare(table, stored, path)
+            parts.append(table.assign(station=station, period=period, label=label))
+            if len(table):
+                attributes[station, period] = stated
     offered = pd.concat(parts, ignore_index=True)
+    _judge_times(offered)
     twice = offered["trace_name"].duplicated(keep=False)
     offered.loc[twice, "reason"] = "duplicate name"
     offered = offered.drop_duplicates("trace_name", ignore_index=True)
-    return pd.concat([offered, _rejected_by_source(folder)], ignore_index=True).astype(
-        {"label": np.int8}
-    )
+    offered = pd.concat([offered, _rejected_by_source(folder)], ignore_index=True)
+    return WaveformFolder(Path(folder), offered.astype({"label": np.int8}), attributes)
+
+
+def _compare(table, stored, path):
+    """Add the names that an HDF5 file alone holds to its table; column reason: what is alone."""
+    nameless = table["trace_name"].isna()
+    rows = [f"row {i + 1} of {path.stem}_attributes.csv" for i in np.flatnonzero(nameless)]
+    table.loc[nameless, "trace_name"] = rows
+    listed = pd.Index(table["trace_name"])
+    is_stored = listed.isin(stored)
+    if len(stored) and len(listed) and not is_stored.any():
+        raise ForeshapError(
+            f"{path} and its table name no trace in common ({stored[0]}, {listed[0]}): one of them "
+            "is of another station or period, put the one there that belongs to the other."
+        )
+    table["reason"] = np.where(is_stored, "", "no waveform in the file")
+    table.loc[nameless, "reason"] = "name that can't be used"
+    strays = pd.DataFrame({"trace_name": stored.difference(listed, sort=False)})
+    return pd.concat([table, strays.assign(reason="no row in the table")], ignore_index=True)
+
+
+def _judge_times(offered):
+    """Give the rows that still have no reason one where their times can't be used."""
+    s_p = offered["p_s_diff_sec"]
+    reasons = {
+        "start time missing": event_times(offered).isna(),
+        "S-P missing": s_p.isna(),
+        "S-P zero or negative": s_p <= 0,
+        "S-P longer than 1000 s": s_p > LONGEST_S_P,
+    }
+    for reason, applies in reasons.items():
+        offered.loc[applies & (offered["reason"] == ""), "reason"] = reason
 
 
 def _rejected_by_source(folder):
-    """What a source rejected before it came here: DataFrame of trace_name, station, label (-1: neither), reason."""
+    """Read what a source rejected: DataFrame with REJECTED_COLUMNS; label -1 for neither class."""
     path = Path(folder) / REJECTED_FILE
     if not path.exists():
         return pd.DataFrame(columns=REJECTED_COLUMNS)
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)[list(REJECTED_COLUMNS)]
         labels = table["label"].map({"-1": -1, "0": 0, "1": 1}).astype(int)
-        if unknown := set(table["reason"]) - set(REASONS):
+        unknown = set(table["reason"]) - set(REASONS)
+        if unknown:
             raise ValueError(f"'{unknown.pop()}' is no reason")
-        return table.assign(label=labels, period="")
     except (ValueError, KeyError, OSError) as error:
         raise ForeshapError(
             f"{path} can't be read ({first_line(error)}): import the source again."
         ) from error
-
-
-def _offered(folder, station, label, period):
-    """One file's part of offered_traces()."""
-    table = read_table(folder, station, period)
-    path = waveform_file(folder, station, period)
-    names = trace_names(path)
-    order = attributes_of(path).get("component_order", "ENZ")
-    if re.findall("[A-Z]", str(np.ravel(order).tolist())) != list(
-        COMPONENTS
-    ):  # one text or several, or bytes
-        raise ForeshapError(
-            f"{path} states the components {order}, not ENZ: reorder its traces and state ENZ."
-        )
-    nameless = table["trace_name"].isna()
-    row = [f"row {i + 1} of {path.stem}_attributes.csv" for i in np.flatnonzero(nameless)]
-    table.loc[nameless, "trace_name"] = row
-    listed = pd.Index(table["trace_name"])
-    if len(names) and len(listed) and not listed.isin(names).any():
-        raise ForeshapError(
-            f"{path} and its table name no trace in common ({names[0]}, {listed[0]}): one of them is of another "
-            "station or period, put the one there that belongs to the other."
-        )
-    strays = pd.DataFrame({"trace_name": names.difference(listed, sort=False)})
-    s_p = table["p_s_diff_sec"]
-    reasons = {
-        "name that can't be used": nameless,
-        "no waveform in the file": ~listed.isin(names),
-        "start time missing": event_times(table).isna(),
-        "S-P missing": s_p.isna(),
-        "S-P zero or negative": s_p <= 0,
-        "S-P longer than 1000 s": s_p > LONGEST_S_P,
-    }
-    reason = np.select(list(reasons.values()), list(reasons), default="")
-    table = pd.concat(
-        [table.assign(reason=reason), strays.assign(reason="no row in the table")],
-        ignore_index=True,
-    )
-    return table.assign(station=station, period=period, label=label)
+    return table.assign(label=labels, period="")
 
 
 def trace_names(path):
-    """Names in the root of an HDF5 file.
+    """List the names in the root of an HDF5 file, Index of str; bytes that are no text as \\x.."""
+    return read_root(path)[0]
 
-    path: str or Path
 
-    returns: Index of str; names that are no text keep their bytes as \\x..
-    raises: ForeshapError where the file is missing or damaged
-    """
+def read_root(path):
+    """Read the names in the root of an HDF5 file (Index of str) and its attributes (dict)."""
     with open_waveforms(path) as file:
         try:
-            names = list(file)
-        except (RuntimeError, OSError, ValueError, KeyError) as error:
-            raise ForeshapError(
-                f"{path} has a damaged list of traces ({first_line(error)}): make or download it again."
-            ) from error
-    return pd.Index(
-        [n.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for n in names],
-        dtype=str,
-    )
-
-
-def attributes_of(path):
-    """What an HDF5 file states of itself, in its attributes.
-
-    path: str or Path
-
-    returns: dict
-    raises: ForeshapError where the file is missing or damaged
-    """
-    with open_waveforms(path) as file:
-        try:
-            return dict(file.attrs)
+            names, attributes = list(file), dict(file.attrs)
         except Exception as error:  # h5py raises a dozen kinds for damaged files
             raise ForeshapError(
-                f"{path} has damaged attributes ({first_line(error)}): make or download it again."
+                f"{path} is damaged ({first_line(error)}): make or download it again."
             ) from error
+    texts = []
+    for name in names:
+        texts.append(name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+    return pd.Index(texts, dtype=str), attributes
+
+
+def read_batches(folder, ends, size):
+    """Read the traces whose rows are good, batch after batch of some size, in the order of rows.
+
+    ends: int array (N,), samples a component that are read at most, for each row of folder.offered
+
+    yields: int array (n,), rows of folder.offered; list of what read_trace() returns for each
+    """
+    good = folder.offered[folder.is_good]
+    for (station, period), part in good.groupby(["station", "period"], sort=False):
+        rows, names = part.index.to_numpy(), part["trace_name"].to_numpy()
+        with open_waveforms(waveform_file(folder.path, station, period)) as file:
+            for first in range(0, len(rows), size):
+                batch = rows[first : first + size]
+                traces = []
+                for name, end in zip(names[first : first + size], ends[batch]):
+                    traces.append(read_trace(file, name, end))
+                yield batch, traces
 
 
 def read_trace(file, name, most=MOST_SAMPLES):
-    """One trace as it is stored, from its first sample on.
-
-    file: h5py.File
-    name: str
-    most: int, samples a component that are read at most
+    """Read one trace as it is stored, at most so many samples a component from the first on.
 
     returns: (array (3, samples), "") or (None, the reason why the trace can't be used)
     """
@@ -395,7 +399,8 @@ def read_trace(file, name, most=MOST_SAMPLES):
         shape, kind = dataset.shape, dataset.dtype.kind
     except (KeyError, ValueError, OSError, TypeError, RuntimeError):
         return None, "no array of samples"
-    if reason := unfit(shape, kind):
+    reason = unfit(shape, kind)
+    if reason:
         return None, reason
     samples = np.empty((shape[0], min(shape[1], most)), dataset.dtype)
     try:
@@ -413,18 +418,20 @@ def read_trace(file, name, most=MOST_SAMPLES):
 
 
 def unfit(shape, kind):
-    """Why an array of this shape and kind of numbers (numpy's letter) is no trace, str of REASONS; "" if it is one."""
+    """Say why an array of this shape and kind of numbers (numpy's letter) is no trace, else ""."""
     if not shape:
         return "no array of samples"
     if len(shape) == 1 or (len(shape) == 2 and shape[0] < len(COMPONENTS)):
         return "component missing"
     if len(shape) != 2 or shape[0] > len(COMPONENTS):
         return "not of shape (3, samples)"
-    return "" if kind in "iuf" else "samples are no numbers"
+    if kind not in "iuf":
+        return "samples are no numbers"
+    return ""
 
 
 def load_trace(folder, event):
-    """The seismogram of one event.
+    """Read the seismogram of one event.
 
     folder: str or Path, in the waveform layout
     event: row (Series) of offered_traces()

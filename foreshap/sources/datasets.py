@@ -1,75 +1,118 @@
 """The datasets that data/datasets.toml declares, and the folder of each in the waveform layout."""
 
 import json
-import os
 import tomllib
 from contextlib import suppress
-from datetime import date, datetime
+from datetime import date
 from itertools import product
 from pathlib import Path
 
+import msgspec
+import pandas as pd
+
 from ..files import ForeshapError, folder_replaced_whole, remove_left
-from ..preprocessing.periods import classes, periods
+from ..preprocessing.periods import classes, periods, utc
 from ..preprocessing.simulation import MAINSHOCK, simulate_sequence
 from ..preprocessing.variants import PERIODS, VARIANTS
 from ..preprocessing.waveforms import event_times, read_table, stations, waveform_file
 from .continuous import from_continuous
 from .fdsn import FdsnQuery, fetch_fdsn
-from .frames import from_frames
-from .norcia_archives import from_nine_stations, from_nrca_archive
+from .norcia_archives import from_frames, from_nine_stations, from_nrca_archive
 from .published_spectrograms import import_spectrograms
 from .seisbench import from_seisbench
 
-SPANS = ("start", "end", "left_out")  # of periods.periods(), beside the mainshock
-SOURCES = {  # what a dataset's declaration must hold, and what it may hold besides ABOUT: parameters of the source
-    "simulated": ((), ("n_events", "seed", "effects")),
-    "layout": (("waveforms", "mainshock"), ()),
-    "nrca archive": (("archive", "mainshock"), SPANS),
-    "nine stations": (("archive", "mainshock"), ("component_order", "stations", *SPANS)),
-    "frames": (("archive", "mainshock"), SPANS),
-    "seisbench": (("archive", "mainshock"), ("stations", "instrument", *SPANS)),
-    "continuous": (
-        ("waveforms", "picks", "mainshock"),
-        ("instrument", "inventory", "predict", *SPANS),
-    ),
-    "fdsn": (
-        ("network", "station", "mainshock", "start", "end"),
-        (
-            "provider",
-            "catalogue",
-            "radius_km",
-            "min_magnitude",
-            "channels",
-            "remove_response",
-            "predict",
-            "left_out",
-        ),
-    ),
-    "spectrograms": (("file", "mainshock"), ()),
-}
-ARCHIVES = {"nrca archive": from_nrca_archive, "nine stations": from_nine_stations, "frames": from_frames,
-            "seisbench": from_seisbench}  # fmt: skip
+SPANS = ("mainshock", "start", "end", "left_out")  # of periods.periods()
 PATHS = ("waveforms", "archive", "picks", "inventory")  # relative to the folder of datasets.toml
-ABOUT = ("citation", "doi", "licence", "note")  # what any declaration may hold
-KINDS = {  # of the values in datasets.toml, and in words; the others are texts
-    **dict.fromkeys(("mainshock", "start", "end"), ((datetime, date, str), "a time")),
-    **dict.fromkeys(("radius_km", "min_magnitude"), ((float, int), "a number")),
-    **dict.fromkeys(("n_events", "seed"), ((int,), "a whole number")),
-    "remove_response": ((bool,), "true or false"),
-    "left_out": ((list,), "a pair of times"),
-    "stations": ((list,), "a list of codes"),
-    "effects": ((dict,), "a table"),
-    "predict": ((str, dict), "a text or a table"),
-}
+ABOUT = ("citation", "doi", "licence", "note")  # nothing that is built depends on them
 RECIPE_FILE = "recipe.json"
-BESIDE = (
-    "truth",
-    "noise",
-)  # folders that a source may write within its own; their tensors have these names, too
+BESIDE = ("truth", "noise")  # folders that a source writes within its own; also of their tensors
+
+
+class Declaration(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What any dataset may declare."""
+
+    citation: str | None = None
+    doi: str | None = None
+    licence: str | None = None
+    note: str | None = None
+
+
+class Simulated(Declaration, kw_only=True):
+    n_events: int | None = None
+    seed: int | None = None
+    effects: dict | None = None
+
+
+class Layout(Declaration, kw_only=True):
+    mainshock: pd.Timestamp
+    waveforms: str
+
+
+class Spectrograms(Declaration, kw_only=True):
+    mainshock: pd.Timestamp
+    file: str
+
+
+class Study(Declaration, kw_only=True):
+    """A source whose events are foreshocks or aftershocks by their times."""
+
+    mainshock: pd.Timestamp
+    start: pd.Timestamp | None = None
+    end: pd.Timestamp | None = None
+    left_out: tuple[pd.Timestamp, pd.Timestamp] | None = None
+
+
+class Archive(Study, kw_only=True):
+    archive: str
+
+
+class NineStations(Archive, kw_only=True):
+    component_order: str | None = None
+    stations: list[str] | None = None
+
+
+class SeisBench(Archive, kw_only=True):
+    stations: list[str] | None = None
+    instrument: str | None = None
+
+
+class Continuous(Study, kw_only=True):
+    waveforms: str
+    picks: str
+    instrument: str | None = None
+    inventory: str | None = None
+    predict: str | dict | None = None
+
+
+class Fdsn(Study, kw_only=True):
+    network: str
+    station: str
+    start: pd.Timestamp
+    end: pd.Timestamp
+    provider: str | None = None
+    catalogue: str | None = None
+    radius_km: float | None = None
+    min_magnitude: float | None = None
+    channels: str | None = None
+    remove_response: bool | None = None
+    predict: str | dict | None = None
+
+
+SOURCES = {
+    "simulated": Simulated,
+    "layout": Layout,
+    "nrca archive": Archive,
+    "nine stations": NineStations,
+    "frames": Archive,
+    "seisbench": SeisBench,
+    "continuous": Continuous,
+    "fdsn": Fdsn,
+    "spectrograms": Spectrograms,
+}
 
 
 def datasets(data="data"):
-    """The datasets that a folder declares.
+    """Read the datasets that a folder declares.
 
     data: str or Path, folder of datasets.toml
 
@@ -80,47 +123,60 @@ def datasets(data="data"):
     try:
         with open(path, "rb") as file:
             found = tomllib.load(file)
-        if others := [name for name, declared in found.items() if not isinstance(declared, dict)]:
-            raise ValueError(f"{others[0]} is no dataset")
-        return found
+        for name, declared in found.items():
+            if not isinstance(declared, dict):
+                raise ValueError(f"{name} is no dataset")
     except (OSError, ValueError, RecursionError) as error:
         raise ForeshapError(f"{path} can't be read ({error}): it declares the datasets.") from error
+    return found
 
 
-def _declared(name, data):
-    """One dataset's declaration, complete."""
+def _read_declaration(name, data):
+    """Return the source of a dataset, str, and its checked Declaration."""
     known, path = datasets(data), Path(data) / "datasets.toml"
     if name not in known:
         raise ForeshapError(f"There is no dataset {name}: {path} declares {', '.join(known)}.")
-    source = known[name].get("source")
-    if source not in list(SOURCES):  # which may be anything
+    table = known[name]
+    source = table.pop("source", None)
+    if not isinstance(source, str) or source not in SOURCES:
         raise ForeshapError(
             f"Dataset {name} in {path} has the source {source}: choose from {', '.join(SOURCES)}."
         )
-    if missing := set(SOURCES[source][0]) - set(known[name]):
+    try:
+        return source, msgspec.convert(table, SOURCES[source], dec_hook=_read_time)
+    except msgspec.ValidationError as error:
+        fields = SOURCES[source].__struct_fields__
+        brings = "" if "start" in fields else "brings its classes with it and "
         raise ForeshapError(
-            f"Dataset {name} in {path} lacks {', '.join(sorted(missing))}: write it there."
-        )
-    _check_values(known[name], f"Dataset {name} in {path}")
-    return known[name]
+            f"Dataset {name} in {path}: {str(error).replace(' | null', '')}; "
+            f"the source {source} {brings}takes {', '.join(fields)}: correct it there."
+        ) from error
 
 
-def _check_values(declared, where):
-    """Raise ForeshapError for a key that the source doesn't know, or a value of another kind than it takes."""
-    known = ("source", *sum(SOURCES[declared["source"]], ()), *ABOUT)
-    for key, value in declared.items():
-        if key not in known:
-            why = ", which brings its classes with it" if key in SPANS else ""
-            raise ForeshapError(
-                f"{where} has {key}, unknown to the source {declared['source']}{why}: choose from {', '.join(known)}."
-            )
-        kinds, words = KINDS.get(key, ((str,), "a text"))
-        if type(value) not in kinds:
-            raise ForeshapError(f"{where} has {key} = {value!r}: write {words}.")
+def _read_time(kind, value):
+    """Return a declared time as Timestamp [UTC], for msgspec."""
+    if not isinstance(value, str | date):
+        raise ValueError(f"{value!r} is no time: give it like 2016-10-30T06:40:17")
+    try:
+        return utc(value)
+    except ForeshapError as error:
+        raise ValueError(str(error).rstrip(".")) from error
+
+
+def _fields(declared, *names):
+    """Return what a Declaration holds of some fields, of all when left out, dict."""
+    values = msgspec.structs.asdict(declared)
+    names = names or values
+    return {name: values[name] for name in names if values.get(name) is not None}
+
+
+def _spans(declared):
+    """Return the Periods of a Declaration."""
+    return periods(**{"mainshock": MAINSHOCK} | _fields(declared, *SPANS))
 
 
 def mainshock_time(name, data="data"):
-    """Time of a dataset's mainshock.
+    """Read the time of a dataset's mainshock.
 
     name: str, as declared in datasets.toml
     data: str or Path, folder of datasets.toml
@@ -128,90 +184,119 @@ def mainshock_time(name, data="data"):
     returns: pandas.Timestamp [UTC]
     raises: ForeshapError for an unknown dataset
     """
-    declared = _declared(name, data)
-    return _spans(
-        {"mainshock": MAINSHOCK} if declared["source"] == "simulated" else declared
-    ).mainshock
-
-
-def _spans(declared):
-    """The Periods of a declaration."""
-    return periods(**{name: declared[name] for name in ("mainshock", *SPANS) if name in declared})
+    return _spans(_read_declaration(name, data)[1]).mainshock
 
 
 def waveform_folder(name, data="data", **simulation):
-    """Folder of a dataset in the waveform layout, built when it isn't there yet.
+    """Find the folder of a dataset in the waveform layout; build it when it isn't there yet.
 
     name: str, as declared in datasets.toml
     data: str or Path, folder of datasets.toml; what is built goes to <data>/<name>/waveforms
-    simulation: n_events, seed, effects of simulate_sequence, instead of those declared; other datasets
-        pass over them
+    simulation: n_events, seed, effects of simulate_sequence, instead of those declared; other
+        datasets pass over them
 
     returns: Path
     raises: ForeshapError for an unknown dataset, or where its files are missing
     """
-    declared, data = _declared(name, data), Path(data)
-    source, folder = declared["source"], data / name / "waveforms"
+    source, declared = _read_declaration(name, data)
+    data = Path(data)
     if source == "spectrograms":
         raise ForeshapError(
             f"Dataset {name} holds no seismograms: begin with explainability/controls.ipynb."
         )
     if source == "layout":
-        return _checked_layout(name, data / declared["waveforms"], _spans(declared))
-    recipe = {key: declared[key] for key in sum(SOURCES[source], ()) if key in declared}
+        return _check_layout(name, data / declared.waveforms, _spans(declared))
     if source == "simulated":
-        recipe |= simulation
-        return _built(folder, recipe, lambda output: simulate_sequence(output, **recipe))
-    options = {key: value for key, value in recipe.items() if key not in ("mainshock", *SPANS)}
-    options |= (paths := {key: data / recipe[key] for key in PATHS if key in recipe})
-    if source == "fdsn":
-        asked = {key: recipe[key] for key in recipe if key in FdsnQuery.__dataclass_fields__}
-        query = FdsnQuery(**{"left_out": None} | asked)
-        build = lambda output: _from_services(data / name / "fdsn", query, output, options)
+        declared = msgspec.structs.replace(declared, **simulation)
+    folder = data / name / "waveforms"
+    remove_left(folder)
+    recipe = {k: v for k, v in _fields(declared).items() if k not in ABOUT}
+    paths = {key: data / path for key, path in _fields(declared, *PATHS).items()}
+    kept = {}
+    with suppress(OSError, ValueError):
+        kept = json.loads((folder / RECIPE_FILE).read_text())
+    if paths:
+        recipe["inputs"] = dict(kept.get("inputs", {}))  # what is gone is as it was
+        for key, path in paths.items():
+            state = _file_state(path)
+            if state:
+                recipe["inputs"][key] = state
+    text = json.dumps(recipe, default=str, indent=1, sort_keys=True)
+    if json.loads(text) == kept:
+        return folder
+    if folder.exists() and not (folder / RECIPE_FILE).exists():
+        raise ForeshapError(
+            f"{folder} was not built from datasets.toml: move it away, then run again."
+        )
+    with folder_replaced_whole(folder) as aside:
+        _build(source, declared, paths, data / name / "fdsn", aside)
+        (aside / RECIPE_FILE).write_text(text)
+        for beside, variant in product(BESIDE, VARIANTS):  # made of the folder before
+            (folder.parent / beside / f"{variant}.h5").unlink(missing_ok=True)
+    return folder
+
+
+def _build(source, declared, paths, store, output):
+    """Write a dataset's folder in the waveform layout from what it declares."""
+    options = {k: v for k, v in _fields(declared).items() if k not in (*SPANS, *ABOUT)} | paths
+    spans = _spans(declared)
+    if source == "simulated":
+        simulate_sequence(output, **options)
     elif source == "continuous":
-        where = options.pop("waveforms"), options.pop("picks")
-        build = lambda output: from_continuous(*where, output, _spans(declared), **options)
+        waveforms, picks = options.pop("waveforms"), options.pop("picks")
+        from_continuous(waveforms, picks, output, spans, **options)
+    elif source == "fdsn":
+        fields = _fields(declared, *FdsnQuery.__dataclass_fields__)
+        fetch_fdsn(store, FdsnQuery(**{"left_out": None} | fields))
+        options = {"predict": declared.predict}
+        if declared.remove_response:
+            options["inventory"] = store / "station.xml"
+        from_continuous(store / "waveforms", store / "picks.xml", output, spans, **options)
     else:
-        archive = options.pop("archive")
-        build = lambda output: ARCHIVES[source](archive, output, _spans(declared), **options)
-    return _built(folder, recipe, build, paths)
+        readers = {
+            "nrca archive": from_nrca_archive,
+            "nine stations": from_nine_stations,
+            "frames": from_frames,
+            "seisbench": from_seisbench,
+        }
+        readers[source](options.pop("archive"), output, spans, **options)
 
 
-def _from_services(store, query, output, options):
-    """Fetch what is missing from FDSN web services, and cut it."""
-    fetch_fdsn(store, query)
-    inventory = store / "station.xml" if options.get("remove_response") else None
-    from_continuous(
-        store / "waveforms", store / "picks.xml", output, query.periods, inventory=inventory,
-        predict=options.get("predict"),
-    )  # fmt: skip
+def _file_state(path):
+    """Return number of files at a path, bytes, newest modification [ns]; None without files."""
+    files = [path, *path.rglob("*")]
+    found = [file.stat() for file in files if file.is_file()]
+    if not found:
+        return None
+    newest = max(state.st_mtime_ns for state in found)
+    return [len(found), sum(state.st_size for state in found), newest]
 
 
-def _checked_layout(name, folder, spans):
-    """A folder that is in the waveform layout already, and agrees with the mainshock."""
+def _check_layout(name, folder, spans):
+    """Return a folder that is in the waveform layout already and agrees with the mainshock."""
     try:
         found = stations(folder)
     except ForeshapError as error:
-        files = " and ".join(
-            f"<STATION>_{period}.hdf5 with <STATION>_{period}_attributes.csv" for period in PERIODS
-        )
         raise ForeshapError(
-            f"Dataset {name} is not complete: put {files} into {folder} ({error})"
+            f"Dataset {name} is not complete: put <STATION>_pre.hdf5, <STATION>_post.hdf5 and "
+            "their <STATION>_pre_attributes.csv, <STATION>_post_attributes.csv "
+            f"into {folder} ({error})."
         ) from error
     for station, (label, period) in product(found, enumerate(PERIODS)):
         table = read_table(folder, station, period)
         times = event_times(table)
-        if (wrong := times.notna() & (classes(times, spans)[0] != label)).any():
+        wrong = times.notna() & (classes(times, spans)[0] != label)
+        if wrong.any():
             raise ForeshapError(
-                f"{table['trace_name'][wrong].iloc[0]} in {waveform_file(folder, station, period)} has its P at "
-                f"{times[wrong].iloc[0]}, the mainshock of dataset {name} is at {spans.mainshock}: correct the latter, "
-                "or put the trace into the other file."
+                f"{table['trace_name'][wrong].iloc[0]} in {waveform_file(folder, station, period)} "
+                f"has its P at {times[wrong].iloc[0]}, the mainshock of dataset {name} is at "
+                f"{spans.mainshock}: correct the latter, or put the trace into the other file."
             )
     return folder
 
 
 def tensor_files(name, data="data"):
-    """Tensor files of a dataset, by variant; published spectrograms are imported when they aren't there yet.
+    """Find the tensor files of a dataset; published spectrograms are imported when needed.
 
     name: str, as declared in datasets.toml
     data: str or Path, folder of datasets.toml
@@ -219,53 +304,14 @@ def tensor_files(name, data="data"):
     returns: dict, variant name -> Path
     raises: ForeshapError for an unknown dataset, or where nothing is preprocessed yet
     """
-    declared, folder = _declared(name, data), Path(data) / name
-    if declared["source"] == "spectrograms" and not list(folder.glob("*.h5")):
-        about = {key: declared[key] for key in ABOUT if key in declared}
-        import_spectrograms(Path(data) / declared["file"], folder, dataset=name, **about)
+    source, declared = _read_declaration(name, data)
+    folder = Path(data) / name
+    if source == "spectrograms" and not list(folder.glob("*.h5")):
+        about = _fields(declared, *ABOUT)
+        import_spectrograms(Path(data) / declared.file, folder, dataset=name, **about)
     files = {path.stem: path for path in sorted(folder.glob("*.h5"))}
     if not files:
         raise ForeshapError(
             f"{folder} holds no tensor file: run preprocessing/preprocess.ipynb on {name} first."
         )
     return files
-
-
-def _built(folder, recipe, build, paths=()):
-    """The folder, built aside and renamed when whole, unless it was built by the same recipe from the same files."""
-    remove_left(folder)
-    mark, kept = folder / RECIPE_FILE, {}
-    with suppress(OSError, ValueError):
-        kept = json.loads(mark.read_text())
-    inputs = {key: state for key in paths if (state := _state(paths[key]))}
-    recipe = recipe | (
-        {"inputs": kept.get("inputs", {}) | inputs} if paths else {}
-    )  # what is gone is as it was
-    text = json.dumps(recipe, default=str, indent=1, sort_keys=True)
-    if json.loads(text) == kept:
-        return folder
-    if folder.exists() and not mark.exists():
-        raise ForeshapError(
-            f"{folder} was not built from datasets.toml: move it away, then run again."
-        )
-    with folder_replaced_whole(folder) as aside:
-        build(aside)
-        (aside / RECIPE_FILE).write_text(text)
-        for beside, variant in product(BESIDE, VARIANTS):  # made of the folder before
-            (folder.parent / beside / f"{variant}.h5").unlink(missing_ok=True)
-    return folder
-
-
-def _state(path):
-    """How many files there are at a path, their bytes, and the newest modification [ns]; None where there is none."""
-    files = (
-        [path]
-        if path.is_file()
-        else [Path(top, name) for top, _, names in os.walk(path) for name in names]
-    )
-    found = [file.stat() for file in files if file.exists()]
-    return (
-        [len(found), sum(s.st_size for s in found), max(s.st_mtime_ns for s in found)]
-        if found
-        else None
-    )

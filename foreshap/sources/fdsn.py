@@ -1,68 +1,74 @@
-"""FDSN web services into a local store: catalogue, picks, station metadata and the seismograms around each event."""
+"""FDSN web services into a local store: catalogue, picks, station metadata and seismograms."""
 
 import hashlib
 import io
 import json
 import math
 import re
-from collections.abc import Callable
+import time
+import urllib.request
+import warnings
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
+from email.utils import parsedate_to_datetime
+from fnmatch import fnmatchcase
+from http.client import IncompleteRead
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple
+from urllib.parse import unquote
+from urllib.response import addinfourl
 
 import obspy
 import pandas as pd
-from obspy.clients.fdsn.client import build_url, get_bulk_string
-from obspy.clients.fdsn.header import URL_MAPPINGS
+from obspy.clients.fdsn import Client
+from obspy.clients.fdsn.client import get_bulk_string
+from obspy.clients.fdsn.header import URL_MAPPINGS, FDSNException
 from obspy.geodetics import gps2dist_azimuth, kilometers2degrees
+from obspy.io.mseed.util import get_record_information
 from tqdm.auto import tqdm
 
 from ..files import ForeshapError, sha256, written_whole
 from ..preprocessing.periods import Periods, periods
-from .answers import (
-    NO_DATA,
-    TOO_LARGE,
-    UNKNOWN_PARAMETER,
-    BadAnswer,
-    ask,
-    checked_miniseed,
-    checked_xml,
-    public,
-)
-from .quakeml import event_id, of_station, preferred_origin, read_events, utc_of, write_events
+from .quakeml import event_id, keep_station, preferred_origin, read_events, write_events
 from .responses import read_inventory
+from .safe_xml import check_xml
 
-MANIFEST_FILE, PICKS_FILE, STATION_FILE = "manifest.json", "picks.xml", "station.xml"
+MANIFEST_FILE = "manifest.json"
+PICKS_FILE = "picks.xml"
+STATION_FILE = "station.xml"
+METHODS = {"station": "get_stations", "event": "get_events", "dataselect": "get_waveforms_bulk"}
 CONNECTIONS = 2  # at a time, fewer than any service's limit
+TRIES = 5  # of one request
+LONGEST_PAUSE = 600.0  # s; a service that asks for more is left alone until the next run
+LARGEST_ANSWER = 256 * 2**20  # bytes; more is as good as status 413
+LONGEST_ANSWER = 900.0  # s from the first to the last byte
+NO_DATA = (204, 404)
+TOO_LARGE = 413
+UNKNOWN_PARAMETER = (400, 501)
+WORTH_ANOTHER_TRY = (None, 408, 429, 500, 502, 503, 504)  # None: no whole answer
 SLICE = pd.Timedelta("6h")  # of the catalogue, in one request
-CHUNK = pd.Timedelta(
-    "1h"
-)  # of seismograms, in one request: some 2 MB of three components at 100 Hz
+CHUNK = pd.Timedelta("1h")  # of seismograms in one request: 2 MB of 3 components at 100 Hz
 SHORTEST = pd.Timedelta("1s")  # a request that is too large at this length can't be helped
-BEFORE, AFTER = (
-    pd.Timedelta("30s"),
-    pd.Timedelta("60s"),
-)  # around an event's origin, picks and slowest S wave
-NEAR = pd.Timedelta("10min")  # of its origin an event's picks and arrivals are; others are mistakes
-SLOWEST_S = (
-    2.0  # km/s, on the straight line from the hypocentre: slower than S waves are in the crust
-)
+BEFORE = pd.Timedelta("30s")  # an event's origin
+AFTER = pd.Timedelta("60s")  # its last pick and slowest S wave
+NEAR = pd.Timedelta("10min")  # of its origin an event's picks are; others are mistakes
+SLOWEST_S = 2.0  # km/s along the straight line from the hypocentre: slower than in the crust
 PROBED = 20  # events asked for one by one before a service is believed to have no picks
 NETWORK_DOIS = {"IV": "10.13127/SD/X0FXnH7QfY"}  # where the StationXML doesn't say
 
 
 @dataclass(frozen=True)
 class FdsnQuery:
-    """What to fetch; the defaults are the Norcia study (doi:10.1038/s41467-024-54153-w), radius and magnitude our own.
+    """What to fetch; the defaults are the Norcia study (doi:10.1038/s41467-024-54153-w).
 
-    provider: str, a name that obspy.clients.fdsn knows or the URL of a server with /fdsnws
+    Radius and magnitude are our own choice.
+
+    provider: str, name that ObsPy knows or URL of a server with /fdsnws; user:password@ in it
+        is used for HTTP digest authentication
     network, station: str, codes
     mainshock, start, end: str or datetime [UTC]
-    left_out: pair of str or datetime [UTC], nothing is fetched from the first to the last; or None
+    left_out: pair of str or datetime [UTC], nothing is fetched between them; or None
     radius_km: float, epicentres within this distance of the station [km]
     min_magnitude: float
     channels: str, one code with wildcards
@@ -87,149 +93,94 @@ class FdsnQuery:
         return periods(self.mainshock, self.start, self.end, self.left_out)
 
 
-class _Part(NamedTuple):
-    """One request: its file in the store, its alternatives as arguments of requests.request, how to check and halve."""
+class BadAnswer(ForeshapError):
+    """Why an answer can't be used, and its HTTP status: None where it was not whole."""
 
-    name: str
-    sent: tuple
-    check: Callable
-    halves: Callable = tuple
+    def __init__(self, why, status=None, retry_after=None):
+        super().__init__(why)
+        self.status = status
+        self.retry_after = retry_after
 
 
 @dataclass
-class _Store:
-    """A folder, what is known of each file in it by name, and how patient to be."""
+class Request:
+    """One request of a service."""
 
-    folder: Path
-    manifest: dict
-    pause: float
-    timeout: float
-    lock: Lock = field(default_factory=Lock)
-
-    def save(self):
-        with written_whole(self.folder / MANIFEST_FILE) as file:
-            file.write_text(json.dumps(self.manifest, indent=1, sort_keys=True))
-
-    def note(self, name, status):
-        """Note the file of this name (status 200), or why there is none."""
-        path, entry = (
-            self.folder / name,
-            {"status": status, "received": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"},
-        )
-        if status == 200:
-            entry |= {"sha256": sha256(path), "size": path.stat().st_size}
-        with self.lock:
-            self.manifest["answers"][name] = entry
-            if status != 200:  # a file is found again in the folder, this is not
-                self.save()
-
-    def known(self, part):
-        """Status of a request that was answered before, None where it has to be asked."""
-        path, entry = self.folder / part.name, self.manifest["answers"].get(part.name)
-        if entry and entry["status"] != 200:
-            return entry["status"]
-        if not path.exists():
-            return None
-        if entry:
-            return 200 if sha256(path) == entry["sha256"] else None
-        try:  # stored by a run that was stopped before it could note it
-            self.checked(part.check, path)
-        except BadAnswer:
-            return None
-        self.note(part.name, 200)
-        return 200
-
-    def checked(self, check, path):
-        """ObsPy's readers and the warnings filter are for one thread at a time."""
-        with self.lock:
-            check(path)
+    name: str  # of the file in the store that keeps the answer
+    service: str  # "station", "event" or "dataselect"
+    arguments: dict  # of the method of ObsPy's client
+    windows: list = field(default_factory=list)  # (start, end), to halve; empty: it can't be
 
 
 def fetch_fdsn(store, query=FdsnQuery(), pause=1.0, timeout=120.0):
-    """Fetch a station's catalogue, picks, metadata and seismograms from FDSN web services, or what is missing of them.
+    """Fetch catalogue, picks, metadata and seismograms of a station, or what is missing of them.
 
-    A run that was stopped is continued by the same call: what is in the store isn't asked for again. An answer
-    "no data" (status 204 or 404, or no content) is final for its request. Seismograms reach from 30 s before each
-    event's origin to 60 s after its last pick and after the S wave at 2 km/s from the hypocentre.
+    A run that was stopped is continued by the same call: what is in the store isn't asked for
+    again. An answer "no data" (status 204 or 404, or no content) is final for its request.
+    Seismograms reach from 30 s before each event's origin to 60 s after its last pick and after
+    the S wave at 2 km/s from the hypocentre.
 
-    store: str or Path, a folder of its own, for one query: waveforms/*.mseed, picks.xml (QuakeML: events with the
-        picks of this station), station.xml (StationXML with responses), events/*.xml (parts of the catalogue),
-        manifest.json
+    store: str or Path, a folder of its own, for one query: waveforms/*.mseed, picks.xml (QuakeML:
+        events with the picks of this station), station.xml (StationXML with responses),
+        events/*.xml (parts of the catalogue), manifest.json
     query: FdsnQuery
     pause: float, before a request is repeated for the first time [s]; it doubles each time
     timeout: float, how long a service may be silent [s]
 
-    returns: dict, as in manifest.json: query, services, doi, retrieved, n_events, n_picked, answers (name of a file
-        -> status, received, sha256, size)
-    raises: ForeshapError where the folder holds something else, a service refuses or fails for good, or there
-        is no such station or no event
+    returns: dict, as in manifest.json: query, services, doi, retrieved, n_events, n_picked,
+        answers (name of a file -> status, received, sha256, size)
+    raises: ForeshapError where the folder holds something else, a service refuses or fails for
+        good, or there is no such station or no event
     """
-    store = _opened(Path(store), query, pause, timeout)
+    store = _open_store(Path(store), query, pause, timeout)
     try:
-        latitude, longitude = _station(store, query)
-        windows = _catalogue(store, query, latitude, longitude)
-        fetched = _all(_waveform_parts(query, windows), store, "seismograms")
-        if not fetched:
-            raise ForeshapError(
-                f"{_service(query, 'dataselect')} has no seismograms of {query.network}.{query.station} at the times "
-                f"of {store.manifest['n_events']} events: check the channels {query.channels}."
-            )
+        store.fetch_station()
+        windows = store.fetch_catalogue()
+        store.fetch_waveforms(windows)
     except OSError as error:
         raise ForeshapError(
             f"{store.folder} can't be read or written ({error}): make room, then run again."
         ) from error
-    finally:
-        store.save()
     return store.manifest
 
 
-def _opened(folder, query, pause, timeout):
-    """The store of a query, new or continued."""
-    path, asked = folder / MANIFEST_FILE, _plain(query)
+def _open_store(folder, query, pause, timeout):
+    """Return the store of a query, new or continued."""
+    path = folder / MANIFEST_FILE
+    wanted = _query_as_json(query)
     if not path.exists():
-        if folder.exists() and not (
-            folder.is_dir() and all(file.name.startswith(".") for file in folder.iterdir())
-        ):
+        if folder.is_file() or any(folder.glob("[!.]*")):
             raise ForeshapError(
                 f"{folder} holds other files and no {MANIFEST_FILE}: use an empty folder."
             )
-        services = {
-            name: public(_service(query, name)) for name in ("dataselect", "event", "station")
-        }
-        today = f"{datetime.now(UTC):%Y-%m-%d}"
-        manifest = {
-            "query": asked,
-            "services": services,
-            "doi": None,
-            "retrieved": today,
-            "answers": {},
-        }
-        store = _Store(folder, manifest, pause, timeout)
+        manifest = {"query": wanted, "doi": None, "answers": {}}
+        store = Store(folder, query, manifest, pause, timeout)
+        manifest["services"] = {service: store.url(service) for service in METHODS}
+        manifest["retrieved"] = f"{datetime.now(UTC):%Y-%m-%d}"
         store.save()
         return store
+    others = []
     try:
         manifest = json.loads(path.read_text())
-        held, here = (
-            manifest["query"] | {"mainshock": None},
-            asked | {"mainshock": None},
-        )  # no request depends on it
-        other = [name for name in here | held if here.get(name) != held.get(name)]
-        if not all(
-            entry["status"] != 200 or entry["sha256"] for entry in manifest["answers"].values()
-        ):
-            raise ValueError("a file without sha256")
+        for name in wanted | manifest["query"]:
+            there, here = manifest["query"].get(name), wanted.get(name)
+            if there != here and name != "mainshock":  # no request depends on the mainshock
+                others.append(f"{name} {there}, not {here}")
+        for entry in manifest["answers"].values():
+            if entry["status"] == 200 and not entry["sha256"]:
+                raise ValueError("a file without sha256")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ForeshapError(f"{path} is damaged ({error!r}): use another folder.") from error
-    if other:
-        said = ", ".join(f"{name} {held.get(name)}, not {here.get(name)}" for name in other)
+    if others:
         raise ForeshapError(
-            f"{folder} holds the answers to another query ({said}): move it away, then run again."
+            f"{folder} holds the answers to another query ({', '.join(others)}): "
+            "move it away, then run again."
         )
-    return _Store(folder, manifest | {"query": asked}, pause, timeout)
+    return Store(folder, query, manifest | {"query": wanted}, pause, timeout)
 
 
-def _plain(query):
-    """A query that was looked at, as JSON holds it, without passwords."""
+def _query_as_json(query):
+    """Return a query that was checked as JSON holds it, without passwords."""
     spans = query.periods
     if spans.start is None or spans.end is None:
         raise ForeshapError("The query has no start or no end: give both.")
@@ -242,237 +193,316 @@ def _plain(query):
         raise ForeshapError(
             f"The radius of {query.radius_km!r} km is no positive number: check the query."
         )
-    for name in ("dataselect", "event"):
-        _service(query, name)
-    hidden = {
-        name: public(value) for name in ("provider", "catalogue") if (value := getattr(query, name))
-    }
-    return json.loads(json.dumps(asdict(query) | spans.attributes() | hidden))
+    fields = asdict(query) | spans.attributes()
+    for name in ("provider", "catalogue"):
+        if name == "provider" or fields[name]:
+            open_client(fields[name])
+            fields[name] = public(fields[name])
+    return json.loads(json.dumps(fields))
 
 
-def _service(query, name):
-    """URL of one of a provider's services."""
-    provider = str(query.catalogue or query.provider if name == "event" else query.provider)
-    url = URL_MAPPINGS.get(provider.upper(), provider).rstrip("/")
-    if not re.fullmatch(r"https?://[^\s?#]+", url):
+def open_client(provider, timeout=120.0):
+    """Return ObsPy's client of a provider; nothing is asked yet."""
+    provider = str(provider)
+    login = re.fullmatch("(https?://)([^/@:]*):([^/@]*)@(.*)", provider)
+    options = {"timeout": timeout, "use_gzip": False, "_discover_services": False}
+    try:
+        if not login:
+            return Client(provider, **options)
+        scheme, user, password, host = login.groups()
+        return Client(scheme + host, user=unquote(user), password=unquote(password), **options)
+    except ValueError as error:
         raise ForeshapError(
-            f"{provider} is no URL and none of the providers {', '.join(sorted(URL_MAPPINGS))}."
-        )
-    return build_url(url, name, 1, "query")
+            f"{public(provider)} is no URL and none of the providers "
+            f"{', '.join(sorted(URL_MAPPINGS))}."
+        ) from error
 
 
-def _all(parts, store, label):
-    """Names of the files that answer some requests, asked for over several connections."""
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
-        futures = [pool.submit(_files, part, store) for part in parts]
+def public(url):
+    """Return a URL without user name, password and query."""
+    return re.sub("//[^/]*@", "//", url).partition("?")[0]
+
+
+class AnswerReader(urllib.request.BaseHandler):
+    """Read what ObsPy's client receives within limits; note what the client doesn't tell."""
+
+    handler_order = 100  # before redirections are followed and errors raised
+    status = None  # of the answer; None where none was whole
+    words = ""  # the beginning of its content
+    retry_after = None  # its header of this name
+
+    def http_response(self, request, response):
+        """Return a whole answer in memory; OSError or HTTPException where it is none."""
+        self.status = None
+        content = bytearray()
+        last = time.monotonic() + LONGEST_ANSWER
+        expected = response.length  # None where it is not announced
+        while len(content) != expected:
+            block = response.read1(2**16)
+            if not block:
+                break
+            content += block
+            if len(content) > LARGEST_ANSWER:
+                self.status = TOO_LARGE
+                raise OSError(f"more than {LARGEST_ANSWER} bytes")
+            if time.monotonic() > last:
+                raise TimeoutError(f"not whole after {LONGEST_ANSWER:.0f} s")
+        if expected is not None and len(content) < expected:
+            raise IncompleteRead(content)
+        self.words = " ".join(content[:300].decode(errors="replace").split())
+        self.retry_after = response.headers.get("Retry-After")
+        if response.code not in (301, 302, 303, 307, 308):
+            self.status = response.code
+        del response.headers["Content-Encoding"]  # not asked for, and never unpacked
+        code = 307 if response.code == 308 else response.code  # ObsPy repeats the request at 307
+        answer = addinfourl(io.BytesIO(content), response.headers, response.url, code)
+        answer.msg = response.msg
+        return answer
+
+    https_response = http_response
+
+
+def wait_time(attempt, pause, retry_after=None):
+    """Return how long to wait after a try [s]; retry_after: seconds or a date, as in the header."""
+    growing = pause * 2**attempt
+    try:
+        if retry_after and not retry_after.strip().isdigit():
+            left = parsedate_to_datetime(retry_after) - datetime.now(UTC)
+            return max(growing, left.total_seconds())
+        return max(growing, float(retry_after or 0))
+    except (ValueError, TypeError):
+        return growing
+
+
+@dataclass
+class Store:
+    """The folder of a query: what is known of each file in it, and how to ask for the rest."""
+
+    folder: Path
+    query: FdsnQuery
+    manifest: dict  # what manifest.json holds
+    pause: float  # s, as fetch_fdsn() takes it
+    timeout: float  # s
+    place: tuple | None = None  # latitude, longitude of the station [degree]
+    lock: Lock = field(default_factory=Lock)  # ObsPy's readers are for one thread at a time
+
+    def client(self, service):
+        """Return ObsPy's client of a service."""
+        query = self.query
+        provider = query.catalogue or query.provider if service == "event" else query.provider
+        return open_client(provider, self.timeout)
+
+    def url(self, service):
+        """Return the URL of a service."""
+        return self.client(service)._build_url(service, "query")
+
+    def save(self):
+        """Write manifest.json."""
+        with written_whole(self.folder / MANIFEST_FILE) as file:
+            file.write_text(json.dumps(self.manifest, indent=1, sort_keys=True))
+
+    def note(self, name, status):
+        """Note the file of this name (status 200), or why there is none."""
+        entry = {"status": status, "received": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+        if status == 200:
+            path = self.folder / name
+            entry |= {"sha256": sha256(path), "size": path.stat().st_size}
+        with self.lock:
+            self.manifest["answers"][name] = entry
+            self.save()
+
+    def fetch_station(self):
+        """Fetch the station's metadata; its place and the DOI of its network are noted."""
+        query = self.query
+        arguments = {
+            "network": query.network,
+            "station": query.station,
+            "channel": query.channels,
+            "starttime": _service_time(query.periods.start),
+            "endtime": _service_time(query.periods.end),
+            "level": "response",
+            "format": "xml",
+        }
+        if not self.fetch(Request(STATION_FILE, "station", arguments)):
+            raise ForeshapError(
+                f"{self.url('station')} knows no {query.network}.{query.station} "
+                f"with {query.channels} at the time."
+            )
+        network = read_inventory(self.folder / STATION_FILE)[0]
+        dois = [name.split(":", 1)[-1] for name in network.identifiers or () if "10." in name]
+        self.manifest["doi"] = dois[0] if dois else NETWORK_DOIS.get(query.network)
+        self.place = network[0].latitude, network[0].longitude
+
+    def fetch_catalogue(self):
+        """Fetch picks.xml; return the windows (start, end) that its events need, in order."""
+        query, spans = self.query, self.query.periods
+        studied = [(spans.start, spans.end)]
+        if spans.left_out:
+            studied = [(spans.start, spans.left_out[0]), (spans.left_out[1], spans.end)]
+        slices = [self.event_request([window]) for window in _cut(studied, SLICE)]
+        paths = self.fetch_all(slices, "catalogue")
+        picked = _picked_events(paths)
+        if not picked:
+            raise ForeshapError(
+                f"{self.url('event')} has no event within {query.radius_km} km "
+                f"from {query.start} to {query.end}."
+            )
+        if not any(picked.values()):  # many services give arrivals only of one event at a time
+            single = []
+            for name in dict.fromkeys(map(event_id, picked)):
+                arguments = {"eventid": name, "includearrivals": True}
+                single.append(Request(f"events/{_digest(name)}.xml", "event", arguments))
+            probed = self.fetch_all(single[:PROBED], "first events")
+            if any(_picked_events(probed).values()):
+                paths = self.fetch_all(single, "events") + paths
+        path = self.folder / PICKS_FILE
+        with written_whole(path) as file:
+            write_events(str(file), _first_of_each(read_events(*paths)))
+        picked = _picked_events([path])
+        self.manifest |= {"n_events": len(picked), "n_picked": sum(picked.values())}
+        self.note(PICKS_FILE, 200)
+        windows = [event_window(event, self.place) for event in read_events(path)]
+        return sorted(filter(None, windows))
+
+    def event_request(self, windows):
+        """Return the request of the catalogue in one window, with arrivals where there are any."""
+        start, end = windows[0]
+        arguments = {
+            "starttime": _service_time(start),
+            "endtime": _service_time(end),
+            "latitude": self.place[0],
+            "longitude": self.place[1],
+            "maxradius": round(kilometers2degrees(self.query.radius_km), 6),
+            "minmagnitude": self.query.min_magnitude,
+            "includearrivals": True,
+        }
+        return Request(f"events/{_stamp(start)}_{_stamp(end)}.xml", "event", arguments, windows)
+
+    def fetch_waveforms(self, windows):
+        """Fetch the seismograms of windows in order, up to CHUNK in one request, nothing twice."""
+        joined, groups, length = [], [], CHUNK
+        for start, end in windows:
+            if joined and start <= joined[-1][1]:
+                joined[-1] = joined[-1][0], max(end, joined[-1][1])
+            else:
+                joined.append((start, end))
+        for start, end in _cut(joined, CHUNK):
+            length += end - start
+            if length > CHUNK:
+                groups.append([])
+                length = end - start
+            groups[-1].append((start, end))
+        requests = [self.waveform_request(group) for group in groups]
+        if not self.fetch_all(requests, "seismograms"):
+            raise ForeshapError(
+                f"{self.url('dataselect')} has no seismograms of {self.query.network}."
+                f"{self.query.station} at the times of {self.manifest['n_events']} events: "
+                f"check the channels {self.query.channels}."
+            )
+
+    def waveform_request(self, windows):
+        """Return one request of the seismograms of several windows."""
+        codes = self.query.network, self.query.station, "*", self.query.channels
+        bulk = [(*codes, _service_time(start), _service_time(end)) for start, end in windows]
+        digest = _digest(get_bulk_string(bulk, {}).decode())
+        name = f"waveforms/{_stamp(windows[0][0])}_{digest}.mseed"
+        return Request(name, "dataselect", {"bulk": bulk}, windows)
+
+    def fetch_all(self, requests, label):
+        """Return the paths of the files that answer requests, sent over several connections."""
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            futures = [pool.submit(self.fetch, request) for request in requests]
+            done = as_completed(futures)
+            try:
+                for future in tqdm(done, total=len(futures), desc=label, unit="request"):
+                    future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return [path for future in futures for path in future.result()]
+
+    def fetch(self, request):
+        """Return the paths of the files that answer a request: one, none, or of its halves."""
+        path = self.folder / request.name
+        entry = self.manifest["answers"].get(request.name, {})
+        status = entry.get("status")
+        if status == 200 and not (path.exists() and sha256(path) == entry["sha256"]):
+            status = None
+        if status is None:
+            status = self.ask(request)
+            self.note(request.name, status)
+        if status == 200:
+            return [path]
+        if status in NO_DATA:
+            return []
+        halves = _halve(request.windows)
+        if not halves:
+            url = self.url(request.service)
+            raise ForeshapError(f"{url} finds {request.name} too large, and it can't be less.")
+        make = self.event_request if request.service == "event" else self.waveform_request
+        return [path for half in halves for path in self.fetch(make(half))]
+
+    def ask(self, request):
+        """Store the answer to a request, whole and checked; return the status: 200 when stored."""
+        for attempt in range(TRIES):
+            try:
+                with written_whole(self.folder / request.name) as path:
+                    self.download(request, path)
+                    with self.lock:
+                        self.check(request, path)
+                return 200
+            except BadAnswer as error:
+                if error.status in (*NO_DATA, TOO_LARGE):
+                    return error.status
+                if error.status in UNKNOWN_PARAMETER and "includearrivals" in request.arguments:
+                    known = dict(request.arguments)
+                    del known["includearrivals"]
+                    return self.ask(replace(request, arguments=known))
+                wait = wait_time(attempt, self.pause, error.retry_after)
+                again = error.status in WORTH_ANOTHER_TRY
+                if not again or attempt == TRIES - 1 or wait > LONGEST_PAUSE:
+                    advice = "what is stored is kept, so run again later to continue"
+                    raise ForeshapError(
+                        f"The web service {self.url(request.service)} gave no usable answer "
+                        f"({error}): {advice if again else 'check the query'}."
+                    ) from None
+            time.sleep(wait)
+
+    def download(self, request, path):
+        """Write an answer of status 200 to a file; BadAnswer where there is none."""
+        client, reader = self.client(request.service), AnswerReader()
+        client._url_opener.add_handler(reader)
         try:
-            for future in tqdm(
-                as_completed(futures), total=len(futures), desc=label, unit="request"
-            ):
-                future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return [name for future in futures for name in future.result()]
+            getattr(client, METHODS[request.service])(filename=str(path), **request.arguments)
+        except (FDSNException, NotImplementedError) as error:
+            why = f"{type(error).__name__}, no whole answer"
+            if reader.status is not None:
+                why = f"status {reader.status} {reader.words}".rstrip()
+            raise BadAnswer(why, reader.status, reader.retry_after) from None
+        if path.stat().st_size == 0 and request.service != "station":
+            raise BadAnswer("no content", 204)
+
+    def check(self, request, path):
+        """Raise BadAnswer where a file isn't what a request asked for."""
+        codes = self.query.network, self.query.station
+        if request.service == "station":
+            check_station(path, *codes)
+        elif request.service == "event":
+            check_events(path, *codes, self.place)
+        else:
+            check_miniseed(path, *codes, self.query.channels, request.windows)
 
 
-def _files(part, store):
-    """Names of the files that answer a request: one, none, or those of its halves where it was too large."""
-    status = store.known(part) or _asked(part, store)
-    if status == 200:
-        return [part.name]
-    if status in NO_DATA:
-        return []
-    if not (halves := part.halves()):
-        raise ForeshapError(
-            f"{public(part.sent[0]['url'])} finds {part.name} too large, and it can't be less."
-        )
-    return [name for half in halves for name in _files(half, store)]
+def _picked_events(paths):
+    """Return whether each event of QuakeML files has a pick, dict of publicIDs."""
+    picked = {}
+    for event in read_events(*paths):
+        picked[event.get("publicID")] = event.find("{*}pick") is not None
+    return picked
 
 
-def _asked(part, store):
-    """Status of a request that is asked now, in its first alternative that the service knows."""
-    path, check = store.folder / part.name, partial(store.checked, part.check)
-    for sent in part.sent:
-        last = sent is part.sent[-1]
-        handed_back = (*NO_DATA, TOO_LARGE, *(() if last else UNKNOWN_PARAMETER))
-        status = ask(path, check, sent, store.pause, store.timeout, handed_back)
-        if status not in UNKNOWN_PARAMETER:
-            break
-    store.note(part.name, status)
-    return status
-
-
-def _station(store, query):
-    """Latitude and longitude of the station [degrees]; its network's DOI goes into the manifest."""
-    codes = {"network": query.network, "station": query.station}
-    params = codes | {"channel": query.channels, "starttime": _time(query.periods.start),
-                      "endtime": _time(query.periods.end), "level": "response", "format": "xml"}  # fmt: skip
-    url = _service(query, "station")
-    sent = {"method": "GET", "url": url, "params": params}
-    check = partial(_checked_station, **codes)
-    if not _files(_Part(STATION_FILE, (sent,), check), store):
-        raise ForeshapError(
-            f"{public(url)} knows no {query.network}.{query.station} with {query.channels} at the time."
-        )
-    inventory = read_inventory(store.folder / STATION_FILE)
-    dois = [
-        name.split(":", 1)[-1]
-        for network in inventory
-        for name in network.identifiers or ()
-        if "10." in name
-    ]
-    store.manifest["doi"] = next(iter(dois), NETWORK_DOIS.get(query.network))
-    return inventory[0][0].latitude, inventory[0][0].longitude
-
-
-def _checked_station(path, network, station):
-    """Refuse what isn't StationXML of this station."""
-    checked_xml(path, "FDSNStationXML")
-    try:
-        held = {(net.code, sta.code) for net in read_inventory(path) for sta in net}
-    except ForeshapError as error:
-        raise BadAnswer(str(error)) from None
-    if held != {(network, station)}:
-        raise BadAnswer(f"StationXML of {sorted(held)} instead of {network}.{station}")
-
-
-def _catalogue(store, query, latitude, longitude):
-    """Windows of the events in time, list of (start, end); the catalogue goes into picks.xml."""
-    url, window = _service(query, "event"), partial(_window, latitude=latitude, longitude=longitude)
-    check = partial(_checked_events, network=query.network, station=query.station, window=window)
-    degrees = round(kilometers2degrees(query.radius_km), 6)
-    where = {
-        "latitude": latitude,
-        "longitude": longitude,
-        "maxradius": degrees,
-        "minmagnitude": query.min_magnitude,
-    }
-    slices = [
-        _slice(start, end, where, url, check)
-        for start, end in _cut(_asked_for(query.periods), SLICE)
-    ]
-    names = _all(slices, store, "catalogue")
-    ids = {
-        event.get("publicID"): event.find("{*}pick") is not None
-        for event in _events(store.folder, names)
-    }
-    if not ids:
-        raise ForeshapError(
-            f"{public(url)} has no event within {query.radius_km} km from {query.start} to {query.end}."
-        )
-    if not any(ids.values()):  # many services give arrivals only to those who ask for one event
-        single = [_single(name, url, check) for name in dict.fromkeys(map(event_id, ids))]
-        found = _all(single[:PROBED], store, "first events")
-        if any(event.find("{*}pick") is not None for event in _events(store.folder, found)):
-            names = _all(single, store, "events") + names
-    with written_whole(store.folder / PICKS_FILE) as file:
-        write_events(str(file), _once(_events(store.folder, names)))
-    events = list(
-        _events(
-            store.folder,
-            [PICKS_FILE],
-            lambda event: (window(event), event.find("{*}pick") is not None),
-        )
-    )
-    store.manifest |= {"n_events": len(events), "n_picked": sum(picked for _, picked in events)}
-    store.note(PICKS_FILE, 200)
-    return sorted(window for window, _ in events if window)
-
-
-def _asked_for(spans):
-    """Spans of the study without what is left out, list of (start, end)."""
-    if not spans.left_out:
-        return [(spans.start, spans.end)]
-    return [(spans.start, spans.left_out[0]), (spans.left_out[1], spans.end)]
-
-
-def _cut(spans, longest):
-    """Yield the pieces of some spans (start, end), none longer than longest."""
-    for start, end in spans:
-        while start < end:
-            yield start, min(end, start + longest)
-            start += longest
-
-
-def _slice(start, end, where, url, check):
-    """Request of the catalogue from start to end, with arrivals where the service has them."""
-    params = {"starttime": _time(start), "endtime": _time(end), **where, "format": "xml"}
-    halfway = start + (end - start) / 2
-    pieces = [(start, halfway), (halfway, end)] if end - start > SHORTEST else []
-    name = f"events/{_stamp(start)}_{_stamp(end)}.xml"
-    return _Part(
-        name,
-        _sent(url, params),
-        check,
-        lambda: [_slice(*piece, where, url, check) for piece in pieces],
-    )
-
-
-def _single(event_id, url, check):
-    """Request of one event."""
-    return _Part(
-        f"events/{_digest(event_id)}.xml", _sent(url, {"eventid": event_id, "format": "xml"}), check
-    )
-
-
-def _sent(url, params):
-    """A request with arrivals, and the same without for services that refuse this."""
-    return tuple(
-        {"method": "GET", "url": url, "params": params | more}
-        for more in ({"includearrivals": "true"}, {})
-    )
-
-
-def _checked_events(path, network, station, window):
-    """Refuse what isn't QuakeML; of the picks and arrivals of each event keep those of one station."""
-    if path.stat().st_size == 0:
-        raise BadAnswer("an answer without any QuakeML in it", 204)
-    checked_xml(path, "quakeml")
-    kept, seen = io.BytesIO(), []
-
-    def ours(event):
-        event = of_station(event, network, station)
-        seen.append((event_id(event.get("publicID")), window(event)))
-        return event
-
-    try:
-        write_events(kept, read_events(path, ours))
-        kept.seek(0)
-        if seen and (found := len(obspy.read_events(kept, format="QUAKEML"))) != len(seen):
-            raise ValueError(f"{found} events of {len(seen)}")
-    except Exception as error:  # ObsPy raises whatever its parsers raise
-        raise BadAnswer(f"no QuakeML that can be read: {error!r}") from None
-    if kept.getvalue() != path.read_bytes():
-        path.write_bytes(kept.getvalue())
-
-
-def _window(event, latitude, longitude):
-    """First and last time that an event needs; None where it has neither origin nor pick."""
-    times = [utc_of(time.text) for time in event.iterfind("{*}pick/{*}time/{*}value")]
-    if (origin := preferred_origin(event)) is not None:
-        where = [
-            float(origin.findtext(f"{{*}}{n}/{{*}}value") or 0)
-            for n in ("latitude", "longitude", "depth")
-        ]
-        if not all(map(math.isfinite, where)):
-            raise ValueError(f"an origin at {where}")
-        along = gps2dist_azimuth(*where[:2], latitude, longitude)[0]
-        seconds = math.hypot(along, where[2]) / 1000 / SLOWEST_S
-        begin = utc_of(origin.findtext("{*}time/{*}value"))
-        times = [begin, begin + min(NEAR, pd.Timedelta(seconds=round(seconds, 3))), *times]
-    near = [time for time in times if abs(time - times[0]) <= NEAR]
-    return (min(near) - BEFORE, max(near) + AFTER) if near else None
-
-
-def _events(folder, names, to=lambda event: event):
-    """Yield the events of several QuakeML files of ours, one in memory at a time."""
-    for name in names:
-        yield from read_events(folder / name, to)
-
-
-def _once(events):
-    """Yield events in their order, each publicID once: events at the edge of two slices are in both."""
+def _first_of_each(events):
+    """Yield events, each publicID once: an event at the edge of two slices is in both."""
     seen = set()
     for event in events:
         if event.get("publicID") not in seen:
@@ -480,61 +510,136 @@ def _once(events):
             yield event
 
 
-def _waveform_parts(query, windows):
-    """Yield requests of seismograms, each up to CHUNK long; nothing is in two of them."""
-    group, length = [], pd.Timedelta(0)
-    for piece in _cut(_joined(windows), CHUNK):
-        if group and length + piece[1] - piece[0] > CHUNK:
-            yield _waveforms(query, group)
-            group, length = [], pd.Timedelta(0)
-        group, length = [*group, piece], length + piece[1] - piece[0]
-    if group:
-        yield _waveforms(query, group)
-
-
-def _joined(windows):
-    """Windows that overlap become one, list of (start, end) in order of time."""
-    joined = []
+def _cut(windows, longest):
+    """Yield the pieces of windows (start, end), none longer than longest."""
     for start, end in windows:
-        if joined and start <= joined[-1][1]:
-            joined[-1] = joined[-1][0], max(end, joined[-1][1])
-        else:
-            joined.append((start, end))
-    return joined
+        while start < end:
+            yield start, min(end, start + longest)
+            start += longest
 
 
-def _waveforms(query, windows):
-    """One request of the seismograms of several windows."""
-    codes = query.network, query.station, "*", query.channels
-    body = get_bulk_string([(*codes, _time(start), _time(end)) for start, end in windows], {})
-    sent = {"method": "POST", "url": _service(query, "dataselect"), "data": body}
-    sent["headers"] = {"Content-Type": "text/plain"}
-    name = f"waveforms/{_stamp(windows[0][0])}_{_digest(body.decode())}.mseed"
-    check = partial(checked_miniseed, network=query.network, station=query.station, channels=query.channels,
-                    windows=windows)  # fmt: skip
-    return _Part(
-        name, (sent,), check, lambda: [_waveforms(query, half) for half in _halves(windows)]
-    )
-
-
-def _halves(windows):
-    """Two lists of half as many windows; of one window, two of half its length; none where that is too short."""
-    (start, end), middle = windows[0], len(windows) // 2
+def _halve(windows):
+    """Return two lists of half the windows; of one window its halves; none where it's too short."""
+    middle = len(windows) // 2
     if middle:
         return [windows[:middle], windows[middle:]]
+    if not windows or windows[0][1] - windows[0][0] <= SHORTEST:
+        return []
+    start, end = windows[0]
     halfway = start + (end - start) / 2
-    return [[(start, halfway)], [(halfway, end)]] if end - start > SHORTEST else []
+    return [[(start, halfway)], [(halfway, end)]]
 
 
-def _time(time):
-    """A time as the services read it."""
-    return time.tz_localize(None).isoformat(timespec="microseconds")
+def _service_time(time):
+    """Return a Timestamp as ObsPy's client takes it."""
+    return obspy.UTCDateTime(time.isoformat(timespec="microseconds"))
 
 
 def _stamp(time):
-    """A time as file names hold it."""
+    """Return a time as file names hold it."""
     return f"{time:%Y%m%dT%H%M%S.%f}"
 
 
 def _digest(text):
+    """Return a short hash of a text."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def event_window(event, place):
+    """Return the first and last time that an <event> needs, None where it names no time.
+
+    place: (latitude, longitude) of the station [degree]
+    """
+    texts = [time.text.strip() for time in event.iterfind("{*}pick/{*}time/{*}value")]
+    origin = preferred_origin(event)
+    if origin is not None:
+        texts.insert(0, origin.findtext("{*}time/{*}value").strip())
+    times = list(pd.to_datetime(texts, utc=True, format="ISO8601"))
+    if pd.isna(times).any():
+        raise ValueError(f"{texts} are no times")
+    if origin is not None:
+        names = "latitude", "longitude", "depth"
+        where = [float(origin.findtext(f"{{*}}{name}/{{*}}value") or 0) for name in names]
+        if not all(map(math.isfinite, where)):
+            raise ValueError(f"an origin at {where}")
+        distance = math.hypot(gps2dist_azimuth(*where[:2], *place)[0], where[2]) / 1000
+        slowest = pd.Timedelta(seconds=round(distance / SLOWEST_S, 3))
+        times.append(times[0] + min(NEAR, slowest))
+    near = [time for time in times if abs(time - times[0]) <= NEAR]
+    return (min(near) - BEFORE, max(near) + AFTER) if near else None
+
+
+def check_station(path, network, station):
+    """Raise BadAnswer for what isn't StationXML of one station."""
+    try:
+        check_xml(path.read_bytes(), "FDSNStationXML")
+        found = {(net.code, sta.code) for net in read_inventory(path) for sta in net}
+    except ForeshapError as error:
+        raise BadAnswer(f"a document that {error}") from None
+    if found != {(network, station)}:
+        raise BadAnswer(f"StationXML of {sorted(found)} instead of {network}.{station}")
+
+
+def check_events(path, network, station, place):
+    """Raise BadAnswer for what isn't QuakeML; remove other stations' picks from the file."""
+    content, windows = io.BytesIO(), []
+
+    def checked_events():
+        for event in read_events(path):
+            keep_station(event, network, station)
+            event_id(event.get("publicID"))
+            windows.append(event_window(event, place))
+            yield event
+
+    try:
+        check_xml(path.read_bytes(), "quakeml")
+        write_events(content, checked_events())
+        content.seek(0)
+        n_read = len(obspy.read_events(content, format="QUAKEML")) if windows else 0
+        if n_read != len(windows):
+            raise ValueError(f"{n_read} events of {len(windows)}")
+    except Exception as error:  # ObsPy raises whatever its parsers raise
+        raise BadAnswer(f"no QuakeML that can be read: {error!r}") from None
+    path.write_bytes(content.getvalue())
+
+
+def check_miniseed(path, network, station, channels, windows):
+    """Raise BadAnswer for what isn't miniSEED of one station from the first byte to the last.
+
+    channels: str, one code with wildcards
+    windows: sequence of (start, end), Timestamps; each piece must lie in one at least in part
+    """
+    try:
+        with open(path, "rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            whole = _ends_with_whole_record(file)
+            file.seek(0)
+            stream = obspy.read(file, format="MSEED")  # without the format it would unpickle, too
+    except Exception as error:  # ObsPy raises whatever its parsers raise
+        raise BadAnswer(f"no miniSEED: {error}") from None
+    if not whole:
+        raise BadAnswer("miniSEED that is cut off in the middle of a record")
+    if not stream:
+        raise BadAnswer(f"miniSEED without samples of {network}.{station}")
+    for trace in stream:
+        stats = trace.stats
+        right = (stats.network, stats.station) == (network, station)
+        if not right or not fnmatchcase(stats.channel, channels):
+            raise BadAnswer(f"miniSEED of {trace.id} instead of {network}.{station} {channels}")
+        first = (stats.starttime - stats.delta).ns  # services round times
+        last = (stats.endtime + stats.delta).ns
+        if not any(start.value <= last and end.value >= first for start, end in windows):
+            raise BadAnswer(f"miniSEED from {stats.starttime}, which was not asked for")
+
+
+def _ends_with_whole_record(file):
+    """Return whether a file's last miniSEED record is whole; ValueError for other content."""
+    end, offset = file.seek(0, 2), 0
+    while offset < end:
+        file.seek(offset)
+        header = file.read(8)
+        if len(header) == 8 and not re.fullmatch(rb"[0-9 \0]{6}[DRQM][ \0]", header):
+            raise ValueError(f"no record at byte {offset}")
+        file.seek(0)
+        offset += get_record_information(file, offset)["record_length"]
+    return offset == end

@@ -1,5 +1,6 @@
 """The published archives of the 2016 Norcia sequence become the waveform layout."""
 
+import re
 from itertools import permutations
 from pathlib import Path
 
@@ -10,37 +11,46 @@ from scipy.sparse.csgraph import connected_components
 from tqdm.auto import tqdm
 
 from ..files import ForeshapError
-from ..preprocessing.periods import periods
+from ..preprocessing.periods import NORCIA, periods
 from ..preprocessing.variants import COMPONENTS, PERIODS
-from ..preprocessing.waveforms import open_waveforms, read_table_file, read_trace, trace_names
+from ..preprocessing.waveforms import (
+    COLUMNS,
+    open_waveforms,
+    read_table_file,
+    read_trace,
+    trace_names,
+    unfit,
+)
 from .pickles import read_frame
-from .writer import Offer, write_layout
+from .writer import Offer, trace_name, write_layout
 
 NINE_STATIONS = ("FDMO", "MC2", "MMO1", "NRCA", "T1212", "T1213", "T1214", "T1216", "T1244")
 SIMILAR = "dataframe_NRCA_SelectedSimilarTraces.csv"  # a pickle
+MISSING = "None", "NaT", "nan", "NaN"  # texts that stand for no value
 
 
 def from_nrca_archive(folder, output, mainshock=None):
     """Write the archive of station IV.NRCA (doi:10.5281/zenodo.15683047) in the waveform layout.
 
-    folder: str or Path, of the archive; searched with its subfolders for NRCA_{pre,post}.hdf5, the tables
-        NRCA_{pre,post}_attributes.csv and, if it is there, the groups of co-located events in
-        dataframe_NRCA_SelectedSimilarTraces.csv, which become the column co_located_group ("" for an event of none)
+    folder: str or Path, of the archive; searched with its subfolders for NRCA_{pre,post}.hdf5, the
+        tables NRCA_{pre,post}_attributes.csv and, if it is there, the groups of co-located events
+        in dataframe_NRCA_SelectedSimilarTraces.csv, which become the column co_located_group
     output: str or Path, folder in the waveform layout; import_rejected.csv is written there too
-    mainshock: str or datetime [UTC], or Periods, that each trace's time must agree with; None: the file says the class
+    mainshock: str or datetime [UTC], or Periods, that each trace's time must agree with; None: the
+        file says the class
 
     returns: Imported
     raises: ForeshapError where a file is missing or damaged; nothing is written then
     """
-    files = [(_one(folder, f"NRCA_{p}.hdf5"), _one(folder, f"NRCA_{p}_attributes.csv", f"NRCA_{p}_attribute.csv"))
-             for p in PERIODS]  # fmt: skip
-    tables = [read_table_file(path) for _, path in files]
-    columns = {}
-    if _found(folder, SIMILAR):
-        names = pd.concat([table[["trace_name", *{"source_id"} & set(table)]] for table in tables])
-        columns["co_located_group"] = co_located(read_frame(_one(folder, SIMILAR)), names)
-    parts = [(*paths, "NRCA", label) for label, paths in enumerate(files)]
-    return _import(output, parts, mainshock, "ENZ", columns, source_doi="10.5281/zenodo.15683047")
+    parts = []
+    for label, period in enumerate(PERIODS):
+        tables = f"NRCA_{period}_attributes.csv", f"NRCA_{period}_attribute.csv"
+        parts.append(_part(folder, "NRCA", label, f"NRCA_{period}.hdf5", *tables))
+    groups = None
+    if any(Path(folder).rglob(SIMILAR)):
+        tables = [part[1].reindex(columns=["trace_name", "source_id"]) for part in parts]
+        groups = co_located(read_frame(_find_file(folder, SIMILAR)), pd.concat(tables))
+    return _import(output, parts, mainshock, "ENZ", groups, source_doi="10.5281/zenodo.15683047")
 
 
 def from_nine_stations(
@@ -48,12 +58,13 @@ def from_nine_stations(
 ):
     """Write the archive of nine stations (doi:10.5281/zenodo.12795621) in the waveform layout.
 
-    folder: str or Path, of the archive; searched with its subfolders for <STATION>_waveforms_{pre,post}.hdf5 and
-        <STATION>_attributes_{pre,post}.csv
+    folder: str or Path, of the archive; searched with its subfolders for
+        <STATION>_waveforms_{pre,post}.hdf5 and <STATION>_attributes_{pre,post}.csv
     output: str or Path, folder in the waveform layout; import_rejected.csv is written there too
-    mainshock: str or datetime [UTC], or Periods, that each trace's time must agree with; None: the file says the class
-    component_order: str, of the archive's components: it is documented as E, N, Z and as N, E, Z. Traces are written as
-        E, N, Z, and the attribute source_component_order of the files says what was taken for granted
+    mainshock: str or datetime [UTC], or Periods, that each trace's time must agree with; None: the
+        file says the class
+    component_order: str, of the archive's components: it is documented as E, N, Z and as N, E, Z.
+        Traces are written as E, N, Z; the files' attribute source_component_order keeps it
     stations: str or sequence of str, those that must be there
 
     returns: Imported
@@ -63,83 +74,66 @@ def from_nine_stations(
         raise ForeshapError(
             f"The component order {component_order!r} is none of E, N and Z: give 'ENZ' or 'NEZ'."
         )
-    stations = [stations] if isinstance(stations, str) else stations
-    parts = [
-        (_one(folder, f"{s}_waveforms_{p}.hdf5"), _one(folder, f"{s}_attributes_{p}.csv"), s, label)
-        for s in stations for label, p in enumerate(PERIODS)
-    ]  # fmt: skip
+    parts = []
+    for station in [stations] if isinstance(stations, str) else stations:
+        for label, period in enumerate(PERIODS):
+            names = f"{station}_waveforms_{period}.hdf5", f"{station}_attributes_{period}.csv"
+            parts.append(_part(folder, station, label, *names))
     about = {"source_doi": "10.5281/zenodo.12795621", "source_component_order": component_order}
-    return _import(output, parts, mainshock, component_order, {}, **about)
+    return _import(output, parts, mainshock, component_order, None, **about)
 
 
-def _import(output, parts, mainshock, order, columns, **attributes):
-    """Write parts (HDF5 file, table, station, label); columns: name -> dict of each trace name's value."""
-    spans = None if mainshock is None else periods(mainshock)
-    tables = [
-        read_table_file(path) for _, path, *_ in parts
-    ]  # damaged ones are found before anything is written
-    further = dict.fromkeys(name for table in tables for name in table)
-    names = pd.concat([table["trace_name"] for table in tables]).dropna()
-    twice, places = (
-        set(names[names.duplicated()]),
-        [order.index(component) for component in COMPONENTS],
-    )
-    offers = (
-        offer
-        for part, table in zip(parts, tables)
-        for offer in _offers(*part, table, twice, places, columns)
-    )
-    return write_layout(output, offers, spans, [*further, *columns], **attributes)
+def from_frames(frames, output, mainshock=NORCIA):
+    """Write the classification benchmark's pickled frames (doi:10.5281/zenodo.12806081).
 
+    One frame at a time is in memory, several hundred MB each.
 
-def _offers(path, table_path, station, label, table, twice, places, columns):
-    """Yield an Offer of each trace that a file or its table names; none is used of those named twice."""
-    receivers = table.get("receiver_name", pd.Series(dtype=str)).dropna().str.strip()
-    if not receivers.isin([station]).all():
+    frames: str or Path, folder of dataframe_{pre,visso,post}_<STATION>.csv, pickles in spite of
+        their name; or a sequence of such files. Columns: E_channel, N_channel, Z_channel (samples
+        [counts], 100 Hz, P at 5 s), those of waveforms.COLUMNS that there are, trace_name or
+        source_id at least, and label (one-hot, foreshock first)
+    output: str or Path, folder in the waveform layout; import_rejected.csv is written there too
+    mainshock: str or datetime [UTC], or Periods; default: those of the Norcia study, which leave
+        out 26 to 31 October and so the Visso earthquake's frame. None: the files' names say the
+        class, else the label, and of that frame nothing counts
+
+    returns: Imported
+    raises: ForeshapError where there is no frame, or one is refused or lacks a column
+    """
+    if isinstance(frames, (str, Path)):
+        paths = [path for path in sorted(Path(frames).glob("dataframe_*.csv")) if _period(path)]
+    else:
+        paths = [Path(path) for path in frames]
+    if not paths:
         raise ForeshapError(
-            f"{table_path} is a table of station {receivers.iloc[0]}, not of {station}: use the right one."
+            f"{frames} holds no dataframe_pre_<STATION>.csv: give the frames' folder, "
+            "foreshap.download() fetches it."
         )
-    table = table.assign(receiver_name=station, trace_name=table["trace_name"].fillna(""))
-    rows = table.astype(object).where(table.notna(), "").to_dict("records")
-    stored = set(trace_names(path))
-    strays = stored - set(table["trace_name"])
-    with open_waveforms(path) as file:
-        rows += [
-            {"trace_name": name, "receiver_name": station, "trace_start_time": ""}
-            for name in sorted(strays)
-        ]
-        for row in tqdm(rows, desc=path.name, unit="trace"):
-            row |= {name: values.get(row["trace_name"], "") for name, values in columns.items()}
-            samples, reason = None, "no row in the table"
-            if row["trace_name"] in twice:  # rows that are the same were read as one
-                reason = "duplicate name"
-            elif row["trace_name"] not in stored:
-                reason = "no waveform in the file"
-            elif row["trace_name"] not in strays:
-                samples, reason = read_trace(file, row["trace_name"])
-            yield Offer(row, samples if reason else samples[places], reason, label)
+    spans = None if mainshock is None else periods(mainshock)
+    offers = (offer for path in paths for offer in _frame_offers(path, spans))
+    return write_layout(output, offers, spans, source_doi="10.5281/zenodo.12806081")
 
 
 def co_located(similar, traces):
-    """Group of co-located events that each trace belongs to; groups that share an event are one.
+    """Find the group of co-located events of each trace; groups that share an event are one.
 
-    similar: DataFrame with trace_name and associato_ev, the event that the trace's event lies beside
-    traces: DataFrame with trace_name and, where known, source_id: an event that others lie beside is in their group
+    similar: DataFrame with trace_name and associato_ev, the event that the trace's lies beside
+    traces: DataFrame with trace_name and, where known, source_id: an event that others lie beside
+        is in their group
 
     returns: dict, trace name -> str, the least associato_ev of the group
     raises: ForeshapError where a column is missing
     """
-    if missing := {"trace_name", "associato_ev"} - set(similar):
+    missing = {"trace_name", "associato_ev"} - set(similar)
+    if missing:
         raise ForeshapError(
             f"{SIMILAR} lacks the columns {', '.join(sorted(missing))}: download it again."
         )
     pairs = _as_text(similar[["trace_name", "associato_ev"]])
-    own = _as_text(
-        traces.rename(columns={"source_id": "associato_ev"}).reindex(columns=list(pairs))
-    )
-    pairs = pd.concat(
-        [pairs, own[own["associato_ev"].isin(pairs["associato_ev"])]], ignore_index=True
-    )
+    own = traces.rename(columns={"source_id": "associato_ev"})
+    own = _as_text(own.reindex(columns=list(pairs)))
+    own = own[own["associato_ev"].isin(pairs["associato_ev"])]
+    pairs = pd.concat([pairs, own], ignore_index=True)
     nodes, ends = pd.factorize(pd.concat([pairs["associato_ev"], "trace " + pairs["trace_name"]]))
     links = coo_array((np.ones(len(pairs)), np.split(nodes, 2)), shape=(len(ends), len(ends)))
     part = connected_components(links, directed=False)[1][nodes[: len(pairs)]]
@@ -152,17 +146,129 @@ def _as_text(pairs):
     return texts.assign(associato_ev=texts["associato_ev"].str.removesuffix(".0"))
 
 
-def _found(folder, name):
-    """Files of a name in a folder and its subfolders."""
-    return sorted(path for path in Path(folder).rglob(name) if path.is_file())
-
-
-def _one(folder, *names):
+def _find_file(folder, *names):
     """The one file of any of these names in a folder and its subfolders."""
-    found = [path for name in names for path in _found(folder, name)]
+    found = [path for name in names for path in Path(folder).rglob(name) if path.is_file()]
     if len(found) != 1:
-        said = f"holds {len(found)} files" if found else "holds no file"
+        number = f"{len(found)} files" if found else "no file"
         raise ForeshapError(
-            f"{folder} {said} {names[0]}, one is needed: give the archive's folder, foreshap.download() fetches it."
+            f"{folder} holds {number} {names[0]}, one is needed: give the archive's folder, "
+            "foreshap.download() fetches it."
         )
     return found[0]
+
+
+def _part(folder, station, label, waveforms, *tables):
+    """The HDF5 file and the table of one station and class, (path, DataFrame, station, label)."""
+    path, table_path = _find_file(folder, waveforms), _find_file(folder, *tables)
+    table = read_table_file(table_path)
+    receivers = table.get("receiver_name", pd.Series(dtype=str)).dropna().str.strip()
+    if not receivers.isin([station]).all():
+        raise ForeshapError(
+            f"{table_path} is a table of station {receivers.iloc[0]}, not of {station}: "
+            "use the right one."
+        )
+    table = table.assign(receiver_name=station, trace_name=table["trace_name"].fillna(""))
+    return path, table, station, label
+
+
+def _import(output, parts, mainshock, order, groups, **attributes):
+    """Write the traces of parts; groups: dict by trace name, or None."""
+    spans = None if mainshock is None else periods(mainshock)
+    columns = [name for part in parts for name in part[1]]
+    if groups is not None:
+        columns.append("co_located_group")
+    names = pd.concat([part[1]["trace_name"] for part in parts])
+    twice = set(names[names.duplicated()]) - {""}
+    rows = [order.index(component) for component in COMPONENTS]
+    offers = (offer for part in parts for offer in _offers(*part, twice, rows, groups))
+    return write_layout(output, offers, spans, columns, **attributes)
+
+
+def _offers(path, table, station, label, twice, order, groups):
+    """Yield an Offer of each trace that a file or its table names; one named twice is not used."""
+    rows = table.astype(object).where(table.notna(), "").to_dict("records")
+    stored = set(trace_names(path))
+    strays = stored - set(table["trace_name"])
+    for name in sorted(strays):
+        rows.append({"trace_name": name, "receiver_name": station, "trace_start_time": ""})
+    with open_waveforms(path) as file:
+        for row in tqdm(rows, desc=path.name, unit="trace"):
+            name = row["trace_name"]
+            row["co_located_group"] = (groups or {}).get(name, "")
+            samples, reason = None, ""
+            if name in twice:  # rows that are the same were read as one
+                reason = "duplicate name"
+            elif name not in stored:
+                reason = "no waveform in the file"
+            elif name in strays:
+                reason = "no row in the table"
+            else:
+                samples, reason = read_trace(file, name)
+            yield Offer(row, samples if reason else samples[order], reason, label)
+
+
+def _period(path):
+    """ "pre", "visso" or "post" as a file's name says, else ""."""
+    match = re.fullmatch("dataframe_(pre|visso|post)_([A-Za-z0-9]+)", path.stem)
+    return match[1] if match else ""
+
+
+def _frame_offers(path, spans):
+    """Yield an Offer of each row of a frame."""
+    frame = read_frame(path)
+    channels = [f"{component}_channel" for component in COMPONENTS]
+    missing = [name for name in channels if name not in frame]
+    if not {"trace_name", "source_id"} & set(frame):
+        missing.append("trace_name or source_id")
+    if missing:
+        raise ForeshapError(f"{path} lacks the columns {', '.join(missing)}: they are needed.")
+    period = _period(path)
+    for place in tqdm(range(len(frame)), desc=path.name, unit="trace"):
+        cells = {name: frame[name].iloc[place] for name in frame}
+        row = {"receiver_name": path.stem.split("_")[-1], "trace_start_time": ""}
+        for name in COLUMNS:
+            if name in cells:
+                row[name] = _text(cells[name])
+        if "trace_name" not in row:
+            network = row.get("network_code", "")
+            row["trace_name"] = trace_name(row["receiver_name"], network, row["source_id"])
+        samples, reason = _samples([cells[name] for name in channels])
+        label = {"pre": 0, "post": 1, "visso": None}.get(period, _one_hot(cells.get("label")))
+        if spans is None and label is None:
+            reason = reason or "inside the window left out around the mainshock"
+        yield Offer(row, samples, reason, label)
+
+
+def _text(cell):
+    """A cell as a table holds it: "" where it is missing, and what UTF-8 lacks by its number."""
+    if isinstance(cell, (list, tuple, dict, np.ndarray)):
+        return ""
+    text = str(cell).encode("utf-8", "backslashreplace").decode()
+    return "" if text in MISSING else text
+
+
+def _one_hot(label):
+    """0 or 1 where a label says so in two numbers, else None."""
+    try:
+        first, second = (float(number) for number in label)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return None if first == second else int(second > first)
+
+
+def _samples(cells):
+    """Samples (3, n) of three cells, "" or None and the reason why not."""
+    try:
+        parts = [np.asarray([] if cell is None else cell) for cell in cells]
+        if any(part.size == 0 or part.ndim == 0 for part in parts):
+            return None, "component missing"
+        if len({part.shape for part in parts}) > 1:
+            return None, "not of shape (3, samples)"
+        samples = np.stack(parts)
+    except (TypeError, ValueError):  # lists of lists, times beside numbers
+        return None, "samples are no numbers"
+    reason = unfit(samples.shape, samples.dtype.kind)
+    if not reason and not np.isfinite(samples).all():
+        reason = "samples not finite"
+    return (None if reason else samples), reason

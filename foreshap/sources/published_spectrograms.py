@@ -15,14 +15,15 @@ from ..preprocessing.tensor_file import (
 )
 from ..preprocessing.variants import SECONDS_BEFORE_P, Variant
 
-BATCH = 16  # events written together
+TOGETHER = 16  # events written at a time
+NAMES = "spectrogram", "label", "source_id", "frequency", "time"
 
 
 def import_spectrograms(path, output, **attributes):
-    """Turn published spectrograms into a tensor file: aligned on P at 5 s, each event scaled to 0..255.
+    """Write published spectrograms as a tensor file: P at 5 s, each event scaled to 0..255.
 
-    path: str or Path, an .npz with spectrogram uint8 (N, 3, F, T), label (N,), source_id (N,), frequency (F,) [Hz] and
-        time (T,) [s after the start of the trace, centres of frames]
+    path: str or Path, an .npz with spectrogram uint8 (N, 3, F, T), label (N,), source_id (N,),
+        frequency (F,) [Hz] and time (T,) [s after the start of the trace, centres of frames]
     output: str or Path, folder for <variant name>.h5; the variant follows from the axes
     attributes: str, of the file: citation, doi...
 
@@ -31,42 +32,36 @@ def import_spectrograms(path, output, **attributes):
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {
-                name: file[name]
-                for name in ("spectrogram", "label", "source_id", "frequency", "time")
-            }
-        variant = _variant_of(arrays["frequency"], arrays["time"])
-        n, shape, labels = (
-            len(arrays["label"]),
-            arrays["spectrogram"].shape,
-            np.unique(arrays["label"]).tolist(),
-        )
+            values, label, source_id, *axes = [file[name] for name in NAMES]
+        variant = _variant_of(*axes)
+        labels = np.unique(label).tolist()
+        expected = len(label), *variant.shape
     except Exception as error:  # zipfile, numpy and zlib raise a dozen kinds for damaged files
         raise ForeshapError(
             f"{path} holds no published spectrograms ({first_line(error)}): download it again."
         ) from error
-    if shape != (n, *variant.shape) or not set(labels) <= {0, 1} or len(arrays["source_id"]) != n:
+    if values.shape != expected or len(source_id) != len(label) or not set(labels) <= {0, 1}:
         raise ForeshapError(
-            f"{path} holds spectrograms of shape {shape} for {n} labels {labels}, its axes ask for "
-            f"{(n, *variant.shape)} and labels 0 and 1: download it again."
+            f"{path} holds spectrograms of shape {values.shape} with labels {labels}, its axes ask "
+            f"for {expected} and labels 0 and 1: download it again."
         )
-    names = [f"{source}_EV" for source in arrays["source_id"]]
-    table = pd.DataFrame({"trace_name": names, "source_id": arrays["source_id"].astype(str)})
-    table = table.assign(label=arrays["label"].astype("i1"))
+    sources = source_id.astype(str)
+    names = [f"{source}_EV" for source in sources]
+    table = pd.DataFrame({"trace_name": names, "source_id": sources, "label": label.astype("i1")})
+    about = {
+        "scaled": "log10 of the power, each event to 0..255 over its components together",
+        "source_sha256": json.dumps({Path(path).name: sha256(path)}),
+        "history": "foreshap.import_spectrograms",
+    }
     target = Path(output) / f"{variant.name}.h5"
     with written_whole(target) as partial, create_tensor_file(partial, variant) as file:
-        for first in range(0, n, BATCH):
-            append_events(
-                file["spectrogram"], arrays["spectrogram"][first : first + BATCH].astype(np.float32)
-            )
-        file["spectrogram"].attrs["units"] = "1"
+        tensors = file["spectrogram"]
+        for first in range(0, len(label), TOGETHER):
+            append_events(tensors, values[first : first + TOGETHER].astype(np.float32))
+        tensors.attrs["units"] = "1"
         write_columns(file, table)
-        attach_axes(file["spectrogram"])
-        file.attrs["scaled"] = (
-            "log10 of the power, each event to 0..255 over its components together"
-        )
-        file.attrs["source_sha256"] = json.dumps({Path(path).name: sha256(path)})
-        file.attrs.update({"history": "foreshap.import_spectrograms"} | attributes)
+        attach_axes(tensors)
+        file.attrs.update(about | attributes)
     return target
 
 
@@ -74,16 +69,11 @@ def _variant_of(frequency, time):
     """The variant that has these axes, P at 5 s of the trace."""
     rate, hop = 2 * frequency[-1], time[1] - time[0]
     nperseg = round(rate / frequency[1])
-    seconds = nperseg / rate + (len(time) - 1) * hop
-    before, overlap = SECONDS_BEFORE_P, nperseg - round(hop * rate)
-    variant = Variant(
-        f"P{nperseg}-{seconds:.0f}s",
-        "P",
-        before,
-        round(seconds) - before,
-        nperseg,
-        overlap,
-        float(rate),
+    seconds = round(nperseg / rate + (len(time) - 1) * hop)
+    after, overlap = seconds - SECONDS_BEFORE_P, nperseg - round(hop * rate)
+    name = f"P{nperseg}-{seconds}s"
+    variant = Variant(name, "P", SECONDS_BEFORE_P, after, nperseg, overlap, float(rate))
+    np.testing.assert_allclose(
+        variant.times + SECONDS_BEFORE_P, time, atol=1e-6, err_msg="uneven times"
     )
-    np.testing.assert_allclose(variant.times + before, time, atol=1e-6, err_msg="uneven times")
     return variant

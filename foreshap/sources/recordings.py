@@ -6,7 +6,6 @@ import re
 import warnings
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import obspy
@@ -20,118 +19,74 @@ from ..preprocessing.variants import COMPONENTS, SAMPLING_RATE
 from .resampling import FILTER, is_100_hz, resampled
 from .responses import PADDING, TAPER, Unusable, ground_velocity, to_east_north_up
 
-INDEX_COLUMNS = (
-    "network",
-    "station",
-    "instrument",
-    "component",
-    "seed_id",
-    "start",
-    "end",
-    "rate",
-    "unit",
-    "path",
-)
-DIRECTIONS = dict(zip("EN12Z", "ENNEZ"))  # 1 and 2 are taken as N and E where no azimuth is known
-RATES = 1.0, 10_000.0  # Hz, lowest and highest that is read
-DRIFT = 2e-5  # part by which the rates of pieces that are joined may differ: 0.2 samples in 100 s
+CHANNEL = "[A-Z][HLGNP][ENZ12]"
+DIRECTIONS = {"E": "E", "N": "N", "Z": "Z", "1": "N", "2": "E"}  # 1 and 2: no azimuth is known
+LOWEST_RATE = 1.0  # Hz
+HIGHEST_RATE = 10_000.0  # Hz
+DRIFT = 2e-5  # part by which the rates of joined pieces may differ: 0.2 samples in 100 s
 UNITS = {6: "nm", 7: "nm/s", 8: "nm/s^2"}  # what SAC's idep means
-RECORDING = r"(?i)[^.].*\.(mseed|miniseed|msd|sac|[A-Z0-9]{3}\.D\.[0-9]{4}\.[0-9]{3})"  # and in SDS
-RECORD = (
-    rb"[0-9 \0]{6}[DRQM][ \0][A-Za-z0-9 \0-]{12}(?:[\x07\x08].|.[\x07\x08])"  # a header to its year
-)
-LATER = (
-    rb"(?s)(?!.{257}ustar)(?:.{128})+?(?=%b)" % RECORD
-)  # to the first good one, but no tar archive
-SEARCHED = 2**16  # bytes that may be broken before it
+FILE_NAME = r"(?i)[^.].*\.(mseed|miniseed|msd|sac|[A-Z0-9]{3}\.D\.[0-9]{4}\.[0-9]{3})"  # SDS, too
+HEADER = rb"[0-9 \0]{6}[DRQM][ \0]"  # how a miniSEED record begins
+TO_YEAR = HEADER + rb"[A-Za-z0-9 \0-]{12}(?:[\x07\x08].|.[\x07\x08])"
+BROKEN_START = rb"(?s)(?!.{257}ustar)(?:.{128})+?(?=%b)" % TO_YEAR  # and no tar archive
+SEARCHED = 2**16  # bytes that may be broken before the first good record
 DAMAGED = "samples can't be read: the file is damaged here"
-
-
-class Stretch(NamedTuple):
-    """Samples (n,) of one channel without a gap, and the time of the first [ns since 1970, UTC]."""
-
-    seed_id: str
-    start: int
-    rate: float
-    samples: np.ndarray
-
-
-class Series(NamedTuple):
-    """Samples (n,) of one component, which of them are known (bool (n,)), time of the first [ns], rate [Hz]."""
-
-    seed_id: str
-    start: int
-    rate: float
-    samples: np.ndarray
-    known: np.ndarray
+NOT_JOINED = "recordings can't be joined"
+BEYOND = "window runs beyond the recording"
+GAP = "gap inside the window"
 
 
 def index_recordings(path):
-    """What a file or a folder of recordings holds, from the headers alone.
+    """List what a file or a folder of recordings holds, from the headers alone.
 
-    path: str or Path, a miniSEED or SAC file, or a folder of such files searched with its subfolders, like an SDS
-        archive; files of other kinds and channels below 1 Hz or above 10 kHz are passed over
+    path: str or Path, a miniSEED or SAC file, or a folder with such files in it or its subfolders;
+        other files and channels below 1 Hz or above 10 kHz are passed over
 
-    returns: DataFrame, one row a gapless stretch: network, station, instrument ("<location>.<band and instrument
-        code>"), component (E, N or Z; channels 1 and 2 count as N and E), seed_id, start, end [ns since 1970, UTC],
-        rate [Hz], unit ("counts", or what a SAC header says: nm, nm/s or nm/s^2), path
-    raises: ForeshapError where a file's headers are damaged, one that is named like a recording holds none, or no
-        recording has components E, N, Z, 1 or 2
+    returns: DataFrame, one row a gapless stretch: network, station, instrument ("<location>.<band
+        and instrument code>"), component (E, N, Z), seed_id, start, end [ns since 1970, UTC],
+        rate [Hz], unit ("counts", or nm, nm/s, nm/s^2 where a SAC header says so), path
+    raises: ForeshapError where headers are damaged, a file that is named like a recording holds
+        none, or no recording has components E, N, Z, 1 or 2
     """
-    files = (
-        sorted(file for file in Path(path).rglob("*") if file.is_file())
-        if Path(path).is_dir()
-        else [Path(path)]
-    )
+    path = Path(path)
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
     rows = []
     for file in files:
-        for stats in (trace.stats for trace in _read(file, headonly=True)[0]):
-            usable = (
-                re.fullmatch("[A-Z][HLGNP][ENZ12]", stats.channel)
-                and RATES[0] <= stats.sampling_rate <= RATES[1]
-            )
-            if usable and stats.npts:
-                where = (
-                    f"{stats.location}.{stats.channel[:2]}",
-                    DIRECTIONS[stats.channel[2]],
-                    _seed_id(stats),
-                )
-                unit = UNITS.get(stats.get("sac", {}).get("idep"), "counts")
-                rows.append(
-                    (
-                        stats.network,
-                        stats.station,
-                        *where,
-                        *_span(stats),
-                        stats.sampling_rate,
-                        unit,
-                        file,
-                    )
-                )
+        for trace in read_recording(file, headonly=True)[0]:
+            stats = trace.stats
+            known_rate = LOWEST_RATE <= stats.sampling_rate <= HIGHEST_RATE
+            if not (re.fullmatch(CHANNEL, stats.channel) and known_rate and stats.npts):
+                continue
+            row = {
+                "network": stats.network,
+                "station": stats.station,
+                "instrument": f"{stats.location}.{stats.channel[:2]}",
+                "component": DIRECTIONS[stats.channel[2]],
+                "seed_id": trace.id,
+                "start": stats.starttime.ns,
+                "end": stats.endtime.ns,
+                "rate": stats.sampling_rate,
+                "unit": UNITS.get(stats.get("sac", {}).get("idep"), "counts"),
+                "path": file,
+            }
+            rows.append(row)
     if not rows:
         raise ForeshapError(
             f"{path} holds no miniSEED or SAC with channels E, N, Z, 1 or 2: put recordings there."
         )
-    return pd.DataFrame(rows, columns=list(INDEX_COLUMNS))
-
-
-def _seed_id(stats):
-    return ".".join((stats.network, stats.station, stats.location, stats.channel))
-
-
-def _span(stats):
-    return stats.starttime.ns, stats.endtime.ns
+    return pd.DataFrame(rows)
 
 
 def _format(file):
-    """What ObsPy calls the format of an open file, None for another kind: by the first bytes, never by trying all.
+    """Name the format of an open file as ObsPy does, by its first bytes; None for another kind.
 
     ObsPy's own search would also try formats that run code from the file, and unpack archives.
     """
     head = file.peek(320)[:320]
-    if (
-        re.match(rb"[0-9 \0]{6}[DRQM][ \0]", head) or head[6:7] == b"V" and _is_mseed(file)
-    ):  # V: full SEED
+    full_seed = head[6:7] == b"V" and _is_mseed(file)
+    if re.match(HEADER, head) or full_seed:
         return "MSEED"
     if re.match(rb"(?:[ 0-9.eE+-]{15}){5}\r?\n", head):
         return "SACXY"
@@ -139,57 +94,41 @@ def _format(file):
 
 
 def _source(path):
-    """What ObsPy reads of a file, a name or a BytesIO, and what it calls the format; None where it is no recording."""
+    """Name or BytesIO without broken first records, and format; None where it is no recording."""
     with open(path, "rb") as file:
-        if kind := _format(file):
+        kind = _format(file)
+        if kind:
             return glob.escape(str(path)), kind
         file.seek(0)
-        if broken := re.match(LATER, file.read(SEARCHED)):
+        broken = re.match(BROKEN_START, file.read(SEARCHED))
+        if broken:
             file.seek(broken.end())
             return BytesIO(file.read()), "MSEED"
-    if re.fullmatch(RECORDING, path.name):
+    if re.fullmatch(FILE_NAME, path.name):
         raise ValueError("no miniSEED or SAC is in it")
     return None, None
 
 
-def _read(path, **options):
-    """(ObsPy Stream, whether samples are damaged); the Stream is empty where the file is no recording."""
+def read_recording(path, **options):
+    """Read a file (Path) with options of obspy.read(). A record with a broken header is a gap.
+
+    returns: obspy.Stream, empty where the file is no recording, and bool, whether its samples
+        contradict the file's own check
+    raises: ForeshapError where the file can't be read
+    """
+    stream = obspy.Stream()
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             source, kind = _source(path)
-            stream = (
-                obspy.read(source, format=kind, check_compression=False, **options)
-                if kind
-                else obspy.Stream()
-            )
-            return stream, any("ntegrity" in str(warning.message) for warning in caught)
+            if kind:
+                stream = obspy.read(source, format=kind, check_compression=False, **options)
     except Exception as error:  # ObsPy raises whatever its parsers raise
+        words = " ".join(str(error).split())
         raise ForeshapError(
-            f"{path} can't be read as a recording ({' '.join(str(error).split())}): remove or replace it."
+            f"{path} can't be read as a recording ({words}): remove or replace it."
         ) from error
-
-
-def read_stretches(path, **span):
-    """All samples of a file.
-
-    A record whose header is broken is a gap; where decoded samples contradict the file's own check, it is damaged.
-
-    path: Path
-    span: starttime, endtime: UTCDateTime, for a part of the file
-
-    returns: list of Stretch, bool whether samples are damaged
-    raises: Unusable where the samples can't be read
-    """
-    try:
-        stream, damaged = _read(path, **span)
-    except ForeshapError as error:
-        raise Unusable(DAMAGED) from error
-    stretches = [
-        Stretch(_seed_id(t.stats), t.stats.starttime.ns, t.stats.sampling_rate, t.data)
-        for t in stream
-    ]
-    return stretches, damaged
+    return stream, any("ntegrity" in str(warning.message) for warning in caught)
 
 
 class Station:
@@ -197,165 +136,154 @@ class Station:
 
     recordings: DataFrame of index_recordings(), rows of one instrument
     others: DataFrame of the same, rows of the station's other instruments
-    read: read_stretches(), or a cache of it that several stations share
-    inventory: obspy.Inventory for ground velocity in nm/s along true directions, or None for counts
+    read: read_recording(), or a cache of it that several stations share
+    inventory: obspy.Inventory for ground velocity in nm/s along true directions, None for counts
     """
 
     def __init__(self, recordings, others, read, inventory=None):
-        self.read, self.inventory, self.network = read, inventory, recordings["network"].iloc[0]
-        self.starts, self.ends = recordings["start"].to_numpy(), recordings["end"].to_numpy()
-        self.others = others["start"].to_numpy(), others["end"].to_numpy()
-        self.paths = recordings["path"].tolist()
+        self.recordings, self.others = recordings, others
+        self.read, self.inventory = read, inventory
         self.components = dict(zip(recordings["seed_id"], recordings["component"]))
+        self.network = recordings["network"].iloc[0]
         self.location, self.kind = recordings["instrument"].iloc[0].split(".")
-        self.spare = (FILTER + 2) / min(
-            SAMPLING_RATE, recordings["rate"].min()
-        )  # s that the filter needs
+        slowest = min(SAMPLING_RATE, recordings["rate"].min())
+        self.filter_seconds = (FILTER + 2) / slowest
 
     def window(self, start, length):
-        """Samples of a window at 100 Hz.
+        """Cut a window at 100 Hz.
 
-        start: int [ns since 1970, UTC]; the window begins at the vertical's sample nearest to it
+        start: UTCDateTime; the window begins at the vertical's sample nearest to it
         length: int, samples
 
-        returns: array (3, length), E, N, Z [counts or nm/s], the time of the first sample [ns], and whether samples
-            that are no longer the counts recorded were clipped as such
+        returns: array (3, length), E, N, Z [counts or nm/s], UTCDateTime of the first sample, and
+            whether samples that are no longer the counts recorded were clipped as such
         raises: Unusable, with the reason
         """
-        end = start + round(length * 1e9 / SAMPLING_RATE)
-        joined = {name: _joined(pieces) for name, pieces in self._pieces(start, end).items()}
-        series = {name: self._at_100_hz(one, start, end) for name, one in joined.items()}
-        vertical = series["Z"].start
-        start = vertical + round((start - vertical) * SAMPLING_RATE / 1e9) * round(
-            1e9 / SAMPLING_RATE
-        )
-        samples = np.stack([_window(series[name], start, length) for name in COMPONENTS])
-        changed = [joined[name] for name in COMPONENTS if series[name] is not joined[name]]
-        marks = [as_recorded(_window(one, start, length, one.rate), one.rate) for one in changed]
+        end = start + length / SAMPLING_RATE
+        recorded, final = {}, {}
+        for name, parts in self._parts(start, end).items():
+            recorded[name] = _join(parts)
+            final[name] = self._at_100_hz(recorded[name], start, end)
+        vertical = final["Z"].stats.starttime
+        start = vertical + round((start - vertical) * SAMPLING_RATE) / SAMPLING_RATE
+        samples = np.stack([_samples(final[name], start, length) for name in COMPONENTS])
+        marks = set()
+        for name, trace in recorded.items():
+            if final[name] is not trace:
+                counts = _samples(trace, start, length)
+                marks.add(as_recorded(counts, trace.stats.sampling_rate))
         if "flat" in marks:
             raise Unusable("component flat")
         if self.inventory is not None:
-            ids = [self._known_as(series[name].seed_id) for name in "ZNE"]
-            samples = to_east_north_up(samples[::-1], ids, _time(start), self.inventory).astype(
-                np.float32
-            )
+            ids = [recorded[name].id for name in COMPONENTS]
+            samples = to_east_north_up(samples, ids, start, self.inventory).astype(np.float32)
         return samples, start, "clipped" in marks
 
-    def _pieces(self, start, end):
-        """Component -> list of Stretch around a window."""
-        spare = round((self.spare + (PADDING if self.inventory is not None else 0)) * 1e9)
-        near = np.flatnonzero((self.starts < end + spare) & (self.ends > start - spare))
-        pieces = {name: [] for name in COMPONENTS}
-        for path in dict.fromkeys(self.paths[row] for row in near):
-            stretches, damaged = self.read(path)
-            if damaged:  # perhaps elsewhere
-                stretches, damaged = read_stretches(
-                    path, starttime=_time(start - spare), endtime=_time(end + spare)
-                )
-            if damaged:
-                raise Unusable(DAMAGED)
-            for stretch in stretches:
-                part = _part(stretch, start - spare, end + spare)
-                if len(part.samples) and stretch.seed_id in self.components:
-                    pieces[self.components[stretch.seed_id]].append(part)
-        if missing := [name for name in COMPONENTS if not pieces[name]]:
-            raise Unusable(
-                "component missing"
-                if len(missing) < len(COMPONENTS)
-                else self._why_none(start, end)
-            )
-        return pieces
-
-    def _why_none(self, start, end):
-        """Why the instrument has nothing from start to end [ns]."""
-        starts, ends = self.others
-        return (
-            "another instrument"
-            if ((starts < end) & (ends > start)).any()
-            else "no waveform at this time"
-        )
-
-    def _at_100_hz(self, series, start, end):
-        """A Series in the unit wanted at 100 Hz, shorter by the filter's edges where it had another rate."""
-        right = is_100_hz(series.rate)
-        spare = 0.0 if right else self.spare
+    def _parts(self, start, end):
+        """Component -> list of gapless Traces around a window."""
+        spare = self.filter_seconds
         if self.inventory is not None:
-            series = _gapless(series, start, end, spare + TAPER)
-            seed_id, time = self._known_as(series.seed_id), _time(series.start)
-            velocity = ground_velocity(series.samples, series.rate, seed_id, time, self.inventory)
-            series = series._replace(samples=velocity)
-        return series if right else _resampled(_gapless(series, start, end, spare))
+            spare += PADDING
+        first, last = start - spare, end + spare
+        parts = {name: [] for name in COMPONENTS}
+        for path in _overlapping(self.recordings, first, last)["path"].unique():
+            for trace in self._undamaged(path, first, last):
+                stats = trace.stats
+                beside = stats.endtime < first - stats.delta or stats.starttime > last + stats.delta
+                if beside or trace.id not in self.components:
+                    continue
+                before = math.floor(_position(trace, first)) * stats.delta
+                after = math.floor(_position(trace, last) + 1) * stats.delta
+                part = trace.slice(stats.starttime + before, stats.starttime + after)
+                part.stats.network = self.network  # which the file may lack
+                parts[self.components[trace.id]].append(part)
+        if all(parts.values()):
+            return parts
+        if any(parts.values()):
+            raise Unusable("component missing")
+        if len(_overlapping(self.others, start, end)):
+            raise Unusable("another instrument")
+        raise Unusable("no waveform at this time")
 
-    def _known_as(self, seed_id):
-        """The id with its network, which the file may lack."""
-        return self.network + seed_id[seed_id.index(".") :]
+    def _undamaged(self, path, start, end):
+        """A file's Traces, or those of a span where it is damaged elsewhere."""
+        try:
+            stream, damaged = self.read(path)
+            if damaged:
+                stream, damaged = read_recording(path, starttime=start, endtime=end)
+        except ForeshapError as error:
+            raise Unusable(DAMAGED) from error
+        if damaged:
+            raise Unusable(DAMAGED)
+        return stream
 
-
-def _time(ns):
-    return obspy.UTCDateTime(ns=int(ns))
-
-
-def _part(stretch, start, end):
-    """A Stretch from start to end [ns] and at most a sample more."""
-    first, last = (math.floor((time - stretch.start) * stretch.rate / 1e9) for time in (start, end))
-    first, last = max(first, 0), max(last + 2, 0)
-    time = stretch.start + round(first * 1e9 / stretch.rate)
-    return stretch._replace(start=time, samples=stretch.samples[first:last])
-
-
-def _joined(pieces):
-    """One Series of pieces; where they overlap they must agree."""
-    pieces = sorted(pieces, key=lambda piece: piece.start)
-    head = pieces[0]
-    if len(pieces) == 1:
-        return Series(*head, np.ones(len(head.samples), bool))
-    offsets = [round((piece.start - head.start) * head.rate / 1e9) for piece in pieces]
-    length = max(offset + len(piece.samples) for offset, piece in zip(offsets, pieces))
-    samples, known = np.zeros(length, head.samples.dtype), np.zeros(length, bool)
-    for offset, piece in zip(offsets, pieces):
-        place = slice(offset, offset + len(piece.samples))
-        alike = piece.seed_id == head.seed_id and piece.samples.dtype == samples.dtype
-        alike = alike and abs(piece.rate / head.rate - 1) < DRIFT
-        if not alike or (known[place] & (samples[place] != piece.samples)).any():
-            raise Unusable("recordings can't be joined")
-        samples[place], known[place] = piece.samples, True
-    return Series(head.seed_id, head.start, head.rate, samples, known)
-
-
-def _gapless(series, start, end, spare):
-    """The stretch without a gap that reaches from start to end [ns] and spare [s] more on each side."""
-    first = math.floor(((start - series.start) / 1e9 - spare) * series.rate)
-    last = math.ceil(((end - series.start) / 1e9 + spare) * series.rate)
-    if first < 0 or last > len(series.samples):
-        raise Unusable("window runs beyond the recording")
-    if not series.known[first:last].all():
-        raise Unusable("gap inside the window")
-    unknown = np.flatnonzero(~series.known)
-    first = unknown[unknown < first].max(initial=-1) + 1
-    last = unknown[unknown >= last].min(initial=len(series.samples))
-    time = series.start + round(first * 1e9 / series.rate)
-    return series._replace(
-        start=time, samples=series.samples[first:last], known=series.known[first:last]
-    )
+    def _at_100_hz(self, trace, start, end):
+        """A Trace in the unit wanted at 100 Hz; the same one where nothing is changed."""
+        rate = trace.stats.sampling_rate
+        spare = 0.0 if is_100_hz(rate) else self.filter_seconds
+        if self.inventory is not None:
+            trace = _gapless(trace, start - spare - TAPER, end + spare + TAPER)
+            trace = ground_velocity(trace, self.inventory)
+        if is_100_hz(rate):
+            return trace
+        trace = _gapless(trace, start - spare, end + spare)
+        samples, cut = resampled(trace.data, rate)
+        begin = trace.stats.starttime + cut
+        return obspy.Trace(samples, {"starttime": begin, "sampling_rate": SAMPLING_RATE})
 
 
-def _resampled(series):
-    """A gapless Series at 100 Hz, without the filter's edges."""
-    samples, cut = resampled(series.samples, series.rate)
-    return Series(
-        series.seed_id,
-        series.start + round(cut * 1e9),
-        SAMPLING_RATE,
-        samples,
-        np.ones(len(samples), bool),
-    )
+def _overlapping(recordings, start, end):
+    """The rows of index_recordings() that overlap with a span."""
+    return recordings[(recordings["start"] < end.ns) & (recordings["end"] > start.ns)]
 
 
-def _window(series, start, length, rate=SAMPLING_RATE):
-    """A Series' samples from the one nearest to start [ns] on, as many as length (int) at 100 Hz."""
-    first, length = round((start - series.start) * rate / 1e9), round(length * rate / SAMPLING_RATE)
-    if first < 0 or first + length > len(series.samples):
-        raise Unusable("window runs beyond the recording")
-    if not series.known[first : first + length].all():
-        raise Unusable("gap inside the window")
-    return series.samples[first : first + length]
+def _position(trace, time):
+    """Samples from the first one of a Trace to a time, float."""
+    return (time.ns - trace.stats.starttime.ns) * trace.stats.sampling_rate / 1e9
+
+
+def _join(traces):
+    """Join Traces of one component to one, masked where there are gaps; overlaps must agree."""
+    head = min(traces, key=lambda trace: trace.stats.starttime)
+    if len(traces) == 1:
+        return head
+    rate = head.stats.sampling_rate
+    for trace in traces:
+        if trace.id != head.id or abs(trace.stats.sampling_rate / rate - 1) >= DRIFT:
+            raise Unusable(NOT_JOINED)
+        trace.stats.sampling_rate = rate
+    try:
+        joined = obspy.Stream(traces).merge(method=1)[0]
+    except Exception as error:  # ObsPy raises no narrower one
+        raise Unusable(NOT_JOINED) from error
+    for trace in traces:
+        first = round(_position(joined, trace.stats.starttime))
+        samples = np.ma.getdata(joined.data)[first : first + len(trace)]
+        if not np.array_equal(samples, trace.data, equal_nan=True):
+            raise Unusable(NOT_JOINED)
+    return joined
+
+
+def _gapless(trace, start, end):
+    """The part of a Trace without a gap that reaches from start to end."""
+    for part in trace.split():
+        if _covers(part, start, end):
+            return part
+    raise Unusable(GAP if _covers(trace, start, end) else BEYOND)
+
+
+def _covers(trace, start, end):
+    """Whether a Trace reaches from start to end, but for a sample."""
+    return trace.stats.starttime <= start and end <= trace.stats.endtime + trace.stats.delta
+
+
+def _samples(trace, start, length):
+    """Samples from the one nearest to start on, as long as length (int) samples at 100 Hz."""
+    first = round(_position(trace, start))
+    last = first + round(length * trace.stats.sampling_rate / SAMPLING_RATE)
+    if first < 0 or last > len(trace):
+        raise Unusable(BEYOND)
+    samples = trace.data[first:last]
+    if np.ma.is_masked(samples):
+        raise Unusable(GAP)
+    return np.ma.getdata(samples)

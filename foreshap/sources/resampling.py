@@ -22,7 +22,7 @@ def is_100_hz(rate):
 
 
 def resampled(samples, rate):
-    """Samples at 100 Hz, without the filter's edges.
+    """Resample to 100 Hz and cut the filter's edges off.
 
     samples: array (..., n), without a gap, longer than both edges
     rate: float [Hz]
@@ -33,15 +33,16 @@ def resampled(samples, rate):
     reached = float(ratio) * rate  # Hz
     fine = 1 if is_100_hz(reached) else FINE
     up, down = (ratio * fine).as_integer_ratio()
-    taps, mean = _filter(max(up, fine * down)), samples.mean(axis=-1, keepdims=True)
-    found = resample_poly(samples - mean, up, down, axis=-1, window=taps)
+    taps = _filter(max(up, fine * down))
+    mean = samples.mean(axis=-1, keepdims=True)
+    result = resample_poly(samples - mean, up, down, axis=-1, window=taps)
     if fine > 1:
-        times = np.arange(found.shape[-1]) / (fine * reached)
-        found = CubicSpline(times, found, axis=-1)(np.arange(0, times[-1], 1 / SAMPLING_RATE))
+        times = np.arange(result.shape[-1]) / (fine * reached)
+        spline = CubicSpline(times, result, axis=-1)
+        result = spline(np.arange(0, times[-1], 1 / SAMPLING_RATE))
     edge = math.ceil(FILTER * max(1, SAMPLING_RATE / rate))
-    return np.ascontiguousarray(
-        (mean + found)[..., edge : found.shape[-1] - edge], np.float32
-    ), edge / SAMPLING_RATE
+    inner = (mean + result)[..., edge : result.shape[-1] - edge]
+    return np.ascontiguousarray(inner, np.float32), edge / SAMPLING_RATE
 
 
 @lru_cache(maxsize=8)

@@ -12,13 +12,14 @@ from .safe_xml import open_xml
 
 PADDING = 30.0  # s on each side of a window that the deconvolution sees where they were recorded
 TAPER = 10.0  # s at each end, all outside the window: what must be recorded there
-CORNERS = (
-    0.1,
-    0.2,
-    0.8,
-    0.95,
-)  # of the band: the lower two in Hz, the upper two as part of the Nyquist frequency
+LOW_CORNERS = 0.1, 0.2  # Hz
+HIGH_CORNERS = 0.8, 0.95  # parts of the Nyquist frequency
 WATER_LEVEL = 60.0  # dB below the response's maximum
+REMOVED = (
+    "removed, corners {:g}, {:g} Hz, {:g}, {:g} of the Nyquist frequency, water level {:g} dB"
+).format(*LOW_CORNERS, *HIGH_CORNERS, WATER_LEVEL)
+PLACE = ["receiver_latitude", "receiver_longitude", "receiver_elevation_m"]
+NOT_REMOVED = "response can't be removed"
 
 
 class Unusable(ForeshapError):
@@ -26,17 +27,10 @@ class Unusable(ForeshapError):
 
 
 def read_inventory(path):
-    """StationXML as ObsPy's Inventory.
-
-    path: str or Path
-
-    returns: obspy.Inventory
-    raises: ForeshapError where the file is missing, no StationXML, or has a DOCTYPE
-    """
+    """Read StationXML (str or Path) as obspy.Inventory; ForeshapError where it is none."""
     content = open_xml(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             return obspy.read_inventory(content, format="STATIONXML")
     except Exception as error:  # ObsPy raises whatever its parsers raise
         raise ForeshapError(
@@ -45,72 +39,60 @@ def read_inventory(path):
 
 
 def station_places(inventory):
-    """Where the stations of an Inventory stand.
+    """List the stations of an obspy.Inventory: DataFrame network, station, PLACE [degree, m]."""
+    rows = []
+    for network in inventory:
+        for station in network:
+            place = station.latitude, station.longitude, station.elevation
+            rows.append((network.code, station.code, *place))
+    table = pd.DataFrame(rows, columns=["network", "station", *PLACE])
+    return table.drop_duplicates(["network", "station"], ignore_index=True)
 
+
+def ground_velocity(trace, inventory):
+    """Turn counts into ground velocity by deconvolution of the response, within the corners.
+
+    The mean is removed and TAPER at each end tapered before.
+
+    trace: obspy.Trace without a gap [counts]
     inventory: obspy.Inventory
 
-    returns: DataFrame network, station, receiver_latitude, receiver_longitude [degree], receiver_elevation_m [m]
-    """
-    names = [
-        "network",
-        "station",
-        "receiver_latitude",
-        "receiver_longitude",
-        "receiver_elevation_m",
-    ]
-    rows = [
-        (net.code, s.code, s.latitude, s.longitude, s.elevation) for net in inventory for s in net
-    ]
-    return pd.DataFrame(rows, columns=names).drop_duplicates(names[:2], ignore_index=True)
-
-
-def ground_velocity(samples, rate, seed_id, start, inventory):
-    """Counts to ground velocity by deconvolution of the response, in the band of CORNERS.
-
-    The mean is removed and TAPER at each end tapered before; a water level of 60 dB bounds the inverse.
-
-    samples: array (n,) [counts]
-    rate: float [Hz]
-    seed_id: str, network.station.location.channel
-    start: UTCDateTime of the first sample
-    inventory: obspy.Inventory
-
-    returns: float array (n,) [nm/s]
+    returns: obspy.Trace [nm/s]
     raises: Unusable where the inventory has no response for this channel and time
     """
-    header = dict(zip(("network", "station", "location", "channel"), seed_id.split(".")))
-    trace = obspy.Trace(samples.astype(float), header | {"starttime": start, "sampling_rate": rate})
-    band = (*CORNERS[:2], *(part * rate / 2 for part in CORNERS[2:]))
+    trace = trace.copy()
+    trace.data = trace.data.astype(float)
+    nyquist = trace.stats.sampling_rate / 2
+    band = (*LOW_CORNERS, *(part * nyquist for part in HIGH_CORNERS))
+    options = {"pre_filt": band, "zero_mean": False, "taper": False}
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             trace.detrend("demean").taper(None, max_length=TAPER)
-            trace.remove_response(
-                inventory, "VEL", WATER_LEVEL, pre_filt=band, zero_mean=False, taper=False
-            )  # fmt: skip
+            trace.remove_response(inventory, "VEL", WATER_LEVEL, **options)
     except Exception as error:  # ObsPy and evalresp raise many kinds for incomplete responses
-        raise Unusable("response can't be removed") from error
+        raise Unusable(NOT_REMOVED) from error
     if not np.isfinite(trace.data).all():
-        raise Unusable("response can't be removed")
-    return trace.data * 1e9
+        raise Unusable(NOT_REMOVED)
+    trace.data *= 1e9
+    return trace
 
 
 def to_east_north_up(samples, seed_ids, start, inventory):
-    """Components along true east, north and up by the azimuths and dips of the inventory.
+    """Turn components to true east, north and up by the azimuths and dips of the inventory.
 
-    samples: array (3, n), of the channels seed_ids
-    seed_ids: three str, network.station.location.channel
+    samples: array (3, n), of the three channels seed_ids (str)
     start: UTCDateTime
     inventory: obspy.Inventory
 
     returns: array (3, n), E, N, Z
-    raises: Unusable where the inventory has no orientation for a channel and time, or they lie in one plane
+    raises: Unusable where a channel has no orientation at this time, or they lie in one plane
     """
+    measured = []
     try:
-        known = [inventory.get_orientation(seed_id, start) for seed_id in seed_ids]
-        turned = rotate2zne(
-            *(x for s, o in zip(samples, known) for x in (s, o["azimuth"], o["dip"]))
-        )
+        for component, seed_id in zip(samples, seed_ids):
+            direction = inventory.get_orientation(seed_id, start)
+            measured += [component, direction["azimuth"], direction["dip"]]
+        up, north, east = rotate2zne(*measured)
     except Exception as error:  # ObsPy raises no narrower one
-        raise Unusable("response can't be removed") from error
-    return np.stack(turned[::-1])  # Z, N, E
+        raise Unusable(NOT_REMOVED) from error
+    return np.stack([east, north, up])

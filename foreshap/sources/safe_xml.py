@@ -1,4 +1,4 @@
-"""XML from outside: refused where it declares a document type, the door to entities that read files or fill memory."""
+"""XML from outside: refused where it declares a document type, the way to entity attacks."""
 
 from io import BytesIO
 from pathlib import Path
@@ -8,41 +8,34 @@ from ..files import ForeshapError
 
 
 def open_xml(path):
-    """An XML file's content, once it is known to be whole and to declare no entities and no external documents.
-
-    path: str or Path, QuakeML or StationXML: neither ever needs a DOCTYPE
-
-    returns: BytesIO
-    raises: ForeshapError where the file is missing, no whole XML, or has a DOCTYPE
-    """
+    """Open a QuakeML or StationXML file that is whole and has no DOCTYPE, as a BytesIO."""
     try:
         content = Path(path).read_bytes()
+        check_xml(content)
     except OSError as error:
         raise ForeshapError(f"{path} can't be read ({error}): check the path.") from error
-    if fault := fault_of(content):
-        raise ForeshapError(f"{path} {fault}: download or write it again.")
+    except ForeshapError as error:
+        raise ForeshapError(f"{path} {error}: download or write it again.") from error
     return BytesIO(content)
 
 
-def fault_of(content, root=None):
-    """Why XML can't be used, "" where it can.
+def check_xml(content, root=None):
+    """Raise ForeshapError unless bytes are whole XML without DOCTYPE; root: its element's name."""
+    parser = expat.ParserCreate(namespace_separator=" ")
+    names = []
 
-    content: bytes
-    root: str, name that the root element must have, without its namespace; None: any
+    def note_root(name, attributes):
+        names.append(name.split(" ")[-1])
+        parser.StartElementHandler = None
 
-    returns: str, to be read after the document's name
-    """
-    parser, roots, doctypes = expat.ParserCreate(namespace_separator=" "), [], []
-    parser.StartElementHandler = lambda name, attributes: roots or roots.append(name.split(" ")[-1])
+    def refuse_doctype(name, *declaration):
+        raise ForeshapError(f"has a DOCTYPE ({name}), which seismological formats never need")
 
-    def refuse(*declaration):
-        doctypes.append(declaration[0])
-        raise ValueError
-
-    parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler = note_root
+    parser.StartDoctypeDeclHandler = refuse_doctype
     try:
         parser.Parse(content, True)
     except (expat.ExpatError, ValueError, LookupError) as error:
-        doctype = f"has a DOCTYPE ({', '.join(doctypes)}), which seismological formats never need"
-        return doctype if doctypes else f"is no whole XML ({error})"
-    return f"is XML of {roots[0]}, not of {root}" if root not in (None, roots[0]) else ""
+        raise ForeshapError(f"is no whole XML ({error})") from error
+    if root not in (None, names[0]):
+        raise ForeshapError(f"is XML of {names[0]}, not of {root}")

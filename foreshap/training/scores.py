@@ -18,14 +18,15 @@ def roc_auc(values, positive, weights=None):
 
     returns: float array (...); NaN without a positive or without a negative
     """
-    values, positive = np.asarray(values), np.asarray(positive)
-    weights = np.ones(len(values)) if weights is None else weights
+    if weights is None:
+        weights = np.ones(len(values))
     order = np.argsort(values, kind="stable")
-    first_of_ties = np.flatnonzero(np.diff(values[order], prepend=np.nan) != 0)
-    weights, positive = weights[..., order], positive[order]
+    values, positive, weights = values[order], positive[order], weights[..., order]
+    first_of_ties = np.flatnonzero(np.diff(values, prepend=np.nan) != 0)
     positives = np.add.reduceat(weights * positive, first_of_ties, axis=-1)
     negatives = np.add.reduceat(weights * ~positive, first_of_ties, axis=-1)
-    wins = (positives * (np.cumsum(negatives, axis=-1) - negatives / 2)).sum(axis=-1)
+    below = np.cumsum(negatives, axis=-1) - negatives / 2
+    wins = (positives * below).sum(axis=-1)
     with np.errstate(invalid="ignore"):
         return wins / (positives.sum(axis=-1) * negatives.sum(axis=-1))
 
@@ -40,12 +41,13 @@ def roc_auc_interval(values, positive, weights=None, seed=0, resamples=500):
 
     returns: value, low, high
     """
-    weights = np.ones(len(values)) if weights is None else weights
+    if weights is None:
+        weights = np.ones(len(values))
     order = np.argsort(values, kind="stable")  # events are drawn by rank, whatever their order
+    values, positive, weights = values[order], positive[order], weights[order]
     counts = resample_counts(len(values), seed, resamples)
-    counts = np.vstack([np.ones(len(values)), counts]) * weights[order]
-    auc = roc_auc(values[order], positive[order], counts)
-    return auc[0], *interval_95(auc[1:])
+    resampled = roc_auc(values, positive, counts * weights)
+    return roc_auc(values, positive, weights), *interval_95(resampled)
 
 
 def evaluate(labels, margins, seed, resamples=1000):
@@ -59,22 +61,27 @@ def evaluate(labels, margins, seed, resamples=1000):
         NaN where a score is not defined
     """
     actual, margins = np.asarray(labels) == 1, np.asarray(margins)
+    metrics = _classifier_scores(actual, margins)
+    resampled = []
+    for rows in resample_rows(len(actual), seed, resamples):
+        resampled.append(_classifier_scores(actual[rows], margins[rows]))
+    resampled = pd.DataFrame(resampled)
+    return metrics, {name: interval_95(resampled[name].to_numpy()) for name in metrics}
+
+
+def _classifier_scores(actual, margins):
+    """Scores of one sample: whether each event is an aftershock, and its margin."""
     predicted = margins > 0
-    rows = resample_rows(len(actual), seed, resamples)
-    counts = np.stack([np.bincount(drawn, minlength=len(actual)) for drawn in rows])
-    counts = np.vstack([np.ones_like(counts[:1]), counts])  # the events themselves come first
-    hits = counts @ (predicted & actual)
+    hits = (predicted & actual).sum()
     with np.errstate(invalid="ignore"):
         scores = {
-            "accuracy": counts @ (predicted == actual) / len(actual),
-            "precision": hits / (counts @ predicted),
-            "recall": hits / (counts @ actual),
-            "f1": 2 * hits / (counts @ predicted + counts @ actual),
-            "roc_auc": roc_auc(margins, actual, counts),
+            "accuracy": (predicted == actual).mean(),
+            "precision": hits / predicted.sum(),
+            "recall": hits / actual.sum(),
+            "f1": 2 * hits / (predicted.sum() + actual.sum()),
+            "roc_auc": roc_auc(margins, actual),
         }
-    metrics = {name: float(score[0]) for name, score in scores.items()}
-    intervals = {name: interval_95(score[1:]) for name, score in scores.items()}
-    return metrics, intervals
+    return {name: float(score) for name, score in scores.items()}
 
 
 def resample_rows(n, seed, resamples):

@@ -1,13 +1,13 @@
 """DeepLIFT SHAP of a SpectrogramCNN: the numbers of shap.DeepExplainer, many times sooner.
 
-What the network makes of the background before each ReLU is computed once and kept. An event then costs its
-own forward pass and one backward pass of *multipliers* (Shrikumar et al., 2017) over the background, in tiles
-that stay in the processor's cache: by turns a linear map transposed (batch normalisation folded in) and an
-element-wise rule (ReLU and pooling fused). Activations come from the network's own modules, so a pooling sees
-the same maxima and the same ties as in the library.
+What the network makes of the background before each ReLU is computed once. An event then costs a
+forward pass and one backward pass of *multipliers* (Shrikumar et al., 2017) over the background, in
+tiles that stay in the processor's cache: by turns a linear map transposed (batch normalisation
+folded in) and an element-wise rule (ReLU and pooling fused). Activations come from the network's
+own modules, so a pooling sees the same maxima and the same ties as in the library.
 
-Where the library's numbers can't be had: at a unit where event and background lie within 1e-6 of zero, one on
-either side. The library then gives two gradients to a max pooling below; here it gets the background's.
+One difference to the library: at a unit where event and background lie within 1e-6 of zero, one on
+either side, the library gives two gradients to a max pooling below; here it gets the background's.
 """
 
 import copy
@@ -21,90 +21,97 @@ from torch.nn import functional as F
 from ...files import ForeshapError
 from ...parallel import map_in_order
 
-TILE_BYTES = (
-    3 * 2**20
-)  # of the widest layer in one tile of the background: about the cache of one core
+TILE_BYTES = 3 * 2**20  # of the widest layer in one tile of the background: a core's cache
 INSTEAD = 'choose method="expected-gradients" or "tiles"'
 
 
 def deep(model, weights, background):
     """Prepare to explain one linear combination of a network's outputs.
 
-    model: SpectrogramCNN or another chain of its kinds of modules, in evaluation mode; later changes go unseen
+    model: SpectrogramCNN or another chain of its kinds of modules, in evaluation mode; later
+        changes go unseen
     weights: tensor (outputs,); (-1, 1) explains logit[1] - logit[0]
     background: tensor (B, 3, F, T)
 
-    returns: function (event (3, F, T), key) -> SHAP values (3, F, T), base value, None; threads may share it
+    returns: function (event (3, F, T), key) -> SHAP values (3, F, T), base value, None; threads may
+        share it
     raises: ForeshapError for a module that the rules don't cover
     """
     with torch.inference_mode():
         modules = [copy.deepcopy(m) for m in model.modules() if not list(m.children())]
-        linears, rules = _read(modules, background[:1])
+        linears, rules = _read_chain(modules, background[:1])
         _check_chain(model, modules, background[:1])
-        seen, outputs = zip(*map_in_order(lambda part: _seen(modules, part), background.split(8)))
-        kept = [np.concatenate(layer) for layer in zip(*seen)]
+        parts = map_in_order(lambda part: _activations(modules, part), background.split(8))
+        activations, outputs = zip(*parts)
+        references = [np.concatenate(layer) for layer in zip(*activations)]
         base = float((torch.cat(outputs).double() @ weights.double()).mean())
         top = weights.view(1, -1, 1, 1).to(background)
-        top = linears[-1].backward(top) if rules else top
+        if rules:
+            top = linears[-1].backward(top)
         first = linears[0].as_first(background)
         folded = first.fold(background)
-    dense = next(
-        (k for k, linear in enumerate(linears) if k and isinstance(linear, _Dense)), len(linears)
-    )
-    tile = int(max(1, TILE_BYTES // max((layer[0].nbytes for layer in kept), default=TILE_BYTES)))
+    dense = 1  # number of the first dense layer behind another layer
+    while dense < len(linears) and not isinstance(linears[dense], _Dense):
+        dense += 1
+    widest = max((layer[0].nbytes for layer in references), default=TILE_BYTES)
+    size = int(max(1, TILE_BYTES // widest))
 
     @torch.inference_mode()
     def explain(event, key=None):
-        levels = list(zip(linears, rules, _seen(modules, event[None])[0], kept))
-        m = top.expand(len(background), -1, -1, -1)
-        for linear, rule, x, b in levels[
-            : dense - 1 : -1
-        ]:  # large matrices: all the background at once
-            m = linear.backward(rule(m, x, b))
-        x, total = first.fold(event[None]), 0
-        for start in range(0, len(background), tile):
-            part = slice(start, start + tile)
-            difference = x - folded[part]
-            total = total + (_to_input(first, levels[:dense], m[part], part) * difference).sum(
-                0, dtype=torch.float64
-            )
+        event = event[None]
+        levels = list(zip(linears, rules, _activations(modules, event)[0], references))
+        multipliers = top.expand(len(background), -1, -1, -1)
+        for linear, rule, x, b in levels[: dense - 1 : -1]:  # large matrices: not in tiles
+            multipliers = linear.backward(rule(multipliers, x, b))
+        x = first.fold(event)
+        total = 0
+        for start in range(0, len(background), size):
+            tile = slice(start, start + size)
+            to_input = _to_input(first, levels[:dense], multipliers[tile], tile)
+            total = total + (to_input * (x - folded[tile])).sum(0, dtype=torch.float64)
         values = first.unfold(total / len(background))
         return values.to(background.dtype).numpy(), base, None
 
     return explain
 
 
-def _to_input(first, levels, m, part):
-    """Multipliers of the input from those behind the last convolution, for a part of the background."""
+def _to_input(first, levels, multipliers, tile):
+    """Multipliers of the input from those behind the last convolution, for a tile of background."""
     for linear, rule, x, b in levels[:0:-1]:
-        m = linear.backward(rule(m, x, b[part]))
-    for _, rule, x, b in levels[:1]:
-        m = rule(m, x, b[part], first.room)
-    return first.backward(m)
+        multipliers = linear.backward(rule(multipliers, x, b[tile]))
+    if levels:
+        _, rule, x, b = levels[0]
+        multipliers = rule(multipliers, x, b[tile], first.room)
+    return first.backward(multipliers)
 
 
 def _check_chain(model, modules, event):
     """Raise unless the modules one after another are the model."""
-    probe = event + torch.linspace(-1, 2, event[0].numel(), dtype=event.dtype).view_as(event)
-    if not torch.equal(_seen(modules, probe)[1], model(probe.repeat(2, 1, 1, 1))[:1]):
+    ramp = torch.linspace(-1, 2, event[0].numel(), dtype=event.dtype)
+    probe = event + ramp.view_as(event)
+    if not torch.equal(_activations(modules, probe)[1], model(probe.repeat(2, 1, 1, 1))[:1]):
         raise ForeshapError(
             f"The model is no plain chain of its modules, as the rules need: {INSTEAD}."
         )
 
 
 @torch.inference_mode()
-def _seen(modules, x):
-    """What each ReLU sees of inputs x: list of arrays (n, F, T, C); and the network's outputs.
+def _activations(modules, x):
+    """What each ReLU gets for inputs x, list of arrays (n, F, T, C), and the network's outputs.
 
-    One input goes in twice: alone, torch rounds it otherwise than the library's batches, and a maximum may flip.
+    One input goes in twice: alone, torch rounds it otherwise than the library's batches, and a
+    maximum may flip.
     """
-    seen, n = [], len(x)
-    x = x.repeat(2, 1, 1, 1) if n == 1 else x
+    before_relu = []
+    n = len(x)
+    if n == 1:
+        x = x.repeat(2, 1, 1, 1)
     for module in modules:
         if isinstance(module, nn.ReLU):
-            seen.append(_channels_behind((x if x.ndim == 4 else x[:, :, None, None])[:n]))
+            maps = x if x.ndim == 4 else x[:, :, None, None]
+            before_relu.append(_channels_behind(maps[:n]))
         x = module(x)
-    return seen, x[:n]
+    return before_relu, x[:n]
 
 
 def _channels_behind(x):
@@ -116,8 +123,8 @@ def _channels_last(x):
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def _read(modules, event):
-    """The linear maps of a chain, and the rules between them."""
+def _read_chain(modules, event):
+    """Read the linear maps of a chain, and the rules between them."""
     linears, rules = [], []
     for module in modules:
         if isinstance(module, nn.Conv2d):
@@ -127,7 +134,7 @@ def _read(modules, event):
         elif isinstance(module, nn.ReLU):
             rules.append(_rule(through_average, (1, 1)))
         elif isinstance(module, (nn.MaxPool2d, nn.AvgPool2d)):
-            rules[-1] = _rule(*_read_pooling(module))
+            rules[-1] = _pooling_rule(module)
         elif isinstance(module, nn.Flatten):
             shape = event.shape[1:]
         elif isinstance(module, nn.Linear):
@@ -138,30 +145,37 @@ def _read(modules, event):
         event = module(event)
     if len(linears) != len(rules) + 1 or not isinstance(module, nn.Linear):
         raise ForeshapError(
-            f"The model doesn't alternate linear layers with ReLU up to a last linear one: {INSTEAD}."
+            "The model doesn't alternate linear layers with ReLU up to a last linear one: "
+            f"{INSTEAD}."
         )
     return linears, rules
 
 
-def _read_pooling(module):
-    """Rule and window of a pooling."""
-    sizes = module.kernel_size, module.stride, module.padding, getattr(module, "dilation", 1)
-    window, stride, padding, dilation = (v if isinstance(v, tuple) else (v, v) for v in sizes)
-    odd = module.ceil_mode or getattr(module, "divisor_override", None)
-    if (stride, padding, dilation) != (window, (0, 0), (1, 1)) or odd:
+def _pooling_rule(module):
+    """The rule of a ReLU and the pooling behind it."""
+    sizes = []
+    for name in ("kernel_size", "stride", "padding", "dilation"):
+        size = getattr(module, name, 1)
+        sizes.append(size if isinstance(size, tuple) else (size, size))
+    window = sizes[0]
+    uneven = module.ceil_mode or getattr(module, "divisor_override", None)
+    if sizes[1:] != [window, (0, 0), (1, 1)] or uneven:
         raise ForeshapError(
             f"{module} doesn't pool unpadded windows side by side, as the rules need: {INSTEAD}."
         )
-    return through_max if isinstance(module, nn.MaxPool2d) else through_average, window
+    return _rule(through_max if isinstance(module, nn.MaxPool2d) else through_average, window)
 
 
 def _rule(kernel, window):
-    """Multipliers before ReLU (n, C, F, T) from those behind the pooling; `room` appends zeros to F and T."""
+    """Multipliers before ReLU (n, C, F, T) from those behind the pooling.
 
-    def rule(m, x, b, room=(0, 0)):
+    `room` appends zeros to F and T.
+    """
+
+    def rule(multipliers, x, b, room=(0, 0)):
         n, high, wide, channels = b.shape
         out = np.zeros((n, high + room[0], wide + room[1], channels), b.dtype)
-        compiled(kernel)(_channels_behind(m), x[0], b, *window, out)
+        compiled(kernel)(_channels_behind(multipliers), x[0], b, *window, out)
         return torch.from_numpy(out).permute(0, 3, 1, 2)
 
     return rule
@@ -171,35 +185,31 @@ class _Convolution:
     """The transpose of a convolution with stride 1: another convolution."""
 
     def __init__(self, conv):
-        plain = (conv.stride, conv.dilation, conv.groups, conv.padding_mode) == (
-            (1, 1),
-            (1, 1),
-            1,
-            "zeros",
-        )
-        if not plain or isinstance(conv.padding, str):
+        settings = (conv.stride, conv.dilation, conv.groups, conv.padding_mode)
+        if settings != ((1, 1), (1, 1), 1, "zeros") or isinstance(conv.padding, str):
             raise ForeshapError(
-                f"{conv} needs stride 1, no dilation, no groups and padding in numbers to be explained: {INSTEAD}."
+                f"{conv} needs stride 1, no dilation, no groups and padding in numbers to be "
+                f"explained: {INSTEAD}."
             )
         self.padding = tuple(k - 1 - p for k, p in zip(conv.kernel_size, conv.padding))
         self.weight = _channels_last(conv.weight.flip(2, 3).transpose(0, 1))
 
     def absorb(self, norm):
         """Fold in the batch normalisation behind the convolution."""
-        scale = (norm.running_var.double() + norm.eps).rsqrt() * (
-            norm.weight.double() if norm.affine else 1
-        )
+        scale = (norm.running_var.double() + norm.eps).rsqrt()
+        if norm.affine:
+            scale = scale * norm.weight.double()
         self.weight = (self.weight * scale[None, :, None, None]).to(self.weight.dtype)
 
-    def backward(self, m):
-        return F.conv2d(m, self.weight, padding=self.padding)
+    def backward(self, multipliers):
+        return F.conv2d(multipliers, self.weight, padding=self.padding)
 
     def as_first(self, background):
         return _FirstConvolution(self, background.shape[2:])
 
 
 class _FirstConvolution:
-    """The same for the first convolution, whose result is folded: 2 x 2 neighbours become channels of one pixel.
+    """The same for the first convolution, its result folded: 2 x 2 neighbours become channels.
 
     The three channels of a spectrogram would leave most of a vector register empty; twelve don't.
     """
@@ -210,7 +220,9 @@ class _FirstConvolution:
         for i, j in np.ndindex(2, 2):
             weight[:, i, j, :, i : i + high, j : j + wide] = convolution.weight
         self.weight = _channels_last(weight.flatten(0, 2))
-        self.padding, self.size, self.room = convolution.padding, size, tuple(n % 2 for n in size)
+        self.padding = convolution.padding
+        self.size = size
+        self.room = (size[0] % 2, size[1] % 2)
 
     def fold(self, x):
         """(n, C, F, T) -> (n, 4 C, F / 2, T / 2), odd sizes padded."""
@@ -220,8 +232,8 @@ class _FirstConvolution:
         """(4 C, F / 2, T / 2) -> (C, F, T)."""
         return F.pixel_shuffle(x, 2)[:, : self.size[0], : self.size[1]]
 
-    def backward(self, m):
-        return F.conv2d(m, self.weight, stride=2, padding=self.padding)
+    def backward(self, multipliers):
+        return F.conv2d(multipliers, self.weight, stride=2, padding=self.padding)
 
 
 class _Dense:
@@ -231,16 +243,12 @@ class _Dense:
 
     def __init__(self, layer, shape):
         self.channels, self.high, self.wide = shape
-        self.weight = (
-            layer.weight.reshape(-1, *shape).permute(0, 2, 3, 1).flatten(1)
-        )  # in the order of memory
+        weight = layer.weight.reshape(-1, *shape)
+        self.weight = weight.permute(0, 2, 3, 1).flatten(1)  # in the order of memory
 
-    def backward(self, m):
-        return (
-            (m.flatten(1) @ self.weight)
-            .view(-1, self.high, self.wide, self.channels)
-            .permute(0, 3, 1, 2)
-        )
+    def backward(self, multipliers):
+        product = multipliers.flatten(1) @ self.weight
+        return product.view(-1, self.high, self.wide, self.channels).permute(0, 3, 1, 2)
 
     def as_first(self, background):
         return self
@@ -254,19 +262,19 @@ class _Dense:
 
 @cache
 def compiled(kernel):
-    """A kernel as machine code; numba takes half a second to import, so only who explains waits."""
+    """Compile a kernel; numba takes half a second to import, so only who explains waits."""
     import numba
 
     return numba.njit(nogil=True, cache=True, error_model="numpy")(kernel)
 
 
-# The element-wise rules. m (n, F', T', C): multipliers behind the pooling; x (F, T, C) and b (n, F, T, C): the
-# event and the background before ReLU; out, zeros: takes the multipliers before ReLU. The thresholds are the
-# library's.
+# The element-wise rules. m (n, F', T', C): multipliers behind the pooling; x (F, T, C) and
+# b (n, F, T, C): the event and the background before ReLU; out, zeros: takes the multipliers before
+# ReLU. The thresholds are the library's.
 
 
 def through_average(m, x, b, high, wide, out):
-    """The rescale rule for ReLU, behind it average pooling (of single values where there is none)."""
+    """Apply the rescale rule for ReLU and average pooling, of single values where there is none."""
     zero, small, size = x.dtype.type(0), x.dtype.type(1e-6), x.dtype.type(high * wide)
     for n in range(len(m)):
         for i in range(m.shape[1] * high):
@@ -280,33 +288,28 @@ def through_average(m, x, b, high, wide, out):
 
 
 def through_max(m, x, b, high, wide, out):
-    """The rescale rule for ReLU and, behind it, the library's rule for max pooling.
+    """Apply the rescale rule for ReLU and, behind it, the library's rule for max pooling.
 
-    A window's difference is owed to one position: where the event has its maximum if that is the larger of the
-    two maxima, else where the background has its own; among equals, the first.
+    A window's difference is owed to one position: where the event has its maximum if that is the
+    larger of the two maxima, else where the background has its own; among equals, the first.
     """
     zero, small, smaller = x.dtype.type(0), x.dtype.type(1e-6), x.dtype.type(1e-7)
-    channels = x.shape[2]
-    top_x, top_b, owed = (
-        np.empty(channels, x.dtype),
-        np.empty(channels, x.dtype),
-        np.empty(channels, x.dtype),
-    )
+    _, rows, columns, channels = m.shape
+    top_x = np.empty(channels, x.dtype)
+    top_b = np.empty(channels, x.dtype)
+    owed = np.empty(channels, x.dtype)
     for window in range(m.size // channels):
-        n, i, j = (
-            window // (m.shape[1] * m.shape[2]),
-            window // m.shape[2] % m.shape[1],
-            window % m.shape[2],
-        )
+        n = window // (rows * columns)
+        i = window // columns % rows
+        j = window % columns
         for c in range(channels):
             top_x[c] = top_b[c] = zero
         for p in range(high * wide):
-            xs, bs = (
-                x[i * high + p // wide, j * wide + p % wide],
-                b[n, i * high + p // wide, j * wide + p % wide],
-            )
+            row, column = i * high + p // wide, j * wide + p % wide
+            xs, bs = x[row, column], b[n, row, column]
             for c in range(channels):
-                top_x[c], top_b[c] = max(top_x[c], xs[c]), max(top_b[c], bs[c])
+                top_x[c] = max(top_x[c], xs[c])
+                top_b[c] = max(top_b[c], bs[c])
         for c in range(channels):
             owed[c] = m[n, i, j, c] * (top_x[c] - top_b[c])
         for p in range(high * wide):
@@ -314,11 +317,11 @@ def through_max(m, x, b, high, wide, out):
             xs, bs, before = x[row, column], b[n, row, column], out[n, row, column]
             for c in range(channels):
                 xc, bc, tx, tb, debt = xs[c], bs[c], top_x[c], top_b[c], owed[c]
-                change, kept = xc - bc, max(xc, zero) - max(bc, zero)
-                here = ((tx > tb) & (xc == tx)) | (
-                    (tx < tb) & (bc == tb)
-                )  # no "and", "or": branches cost time
+                change, rectified = xc - bc, max(xc, zero) - max(bc, zero)
+                # no "and", "or": branches cost time
+                here = ((tx > tb) & (xc == tx)) | ((tx < tb) & (bc == tb))
                 steep = abs(change) >= small
-                share = debt / (change if steep else kept)
-                before[c] = share if here & (abs(kept) >= smaller) & (steep | (bc > zero)) else zero
+                share = debt / (change if steep else rectified)
+                paid = here & (abs(rectified) >= smaller) & (steep | (bc > zero))
+                before[c] = share if paid else zero
                 owed[c] = zero if here else debt

@@ -1,15 +1,17 @@
-"""Slow and reference methods of attribution, all with one protocol; attribution.py offers them by name.
+"""Slow and reference methods of attribution, all with one protocol; attribution.py names them.
 
-Each function prepares a method from a network and a background and returns explain(event, key), which
-several threads may call at once:
+Each function prepares a method from
 
 network: torch.nn.Module in evaluation mode without gradients of weights, (N, 3, F, T) -> (N, 1)
 background: float tensor (B, 3, F, T), of the network's precision
+
+and returns explain(event, key), which several threads may call at once:
+
 event: float tensor (3, F, T)
 key: int, the event's number; its draws come from numpy.random.default_rng([seed, key])
 
-explain returns the values, an array (3, F, T), the base value, a float, and the values' standard error, an
-array (3, F, T) or None. The same event and key give the same bytes, whatever else runs.
+explain returns the values, an array (3, F, T), the base value, a float, and the values' standard
+error, an array (3, F, T) or None. The same event and key give the same bytes, whatever else runs.
 """
 
 import copy
@@ -29,58 +31,50 @@ BLURRED = 8  # the standard deviation of "blur" is this part of an axis
 
 
 def deep_shap(network, background):
-    """DeepLIFT averaged over the background, as shap.DeepExplainer computes it.
+    """Prepare DeepLIFT averaged over the background, as shap.DeepExplainer computes it.
 
-    Lundberg and Lee (2017), section 4.2; rescale rule: Shrikumar et al. (2017). The library keeps hooks and
-    values in a network, so every call gets its own copy.
-
-    network: torch.nn.Module, see above
-    background: tensor (B, 3, F, T)
-
-    returns: explain(event, key); base value: mean output of the background; no standard error
+    Lundberg and Lee (2017), section 4.2; rescale rule: Shrikumar et al. (2017). The library keeps
+    hooks and values in a network, so every call gets its own copy. Base value: mean output of the
+    background.
     """
     import shap  # takes seconds to import: only who explains waits
 
-    parts, base = background.split(PART), _mean_output(network, background)
+    parts = background.split(PART)
+    base = _mean_output(network, background)
     prepared = [shap.DeepExplainer(network, part) for part in parts]
 
     def explain(event, key):
         values = 0
         for part, explainer in zip(parts, copy.deepcopy(prepared)):
-            found = explainer.shap_values(event[None], check_additivity=False)[0, ..., 0]
-            values = values + found * (len(part) / len(background))
+            of_part = explainer.shap_values(event[None], check_additivity=False)[0, ..., 0]
+            values = values + of_part * (len(part) / len(background))
         return values, base, None
 
     return explain
 
 
 def expected_gradients(network, background, samples=200, seed=0):
-    """Gradients at random points between the event and random background events, by shap.GradientExplainer.
+    """Prepare gradients at random points between event and background, by shap.GradientExplainer.
 
-    Erion et al. (2021), equation 3. The library draws the points in single precision. Its "variances" are
-    the samples' variance over the root of their number; the standard error is computed from them here.
+    Erion et al. (2021), equation 3. The library draws the points in single precision. Its
+    "variances" are the samples' variance over the root of their number; the standard error is
+    computed from them here. Base value: mean output of the background, which values and base reach
+    together up to their error of sampling.
 
-    network: torch.nn.Module, see above
-    background: tensor (B, 3, F, T)
     samples: int, at least 2
-    seed: int
 
-    returns: explain(event, key); base value: mean output of the background, which values and base reach
-        together up to their error of sampling
     raises: ForeshapError for fewer samples
     """
     import shap
 
-    _at_least(2, samples, "samples")
+    _check_least(2, samples, "samples")
     cast = copy.deepcopy(network)
     cast.register_forward_pre_hook(lambda module, inputs: (inputs[0].to(background.dtype),))
-    prepared, base = (
-        shap.GradientExplainer(cast, background, batch_size=PART).explainer,
-        _mean_output(network, background),
-    )
+    prepared = shap.GradientExplainer(cast, background, batch_size=PART).explainer
+    base = _mean_output(network, background)
 
     def explain(event, key):
-        draws = _draws(seed, key)
+        draws = _seed_of_draws(seed, key)
         shap_values = _with_own_draws(prepared.shap_values, draws)
         values, variances = shap_values(event[None], samples, rseed=draws, return_variances=True)
         error = np.sqrt(variances[0][0] * math.sqrt(samples) / (samples - 1))
@@ -90,109 +84,99 @@ def expected_gradients(network, background, samples=200, seed=0):
 
 
 def integrated_gradients(network, background, steps=50):
-    """Mean gradient on the straight line from the background's mean to the event, by captum.
+    """Prepare the mean gradient on the line from the background's mean to the event, by captum.
 
-    Sundararajan et al. (2017), equation 1; Gauss-Legendre quadrature.
+    Sundararajan et al. (2017), equation 1; Gauss-Legendre quadrature. Base value: output of the
+    background's mean.
 
-    network: torch.nn.Module, see above
-    background: tensor (B, 3, F, T)
     steps: int, points on the line
 
-    returns: explain(event, key); base value: output of the background's mean; no standard error
     raises: ForeshapError for no steps, and without captum
     """
-    _at_least(1, steps, "steps")
+    _check_least(1, steps, "steps")
     mean = background.mean(dim=0, keepdim=True)
-    integrated, base = (
-        _optional("captum.attr").IntegratedGradients(network),
-        _mean_output(network, mean),
-    )
+    integrated = _import_optional("captum.attr").IntegratedGradients(network)
+    base = _mean_output(network, mean)
 
     def explain(event, key):
-        return (
-            integrated.attribute(event[None], mean, target=0, n_steps=steps)[0].detach().numpy(),
-            base,
-            None,
-        )
+        values = integrated.attribute(event[None], mean, target=0, n_steps=steps)
+        return values[0].detach().numpy(), base, None
 
     return explain
 
 
 def partition(network, background, evaluations=1000, masker="mean", seed=0):
-    """Owen values of a partition tree that never ties components together, by shap.PartitionExplainer.
+    """Prepare Owen values of a tree that never ties components, by shap.PartitionExplainer.
 
-    Owen (1977); Lundberg and Lee's library computes them from the top of the tree downward, the largest
-    differences first, and spreads evenly what is left when the evaluations are used up. The tree parts Z from
-    the horizontal components, E from N, then halves the longer of frequency and time down to single pixels.
+    Owen (1977); Lundberg and Lee's library computes them from the top of the tree downward, the
+    largest differences first, and spreads evenly what is left when the evaluations are used up. The
+    tree parts Z from the horizontal components, E from N, then halves the longer of frequency and
+    time down to single pixels. Base value: output of the event with every pixel hidden.
 
-    What stands for a hidden pixel:
-    "mean": the background's mean
-    "blur": the event's own component, smoothed by a Gaussian of an eighth of either axis
-    "inpaint": what Telea's (2004) method continues from the component's visible pixels within 3 pixels, in 16
-        bits of the component's range; the background's mean where the whole component is hidden
-
-    network: torch.nn.Module, see above
-    background: tensor (B, 3, F, T)
     evaluations: int, at least 2, outputs computed an event
-    masker: "mean", "blur" or "inpaint"
+    masker: str, what stands for a hidden pixel
+        "mean": the background's mean
+        "blur": the event's own component, smoothed by a Gaussian of an eighth of either axis
+        "inpaint": what Telea's (2004) method continues from the component's visible pixels within 3
+            pixels, in 16 bits of the component's range; the background's mean where the whole
+            component is hidden
     seed: int, decides between equal differences
 
-    returns: explain(event, key); base value: output of the event with every pixel hidden; no standard error
     raises: ForeshapError for another masker or fewer evaluations, and for "inpaint" without cv2
     """
     import shap
 
-    _at_least(2, evaluations, "evaluations")
+    _check_least(2, evaluations, "evaluations")
     if masker not in FILLINGS:
         raise ForeshapError(f"There is no masker '{masker}': choose from {', '.join(FILLINGS)}.")
     if masker == "inpaint":
-        _optional("cv2")
-    mean, tree = background.mean(dim=0).numpy(), _tree(tuple(background.shape[1:]))
-    prepared = shap.PartitionExplainer(_outputs(network), _masker(tree, None))
+        _import_optional("cv2")
+    mean = background.mean(dim=0).numpy()
+    tree = _tree(tuple(background.shape[1:]))
+    prepared = shap.PartitionExplainer(_on_arrays(network), _masker(tree, None))
 
     def explain(event, key):
         event = event.numpy()
         own = copy.copy(prepared)  # explain_row() leaves its state there
         own.masker = _masker(tree, FILLINGS[masker](event, mean))
-        return *_owen_values(own, event, evaluations, PART, _draws(seed, key)), None
+        values, base = _owen_values(own, event, evaluations, PART, _seed_of_draws(seed, key))
+        return values, base, None
 
     return explain
 
 
 def partition_telea(network, background, evaluations=5000, seed=0):
-    """Owen values by shap.PartitionExplainer with shap.maskers.Image("inpaint_telea"): the published maps' setting.
+    """Prepare the published maps' setting: shap.PartitionExplainer with Image("inpaint_telea").
 
-    Filling: Telea (2004). Three things are lost. A pixel hidden in one component is hidden in all, so the components
-    share what the three did together, whatever the network reads: evenly, but a half to Z where the tree was
-    followed down to single pixels. Each event is rounded to 8 bits of its range, so values and base value sum to
-    the output of the rounded event. And fillings are the event's own: where all is hidden, its components' means.
+    Filling: Telea (2004). Three things are lost. A pixel hidden in one component is hidden in all,
+    so the components share what the three did together, whatever the network reads: evenly, but a
+    half to Z where the tree was followed down to single pixels. Each event is rounded to 8 bits of
+    its range, so values and base value sum to the output of the rounded event. And fillings are the
+    event's own: where all is hidden, its components' means. Base value: output of the event with
+    every pixel hidden.
 
-    network: torch.nn.Module, see above
-    background: tensor (B, 3, F, T), of which only the shape is used
     evaluations: int, at least 2, outputs computed an event
     seed: int, decides between equal differences
 
-    returns: explain(event, key); base value: output of the event with every pixel hidden; no standard error
     raises: ForeshapError for fewer evaluations, and without cv2
     """
     import shap
 
-    _at_least(2, evaluations, "evaluations")
-    _optional("cv2")
+    _check_least(2, evaluations, "evaluations")
+    _import_optional("cv2")
     channels, frequencies, times = background.shape[1:]
-    masker, outputs = (
-        shap.maskers.Image("inpaint_telea", (frequencies, times, channels)),
-        _outputs(network),
-    )
+    masker = shap.maskers.Image("inpaint_telea", (frequencies, times, channels))
+    outputs = _on_arrays(network)
     prepared = shap.PartitionExplainer(outputs, masker)
 
     def explain(event, key):
         event = event.numpy()
-        low, unit = event.min(), (np.ptp(event) or 1) / 255
+        low = event.min()
+        unit = (np.ptp(event) or 1) / 255
         image = np.rint((event - low) / unit).transpose(1, 2, 0)
         own = copy.copy(prepared)
         own.model = lambda images: outputs(images.transpose(0, 3, 1, 2) * unit + low)
-        values, base = _owen_values(own, image, evaluations, 10, _draws(seed, key))
+        values, base = _owen_values(own, image, evaluations, 10, _seed_of_draws(seed, key))
         return values.transpose(2, 0, 1), base, None
 
     return explain
@@ -203,7 +187,7 @@ def _mean_output(network, inputs):
         return float(torch.cat([network(part) for part in inputs.split(PART)]).double().mean())
 
 
-def _outputs(network):
+def _on_arrays(network):
     """The network as a function of arrays: (N, 3, F, T) -> (N,)."""
 
     def outputs(x):
@@ -213,13 +197,13 @@ def _outputs(network):
     return outputs
 
 
-def _at_least(least, value, name):
+def _check_least(least, value, name):
     if value < least:
         raise ForeshapError(f"{name} is {value}: give at least {least}.")
 
 
-def _optional(name):
-    """A library that only some methods need."""
+def _import_optional(name):
+    """Import a library that only some methods need."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -229,7 +213,7 @@ def _optional(name):
         ) from error
 
 
-def _draws(seed, key):
+def _seed_of_draws(seed, key):
     """The seed of a library's draws for one event."""
     return int(np.random.default_rng([seed, key]).integers(2**32))
 
@@ -237,13 +221,12 @@ def _draws(seed, key):
 def _with_own_draws(method, seed):
     """A library's method that draws from a generator of its own in place of numpy's global one.
 
-    So numpy's global state stays as it is, and threads neither wait for each other nor take each other's draws.
+    So numpy's global state stays as it is, and threads don't take each other's draws.
     """
     function = method.__func__
     own = SimpleNamespace(**vars(np) | {"random": np.random.RandomState(seed)})
-    drawing = FunctionType(
-        function.__code__, function.__globals__ | {"np": own}, argdefs=function.__defaults__
-    )
+    names = function.__globals__ | {"np": own}
+    drawing = FunctionType(function.__code__, names, argdefs=function.__defaults__)
     return drawing.__get__(method.__self__)
 
 
@@ -251,13 +234,16 @@ def _owen_values(explainer, event, evaluations, together, seed):
     """Owen values of an event, in its shape, and the base value."""
     explainer.owen = _with_own_draws(explainer.owen, seed)
     options = {"main_effects": False, "error_bounds": False, "outputs": None, "silent": True}
-    found = explainer.explain_row(event, max_evals=evaluations, batch_size=together, **options)
-    return found["values"].reshape(event.shape), float(found["expected_values"])
+    row = explainer.explain_row(event, max_evals=evaluations, batch_size=together, **options)
+    return row["values"].reshape(event.shape), float(row["expected_values"])
 
 
 @functools.lru_cache
 def _tree(shape):
-    """A partition tree over the pixels of (3, F, T), as scipy.cluster.hierarchy writes it: two children, 1, size."""
+    """A partition tree over the pixels of (3, F, T), as scipy.cluster.hierarchy writes it.
+
+    A row is two children, 1, and the number of pixels.
+    """
     pixels, rows = math.prod(shape), []
 
     def grow(block):
@@ -273,9 +259,17 @@ def _tree(shape):
 
 
 def _masker(tree, fill):
-    """What shap.PartitionExplainer calls a masker: a function of a flat mask (True: visible), with attributes."""
-    masker = lambda visible, event: (fill(visible.reshape(event.shape))[None],)
-    masker.clustering, masker.shape, masker.immutable_outputs = tree, (1, len(tree) + 1), True
+    """What shap.PartitionExplainer calls a masker: a function with attributes.
+
+    Its argument is a flat mask (True: visible).
+    """
+
+    def masker(visible, event):
+        return (fill(visible.reshape(event.shape))[None],)
+
+    masker.clustering = tree
+    masker.shape = (1, len(tree) + 1)
+    masker.immutable_outputs = True
     return masker
 
 
@@ -284,28 +278,28 @@ def _mean(event, mean):
 
 
 def _blur(event, mean):
-    blurred = ndimage.gaussian_filter(event, [0, *(size / BLURRED for size in event.shape[1:])])
+    _, frequencies, times = event.shape
+    blurred = ndimage.gaussian_filter(event, [0, frequencies / BLURRED, times / BLURRED])
     return lambda visible: np.where(visible, event, blurred)
 
 
 def _inpaint(event, mean):
-    low, unit = event.min(axis=(1, 2)), np.ptp(event, axis=(1, 2)) / 65535
+    import cv2
+
+    low = event.min(axis=(1, 2))
+    unit = np.ptp(event, axis=(1, 2)) / 65535
     unit[unit == 0] = 1
     levels = np.rint((event - low[:, None, None]) / unit[:, None, None]).astype(np.uint16)
 
     def fill(visible):
         filled = mean.copy()
         for k in np.flatnonzero(visible.any(axis=(1, 2))):
-            filled[k] = _telea(levels[k], ~visible[k]) * unit[k] + low[k]
+            hidden = (~visible[k]).astype(np.uint8)
+            telea = cv2.inpaint(levels[k], hidden, inpaintRadius=3, flags=cv2.INPAINT_TELEA)
+            filled[k] = telea * unit[k] + low[k]
         return np.where(visible, event, filled)
 
     return fill
-
-
-def _telea(levels, hidden):
-    import cv2
-
-    return cv2.inpaint(levels, hidden.astype(np.uint8), inpaintRadius=3, flags=cv2.INPAINT_TELEA)
 
 
 FILLINGS = {"mean": _mean, "blur": _blur, "inpaint": _inpaint}

@@ -12,12 +12,12 @@ import torch
 from ...files import ForeshapError
 from ...preprocessing.variants import COMPONENTS, WINDOWS, frame_windows
 
-BANDS = ((0, 5), (5, 20), (20, 50))  # [Hz], the lower edge included, of the last the upper one too
-BATCH = 16  # masked events in a forward pass: their activations stay in the processor's cache
+TILE_BANDS = ((0, 5), (5, 20), (20, 50))  # [Hz], with lower edges, the last with its upper one
+MASKED_TOGETHER = 16  # in a forward pass: their activations stay in the processor's cache
 
 
-def tile_names(bands=BANDS):
-    """What each tile's number means, the same for all events.
+def tile_names(bands=TILE_BANDS):
+    """List what each tile's number means, the same for all events.
 
     bands: sequence of (low, high) [Hz]
 
@@ -30,8 +30,8 @@ def tile_names(bands=BANDS):
     return names.to_frame(index=False).rename_axis("tile")
 
 
-def physical_tiles(variant, s_p, bands=BANDS):
-    """Tile of each pixel of an event: component by frequency band by time window.
+def physical_tiles(variant, s_p, bands=TILE_BANDS):
+    """Number the tile of each pixel of an event: component by frequency band by time window.
 
     See frame_windows() for the windows. A tile without a frame in the event does not occur.
 
@@ -42,7 +42,8 @@ def physical_tiles(variant, s_p, bands=BANDS):
     returns: int8 array (3, F, T), numbers of tile_names()
     raises: ForeshapError where a frequency lies in no band or in two, or S-P is not positive
     """
-    window, band = frame_windows(variant, s_p), _band_of(variant.frequencies, bands)
+    window = frame_windows(variant, s_p)
+    band = _band_of(variant.frequencies, bands)
     component = np.arange(len(COMPONENTS))[:, None, None]
     return ((component * len(bands) + band[:, None]) * len(WINDOWS) + window).astype(np.int8)
 
@@ -50,19 +51,18 @@ def physical_tiles(variant, s_p, bands=BANDS):
 def _band_of(frequencies, bands):
     """Number of the band that each frequency lies in, int (F,)."""
     low, high = np.array(bands, dtype=float).T[..., None]
-    inside = (low <= frequencies) & (
-        (frequencies < high) | (frequencies == high) & (high == high.max())
-    )
+    last = (frequencies == high) & (high == high.max())
+    inside = (low <= frequencies) & ((frequencies < high) | last)
     if (inside.sum(axis=0) != 1).any() or len(bands) > 10:
         raise ForeshapError(
-            f"The bands {bands} must hold each frequency from 0 to {frequencies[-1]:g} Hz once, and be ten at most: "
-            "let each begin where the one before it ends."
+            f"The bands {bands} must hold each frequency from 0 to {frequencies[-1]:g} Hz once, "
+            "and be ten at most: let each begin where the one before it ends."
         )
     return inside.argmax(axis=0)
 
 
 def halves(shape):
-    """Tiles where no arrival is known: component by half of the frequencies by half of the times.
+    """Make tiles where no arrival is known: component by half of frequencies by half of times.
 
     shape: (channel, frequency, time) of one event
 
@@ -73,7 +73,7 @@ def halves(shape):
 
 
 def tile_sums(values, tiles, n_tiles):
-    """Sum a map over each tile, so that methods for pixels can be compared with values of tiles.
+    """Sum maps over each tile, so that methods for pixels can be compared with values of tiles.
 
     values: array (N, 3, F, T)
     tiles: int array (N or 1, 3, F, T), tile of each pixel
@@ -81,14 +81,15 @@ def tile_sums(values, tiles, n_tiles):
 
     returns: float array (N, n_tiles), 0 for a tile that does not occur
     """
-    pairs = zip(np.broadcast_to(tiles, values.shape), values)
-    return np.array([np.bincount(t.ravel(), v.ravel(), n_tiles) for t, v in pairs]).reshape(
-        -1, n_tiles
-    )
+    tiles = np.broadcast_to(tiles, values.shape)
+    sums = np.zeros((len(values), n_tiles))
+    for event, (numbers, pixels) in enumerate(zip(tiles, values)):
+        sums[event] = np.bincount(numbers.ravel(), pixels.ravel(), n_tiles)
+    return sums
 
 
 def shapley_tiles(network, background, tiles=None, evaluations=2000, seed=0):
-    """Shapley values of groups of pixels, for a network that sees groups left out from background events.
+    """Prepare Shapley values of groups of pixels; groups left out come from background events.
 
     See shapley() for how they are computed.
 
@@ -102,20 +103,25 @@ def shapley_tiles(network, background, tiles=None, evaluations=2000, seed=0):
     returns: function of an event, tensor (3, F, T), and its key, int, that gives
         values: float64 array (3, F, T), each group's value spread evenly over its pixels
         base_value: float, mean output of the background
-        standard_error: float64 array (3, F, T), each group's standard error over its number of pixels,
-            so that tile_sums() gives the group's; 0 where nothing was sampled
+        standard_error: float64 array (3, F, T), each group's standard error over its number of
+            pixels, so that tile_sums() gives the group's; 0 where nothing was sampled
     raises: ForeshapError, from that function, where tiles have another shape than the event or
         evaluations are too few for them
     """
-    empty = _outputs(network, background.split(BATCH))
+    empty = _outputs(network, background.split(MASKED_TOGETHER))
 
     def explain(event, key):
-        chosen = tiles(key) if callable(tiles) else halves(event.shape) if tiles is None else tiles
-        group, sizes = _groups(chosen, event.shape)
+        own = tiles
+        if tiles is None:
+            own = halves(event.shape)
+        elif callable(tiles):
+            own = tiles(key)
+        group, sizes = _groups(own, event.shape)
         full = _outputs(network, [event[None]])[0]
-        value_of = lambda members, rows: _outputs(
-            network, _masked(event, background, group, members, rows)
-        )
+
+        def value_of(members, rows):
+            return _outputs(network, _masked(event, background, group, members, rows))
+
         rng = np.random.default_rng([seed, key])
         values, error = shapley(value_of, full, empty, len(sizes), evaluations, rng)
         return (values / sizes)[group], float(empty.mean()), (error / sizes)[group]
@@ -138,37 +144,37 @@ def _groups(tiles, shape):
 def _outputs(network, batches):
     """Outputs of batches of inputs, float64 (N,)."""
     with torch.inference_mode():
-        return np.concatenate([network(batch)[:, 0].numpy() for batch in batches]).astype(
-            np.float64
-        )
+        outputs = np.concatenate([network(batch)[:, 0].numpy() for batch in batches])
+    return outputs.astype(np.float64)
 
 
 def _masked(event, background, group, members, rows):
     """Batches of the event with all groups but the members from background events (rows)."""
     members, rows, group = (torch.from_numpy(a) for a in (members, rows, group))
-    for m, r in zip(members.split(BATCH), rows.split(BATCH)):
+    for m, r in zip(members.split(MASKED_TOGETHER), rows.split(MASKED_TOGETHER)):
         yield torch.where(m[:, group], event, background[r])
 
 
 def shapley(value_of, full, empty, n_groups, evaluations, rng):
-    """Shapley values (Shapley, 1953) of groups that are absent where they come from background events.
+    """Compute Shapley values of groups that are absent where they come from background events.
 
-    Exact by all coalitions where these, each with all background events, are no more than evaluations;
-    else sampled by pairs of a permutation and its reverse (Mitchell et al., 2022, section 4.1), each
-    pair with one background event, all taken in turn. The standard error is that of the pairs' mean:
-    within background events where each has two pairs or more; else over all pairs, which overstates it,
-    for the events are drawn without replacement. What the sample misses of the total is then shared in
-    proportion to squared standard errors: generalised least squares under the known sum.
+    Shapley (1953). Exact by all coalitions where these, each with all background events, are no
+    more than evaluations; else sampled by pairs of a permutation and its reverse (Mitchell et al.,
+    2022, section 4.1), each pair with one background event, all taken in turn. The standard error
+    is that of the pairs' mean: within background events where each has two pairs or more; else over
+    all pairs, which overstates it, for the events are drawn without replacement. What the sample
+    misses of the total is then shared in proportion to squared standard errors: generalised least
+    squares under the known sum.
 
-    value_of: function of members, bool (K, n_groups), and background, int (K,), to outputs, float (K,)
+    value_of: function of members, bool (K, n_groups), and background, int (K,), to outputs, (K,)
     full: float, output with all groups
     empty: float array (B,), output of each background event
     n_groups: int
     evaluations: int, outputs that may be computed, full among them
     rng: numpy Generator
 
-    returns: values (n_groups,), whose sum is full - mean of empty, and their standard errors (n_groups,),
-        0 where exact
+    returns: values (n_groups,), whose sum is full - mean of empty, and their standard errors
+        (n_groups,), 0 where exact
     raises: ForeshapError where evaluations are too few for two pairs
     """
     if (2**n_groups - 2) * len(empty) + 1 <= evaluations:
@@ -176,8 +182,8 @@ def shapley(value_of, full, empty, n_groups, evaluations, rng):
     pairs = (evaluations - 1) // (2 * (n_groups - 1))
     if pairs < 2:
         raise ForeshapError(
-            f"{evaluations} evaluations are too few for {n_groups} tiles: give at least {4 * n_groups - 3}, "
-            "better ten times that."
+            f"{evaluations} evaluations are too few for {n_groups} tiles: "
+            f"give at least {4 * n_groups - 3}, better ten times that."
         )
     strata = len(empty) if pairs >= 2 * len(empty) else 1
     pairs -= pairs % strata
@@ -193,9 +199,8 @@ def _enumerated(value_of, full, empty, n_groups):
     """Exact values (n_groups,) from all coalitions, each the mean over the background."""
     members = (np.arange(2**n_groups)[:, None] >> np.arange(n_groups) & 1).astype(bool)
     inner = np.repeat(members[1:-1], len(empty), axis=0)
-    outputs = value_of(inner, np.tile(np.arange(len(empty)), 2**n_groups - 2)).reshape(
-        -1, len(empty)
-    )
+    rows = np.tile(np.arange(len(empty)), 2**n_groups - 2)
+    outputs = value_of(inner, rows).reshape(-1, len(empty))
     worth = np.concatenate([[empty.mean()], outputs.mean(axis=1), [full]])
     size = members.sum(axis=1)
     weight = np.array([1 / (n_groups * comb(n_groups - 1, s)) for s in range(n_groups)])
@@ -211,7 +216,8 @@ def _permutation_pairs(value_of, full, empty, n_groups, pairs, rng):
     background = np.resize(rng.permutation(len(empty)), pairs)
     members = place[:, :, None] < np.arange(1, n_groups)[:, None]
     rows = np.repeat(background, 2 * (n_groups - 1))
-    inner = value_of(members.reshape(-1, n_groups), rows).reshape(pairs, 2, n_groups - 1)
     path = np.empty((pairs, 2, n_groups + 1))
-    path[..., 0], path[..., 1:-1], path[..., -1] = empty[background, None], inner, full
+    path[..., 0] = empty[background, None]
+    path[..., 1:-1] = value_of(members.reshape(-1, n_groups), rows).reshape(pairs, 2, n_groups - 1)
+    path[..., -1] = full
     return np.take_along_axis(np.diff(path), place, axis=2).mean(axis=1)

@@ -1,4 +1,4 @@
-"""Miniatures of the two published archives, in their very forms, become tensors; nothing is lost on the way."""
+"""Miniatures of the two published archives, in their very forms, become tensors."""
 
 from types import SimpleNamespace
 
@@ -22,9 +22,16 @@ def attributes(station, ids, starts, s_p):
     """A table in the archives' columns."""
     table = pd.DataFrame({name: [""] * len(ids) for name in COLUMNS})
     return table.assign(
-        trace_name=[f"{station}.IV.{n}_EV" for n in ids], trace_start_time=starts, network_code="IV", source_id=ids,
-        receiver_name=station, receiver_type="HH", source_magnitude=2.1, p_travel_sec=-0.5, p_s_diff_sec=s_p,
-    )  # fmt: skip
+        trace_name=[f"{station}.IV.{n}_EV" for n in ids],
+        trace_start_time=starts,
+        network_code="IV",
+        source_id=ids,
+        receiver_name=station,
+        receiver_type="HH",
+        source_magnitude=2.1,
+        p_travel_sec=-0.5,
+        p_s_diff_sec=s_p,
+    )
 
 
 def write(path, table_path, table, traces):
@@ -40,12 +47,27 @@ def nrca(tmp_path):
     """The archive's folders, files and quirks."""
     folder, rng = tmp_path / "archive/dset/data/catalogs/NRCA", np.random.default_rng(0)
     tables = {
-        "pre": attributes("NRCA", [100019941, 7, 5, 9, 11, 12, 13], [
-            "2016-09-01T00:00:00.000000Z", "2016-10-01 00:00:00", "2016-09-03T01:02:03", "2016-09-04T00:00:00.25",
-            "2016-11-04T00:00:00", "never", "2016-09-09T00:00:00"], [1.2, 1.3, -0.4, 0, 2, 3, 1]),
-        "post": attributes("NRCA", [100709001, 30, 31, 32], [
-            "2016-11-01T00:00:00", "2016-11-02T00:00:00.5", "2016-10-30T06:40:20", "2016-11-03"], [1, 1, np.nan, 2]),
-    }  # fmt: skip
+        "pre": attributes(
+            "NRCA",
+            [100019941, 7, 5, 9, 11, 12, 13],
+            [
+                "2016-09-01T00:00:00.000000Z",
+                "2016-10-01 00:00:00",
+                "2016-09-03T01:02:03",
+                "2016-09-04T00:00:00.25",
+                "2016-11-04T00:00:00",
+                "never",
+                "2016-09-09T00:00:00",
+            ],
+            [1.2, 1.3, -0.4, 0, 2, 3, 1],
+        ),
+        "post": attributes(
+            "NRCA",
+            [100709001, 30, 31, 32],
+            ["2016-11-01T00:00:00", "2016-11-02T00:00:00.5", "2016-10-30T06:40:20", "2016-11-03"],
+            [1, 1, np.nan, 2],
+        ),
+    }
     traces = {
         p: {n: rng.integers(-999, 999, (3, 2500), "i4") for n in t["trace_name"]}
         for p, t in tables.items()
@@ -78,12 +100,17 @@ def reasons(report):
 
 
 AT_IMPORT = {
-    "100019941": "component missing", "100709001": "component missing", "99": "no row in the table",
+    "100019941": "component missing",
+    "100709001": "component missing",
+    "99": "no row in the table",
     "13": "no waveform in the file",
-}  # fmt: skip
+}
 AT_PREPROCESS = {
-    "5": "S-P zero or negative", "9": "S-P zero or negative", "12": "start time missing", "31": "S-P missing",
-}  # fmt: skip
+    "5": "S-P zero or negative",
+    "9": "S-P zero or negative",
+    "12": "start time missing",
+    "31": "S-P missing",
+}
 
 
 def test_every_trace_of_the_archive_is_a_tensor_or_has_a_reason(nrca, tmp_path):
@@ -214,19 +241,28 @@ def test_a_group_stands_on_one_side(nrca):
     seconds = np.sort(rng.uniform(0, 4e6, 600))
     seconds[1::6] = seconds[::6] + 10  # windows that overlap
     group = np.where(rng.random(600) < 0.6, rng.integers(0, 150, 600).astype(str), "")
-    table = pd.DataFrame({
-        "trace_start_time": (pd.Timestamp("2016-09-01") + pd.to_timedelta(seconds, unit="s")).astype(str),
-        "label": (seconds > 2e6).astype("i1"), "co_located_group": group,
-    })  # fmt: skip
-    before, together = table.copy(), [*table[group != ""].groupby("co_located_group").indices]
-    sides = lambda split: np.select(
-        [np.isin(np.arange(600), s) for s in (split.train, split.validation, split.test)], [0, 1, 2]
+    table = pd.DataFrame(
+        {
+            "trace_start_time": (
+                pd.Timestamp("2016-09-01") + pd.to_timedelta(seconds, unit="s")
+            ).astype(str),
+            "label": (seconds > 2e6).astype("i1"),
+            "co_located_group": group,
+        }
     )
+    before, together = table.copy(), [*table[group != ""].groupby("co_located_group").indices]
+
+    def sides(split):
+        parts = split.train, split.validation, split.test
+        return np.select([np.isin(np.arange(600), part) for part in parts], [0, 1, 2])
+
+    def apart(side):
+        return sum(len(set(side[group == name])) > 1 for name in together)
+
     split = foreshap.co_located_split(table, 0)
     np.testing.assert_array_equal(
         np.sort(np.concatenate([split.train, split.validation, split.test])), np.arange(600)
     )
-    apart = lambda side: sum(len(set(side[group == name])) > 1 for name in together)
     assert (
         apart(sides(split)) == 0 < 50 < apart(sides(splits.random_split(table, 0)))
         and len(together) > 100
@@ -256,13 +292,14 @@ def test_damaged_archives_are_refused_and_leave_what_was_there(nrca):
     damages = [
         (waveforms, whole[: len(whole) // 2], "NRCA_post.hdf5 can't be read"),
         (waveforms, b"", "NRCA_post.hdf5 can't"),
-        (waveforms, None, "no file NRCA_post.hdf5"), (table, None, "no file NRCA_post_attributes.csv"),
+        (waveforms, None, "no file NRCA_post.hdf5"),
+        (table, None, "no file NRCA_post_attributes.csv"),
         (table, b"a;b\n1;2\n", "comma-separated"),
         (table, text.replace(",NRCA,", ",T1212,").encode(), "table of station T1212"),
         (nrca.root / "copy/NRCA_post.hdf5", whole, "2 files NRCA_post.hdf5"),
         (groups, b"cos\nsystem\n(S'true'\ntR.", "asks for os.system"),
         (groups, b"trace_name\n", "can't be read as a pickled"),
-    ]  # fmt: skip
+    ]
     for path, content, sentence in damages:
         path.parent.mkdir(exist_ok=True)
         path.unlink(missing_ok=True) if content is None else path.write_bytes(content)
@@ -286,7 +323,7 @@ def test_an_archive_is_not_overwritten_by_its_own_import(nrca):
 
 
 def test_samples_of_other_files_are_not_read(nrca, tmp_path):
-    """HDF5 can point to any file of the machine: by a link, as raw storage, as a virtual dataset."""
+    """HDF5 can point to any file: by a link, as raw storage, as a virtual dataset."""
     name, secret = "NRCA.IV.{}_EV".format, tmp_path / "secret.bin"
     secret.write_bytes(bytes(range(250)) * 240)
     with h5py.File(tmp_path / "other.hdf5", "w") as file:

@@ -1,4 +1,4 @@
-"""The published spectrograms of IV.NRCA (real, already scaled, no dates) as a tensor file, and a network on them."""
+"""The published spectrograms of IV.NRCA (real, scaled, undated) as tensors and to a network."""
 
 import numpy as np
 import pytest
@@ -32,8 +32,13 @@ def test_damaged_files_are_refused_and_nothing_is_written(nrca, tmp_path):
     with np.load(nrca / "nrca_spectrograms.npz", allow_pickle=False) as file:
         arrays = dict(file)
     bad = tmp_path / "bad.npz"
-    for change in ({"label": arrays["label"][:-1]}, {"label": arrays["label"] + 3}, {"time": arrays["time"][:-1]},
-                   {"source_id": np.array([{}] * 400, dtype=object)}, None):  # fmt: skip
+    for change in (
+        {"label": arrays["label"][:-1]},
+        {"label": arrays["label"] + 3},
+        {"time": arrays["time"][:-1]},
+        {"source_id": np.array([{}] * 400, dtype=object)},
+        None,
+    ):
         if change is None:
             bad.write_bytes(good[: len(good) // 2])
         else:

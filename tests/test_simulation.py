@@ -1,4 +1,4 @@
-"""The simulated sequence: statistics, physics, and a truth that holds the effect and nothing else."""
+"""The simulated sequence: statistics, physics, and a truth that holds nothing but the effect."""
 
 import json
 import time
@@ -68,26 +68,28 @@ def test_it_is_called_simulated(demo):
             ) == {"path": 0.01}
 
 
+def levels(folder, part):
+    """Logarithm of each component's standard deviation in a part of the traces."""
+    found = []
+    for period in ("pre", "post"):
+        for samples in traces(folder, period).values():
+            found.append(np.log(samples[:, part].std(axis=1)))
+    return found
+
+
 def test_windows_without_events_hold_the_noise_that_events_have_before_p(demo):
-    level = lambda folder, part: [
-        np.log(s[:, part].std(axis=1)) for p in ("pre", "post") for s in traces(folder, p).values()
-    ]
-    events, noise = (
-        level(demo.waveforms, slice(0, 500)),
-        level(demo.waveforms / "noise", slice(0, 500)),
-    )
-    assert (
-        len(noise) == 40 and np.abs(np.mean(noise, axis=0) - np.mean(events, axis=0)).max() < 0.15
-    )
-    later = level(demo.waveforms / "noise", slice(500, 1000))  # no arrival, no coda
+    events = levels(demo.waveforms, slice(0, 500))
+    shaking = levels(demo.waveforms, slice(500, 1000))
+    noise = levels(demo.waveforms / "noise", slice(0, 500))
+    later = levels(demo.waveforms / "noise", slice(500, 1000))  # no arrival, no coda
+    assert len(noise) == 40
+    assert np.abs(np.mean(noise, axis=0) - np.mean(events, axis=0)).max() < 0.15
     assert np.abs(np.mean(later, axis=0) - np.mean(noise, axis=0)).max() < 0.15
-    assert (
-        np.mean(level(demo.waveforms, slice(500, 1000)), axis=0) - np.mean(events, axis=0)
-    ).min() > 1
+    assert (np.mean(shaking, axis=0) - np.mean(events, axis=0)).min() > 1
 
 
 def test_nothing_but_its_own_noise_before_p(demo):
-    """The truth has the same samples before P: no effect, and no wave, runs ahead of its arrival."""
+    """The truth has the same samples before P: no effect, no wave runs ahead of its arrival."""
     for period in ("pre", "post"):
         true = traces(demo.waveforms / "truth", period)
         for name, samples in traces(demo.waveforms, period).items():
@@ -99,9 +101,9 @@ def test_nothing_but_its_own_noise_before_p(demo):
     ("variant", "likeness", "tolerance"), [("S64", 0.97, 0.07), ("S32", 0.92, 0.15)]
 )
 def test_the_path_effect_is_that_of_its_formula(demo, variant, likeness, tolerance):
-    """Power falls by exp(-2 pi f dt*), dt* = 10 ms times S-P / 1.2 s, wherever S stands above the noise.
+    """Power falls by exp(-2 pi f dt*), dt* = 10 ms times S-P / 1.2 s, where S is above the noise.
 
-    The frames of 0.32 s leak more of the low frequencies' power into the high ones than those of 0.64 s.
+    Frames of 0.32 s leak more of the low frequencies' power into the high ones than of 0.64 s.
     """
     s = foreshap.load_spectrograms(demo.folder / f"{variant}.h5")
     truth = foreshap.load_spectrograms(demo.folder / "truth" / f"{variant}.h5")
