@@ -21,7 +21,7 @@ from ..files import ForeshapError, check_room, finish_moves, first_line, written
 from .hdf5 import open_dataset, open_hdf5
 from .tensor_file import write_columns
 from .variants import SAMPLING_RATE, SECONDS_BEFORE_P
-from .waveforms import attributes_of, offered_traces, open_waveforms, read_trace, waveform_file
+from .waveforms import open_waveforms, read_folder, read_trace, waveform_file
 
 FILE_NAME = "cross_spectra.h5"
 NPERSEG, HOP = 64, 16  # samples of a frame, and from one to the next
@@ -428,13 +428,13 @@ def write_cross_spectra(source, output):
     output = Path(output)
     if output.suffix != ".h5":
         output = output / FILE_NAME
-    offered = offered_traces(source)
-    good = offered[offered["reason"] == ""]
+    folder = read_folder(source)
+    good = folder.offered[folder.is_good]
     check_room(output, 8000 * len(good))
     with written_whole(output) as partial, h5py.File(partial, "w") as file:
         parts = []
         create_axes(file)
-        for rows, results in _measured(source, good):
+        for rows, results in _measured(folder, good):
             append_batch(file, *results[:2])
             columns = good.loc[rows, ["trace_name", "label", "station"]].reset_index(drop=True)
             parts.append(columns.assign(**results[2]))
@@ -443,17 +443,17 @@ def write_cross_spectra(source, output):
                 f"No trace of {source} can be read for cross-spectra: see foreshap.REASONS."
             )
         first = good.iloc[0]
-        stated = attributes_of(waveform_file(source, first["station"], first["period"]))
+        stated = folder.attributes[first["station"], first["period"]]
         finish_file(file, pd.concat(parts, ignore_index=True), stated)
     return output
 
 
-def _measured(source, good):
+def _measured(folder, good):
     """Yield (rows, measure_batch()) of the traces that can be read."""
     with tqdm(total=len(good), desc="cross-spectra", unit="event") as progress:
         for (station, period), part in good.groupby(["station", "period"], sort=False):
-            path = waveform_file(source, station, period)
-            rate = float(attributes_of(path).get("sampling_rate", SAMPLING_RATE))
+            path = waveform_file(folder.path, station, period)
+            rate = float(folder.attributes[station, period].get("sampling_rate", SAMPLING_RATE))
             with open_waveforms(path) as file:
                 for first in range(0, len(part), BATCH):
                     batch = part.iloc[first : first + BATCH]
