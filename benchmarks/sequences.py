@@ -103,7 +103,7 @@ EFFECTS = {  # name: (default strength, what it does; to aftershocks, where noth
     "filter": (25.0, "corner of an anti-alias filter of two poles [Hz]"),
     "sensor_corner": (2.5, "corner of the sensor [Hz]"),
     "damping": (0.25, "damping of a 4.5 Hz geophone, 0.7 before"),
-    "loose_mount": (1.0, "strength of a resonance of the horizontals at 16 Hz"),
+    "loose_mount": (0.5, "share of the horizontals that a mount with a resonance at 16 Hz passes"),
     "exchanged": (1.0, "east and north exchanged"),
     "turned": (30.0, "the sensor turned [degrees]"),
     "recorder_noise": (0.7, "the recorder's own noise, in units of the ground's"),
@@ -284,11 +284,13 @@ class Ground:
 
     files: str, pattern below shared/data
     first: float, seconds of each record that are left out at its beginning
+    quiet: float, share of the windows that is used: those with the least transients
     short: bool, too few windows: their phases are drawn anew, the same for all components
     """
 
     files: str
     first: float = 0.0
+    quiet: float = 0.5
     short: bool = False
 
 
@@ -301,7 +303,7 @@ GROUNDS = {
     "shake09": Ground("field/noise_illinois_2023/AM.RAC84.site09.mseed"),
     "shake14": Ground("field/noise_illinois_2023/AM.RAC84.site14.mseed"),
     "tromino": Ground("field/noise_illinois_2023/TR.EGG04.site06.mseed"),
-    "wilz": Ground("field/wilz_2024/O2.WILZ.*.mseed", first=4200.0),
+    "wilz": Ground("field/wilz_2024/O2.WILZ.*.mseed", first=4200.0, quiet=0.15),
     "salton": Ground("field/swarm_salton_2020/CI.FRK.*.mseed", short=True),
     "imperial": Ground("field/swarm_salton_2020/CI.IMP.*.mseed", short=True),
     "uturuncu": Ground("field/events_uturuncu_2011/XP.PLCL.events.mseed", first=19.0, short=True),
@@ -334,7 +336,7 @@ def read_noise(ground):
     stream = obspy.Stream()
     for path in paths:
         stream += obspy.read(path)
-    hop = 256 if GROUNDS[ground].short else 1024
+    hop = 1024 if GROUNDS[ground].quiet == 0.5 and not GROUNDS[ground].short else 256
     windows = []
     for record in _three_components(stream):
         record = record[:, round(GROUNDS[ground].first * RATE) :]
@@ -342,7 +344,7 @@ def read_noise(ground):
             windows.append(record[:, first : first + PADDED])
     windows = np.array(windows, np.float32)
     windows -= windows.mean(axis=-1, keepdims=True)
-    return _quiet_half(windows)
+    return _quietest(windows, GROUNDS[ground].quiet)
 
 
 def _three_components(stream):
@@ -372,15 +374,15 @@ def _three_components(stream):
         yield record.astype(np.float32)
 
 
-def _quiet_half(windows):
-    """The half of the windows with the least transients, and their level."""
+def _quietest(windows, share):
+    """The share of the windows with the least transients, and their level."""
     sos = signal.butter(2, (4, 20), "bandpass", fs=RATE, output="sos")
     energy = (signal.sosfilt(sos, windows, axis=-1).astype(np.float32) ** 2).sum(axis=1)
     seconds = energy[:, 96:].reshape(len(windows), -1, 100).mean(axis=-1)
     median = np.median(seconds, axis=1)
     burst = seconds.max(axis=1) / median
     loud = median / np.median(median)
-    quiet = (burst <= np.median(burst)) & (loud < 10)
+    quiet = (burst <= np.quantile(burst, share)) & (loud < 10)
     return windows[quiet], float(np.sqrt(np.median(median[quiet]) / 3))
 
 
@@ -734,7 +736,8 @@ def _response(effects):
         each = each * _geophone(s, 4.5, effects["damping"]) / _geophone(s, 4.5, 0.7)
     if "loose_mount" in effects:
         ratio = s / 16.0
-        each[:2] *= 1 + effects["loose_mount"] / (1 + 0.25 * ratio + ratio**2)
+        share = effects["loose_mount"]
+        each[:2] *= 1 - share + share / (1 + 0.25 * ratio + ratio**2)
     if "component_gain" in effects:
         each[1] *= effects["component_gain"]
     if "native_rate" in effects:

@@ -38,10 +38,11 @@ SECONDS_AFTER_S = 10.0  # that are read: an own S may come later
 PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 ELEMENTS = ("EE", "NN", "ZZ", "Re EN", "Re EZ", "Re NZ", "Im EN", "Im EZ", "Im NZ")
 BATCH = 32  # events computed together: small enough to stay in the processor's cache
+LEAST_CONTRAST = 0.3  # log10: an onset at which the power doesn't double is none
 LARGEST = 1e15  # of a sample: no digitiser's
 MEASUREMENTS = {  # column: unit, what it is
-    "p_onset": ("s", "own onset of P after the catalogue's"),
-    "s_onset": ("s", "own onset of S after the catalogue's"),
+    "p_onset": ("s", "own onset of P after the catalogue's; NaN where none is clear"),
+    "s_onset": ("s", "own onset of S after the catalogue's; NaN where none is clear"),
     "p_contrast": ("1", "log10 of the power in 0.5 s after over before the own onset of P"),
     "s_contrast": ("1", "log10 of the power in 0.5 s after over before the own onset of S"),
     "second_onset": ("s", "time after S of the sharpest rise later than 0.9 s after S"),
@@ -140,18 +141,22 @@ def event_measurements(samples, s_p, sampling_rate=SAMPLING_RATE, lengths=None, 
     catalogue_s = catalogue_p + s_p
     last = np.minimum(catalogue_p + 0.9, catalogue_s - np.minimum(0.15, 0.2 * s_p))
     p = _onset([vertical, horizontal], catalogue_p, catalogue_p - 2, last, sampling_rate)
+    energy = horizontal + vertical
+    p_contrast = _contrast(energy, p, sampling_rate)
+    p = np.where(p_contrast >= LEAST_CONTRAST, p, np.nan)
     known_p = np.where(np.isnan(p), catalogue_p, p)
     first = np.maximum(catalogue_s - 1.5, known_p + np.minimum(0.3, 0.3 * s_p))
     last = np.minimum(catalogue_s + 1, seconds)
     s = _onset([horizontal], catalogue_s, first, last, sampling_rate)
+    s_contrast = _contrast(energy, s, sampling_rate)
+    s = np.where(s_contrast >= LEAST_CONTRAST, s, np.nan)
     known_s = np.where(np.isnan(s), catalogue_s, s)
-    energy = horizontal + vertical
     second, second_contrast = _second_onset(energy, known_s, lengths, sampling_rate)
     columns = {
         "p_onset": p - SECONDS_BEFORE_P,
         "s_onset": s - catalogue_s,
-        "p_contrast": _contrast(energy, p, sampling_rate),
-        "s_contrast": _contrast(energy, s, sampling_rate),
+        "p_contrast": p_contrast,
+        "s_contrast": s_contrast,
         "second_onset": second,
         "second_contrast": second_contrast,
         "level_below_corner": _level_below_corner(filtered, known_p, known_s, sampling_rate),
@@ -186,12 +191,14 @@ def _high_pass(sampling_rate):
 
 
 def _band_passed(filtered, sampling_rate):
-    """Second differences over 0.04 s: causal, nothing at 0 and 25 Hz, most at 12.5 Hz."""
+    """Second differences over 0.04 s of means of three samples: causal, 5 to 20 Hz at 100 Hz."""
     lag = max(1, round(0.04 * sampling_rate))
+    smooth = filtered.copy()
+    smooth[..., 1:] += filtered[..., :-1]
+    smooth[..., 2:] += filtered[..., :-2]
     banded = np.zeros_like(filtered)
-    banded[..., 2 * lag :] = (
-        filtered[..., 2 * lag :] - 2 * filtered[..., lag:-lag] + filtered[..., : -2 * lag]
-    )
+    banded[..., 2 * lag :] = smooth[..., 2 * lag :] + smooth[..., : -2 * lag]
+    banded[..., 2 * lag :] -= 2 * smooth[..., lag:-lag]
     return banded
 
 
