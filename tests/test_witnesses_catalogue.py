@@ -8,7 +8,7 @@ import pytest
 
 import foreshap
 from foreshap.controls.day_blocks import day_blocks
-from foreshap.controls.evidence import Evidence
+from foreshap.controls.evidence import Evidence, gather_evidence
 from foreshap.controls.features import catalogue
 from foreshap.controls.witnesses import place
 from foreshap.controls.witnesses.catalogue import examine_catalogue
@@ -27,6 +27,7 @@ from foreshap.controls.witnesses.second_events import examine_second_events
 from foreshap.controls.witnesses.size import examine_size, scale_shift
 from foreshap.controls.witnesses.station_record import examine_station_record
 from foreshap.controls.witnesses.stations import examine_stations, paired_events
+from foreshap.preprocessing.cross_spectra import load_cross_spectra, write_cross_spectra
 
 VARIANT = foreshap.VARIANTS["P64"]
 PER_HZ = 2 * np.pi * np.log10(np.e)  # log10 of power that a t* of 1 s takes, for each Hz
@@ -442,6 +443,17 @@ def test_t_star_of_s_is_measured_in_milliseconds_per_component(attenuated):
     row = table.loc[("t* of P", "together")]
     assert row["low"] < 0.3 and row["high"] > -0.3
     assert np.isfinite(table.loc[("kappa", "together"), "measured"])
+
+
+def test_the_default_simulations_t_star_lies_in_the_interval(demo):
+    tensors = foreshap.load_spectrograms(demo.folder / "P64.h5")
+    path = write_cross_spectra(demo.waveforms, demo.folder / "of_units.h5")
+    evidence = gather_evidence(tensors, load_cross_spectra(path))
+    table = measure_units(evidence.only(evidence.clean)).set_index(["quantity", "component"])
+    for name, milliseconds in (("t* of S", 10.0), ("t* of P", 6.0), ("kappa", 0.0)):
+        row = table.loc[(name, "together")]
+        assert row["low"] < milliseconds < row["high"], name
+    assert table.loc[("t* of S", "together"), "low"] > 8
 
 
 def test_what_is_no_attenuation_remains_unexplained(nothing):

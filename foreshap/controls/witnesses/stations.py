@@ -4,7 +4,6 @@ from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
-import pandas as pd
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from ...files import ForeshapError
@@ -79,25 +78,19 @@ def paired_events(evidence):
     earthquakes = earthquakes_of(evidence.table)
     if earthquakes is None:
         return None
-    stations = stations_of(evidence)
-    rows = pd.DataFrame({"earthquake": earthquakes, "station": stations})
-    rows["row"] = np.arange(len(rows))
-    rows = rows.drop_duplicates(["earthquake", "station"])
-    rows = rows.pivot(index="earthquake", columns="station", values="row")
-    best, most = None, 0
-    for names in combinations(rows.columns, 2):
-        both = rows[list(names)].dropna().astype(int)
-        counts = np.bincount(evidence.labels[both.iloc[:, 0]], minlength=2)
-        if counts.min() >= LEAST and len(both) > most:
-            best, most = (names, both), len(both)
+    stations, best, most = stations_of(evidence), None, 0
+    for names in combinations(np.unique(stations), 2):
+        shared = np.intersect1d(*(earthquakes[stations == name] for name in names))
+        rows = np.isin(earthquakes, shared)
+        counts = np.bincount(evidence.labels[rows & (stations == names[0])], minlength=2)
+        if counts.min() >= LEAST and len(shared) > most:
+            best, most = (names, rows), len(shared)
     if best is None:
         return None
-    names, both = best
+    names, rows = best
     sides = []
     for name in names:
-        chosen = np.zeros(len(stations), bool)
-        chosen[both[name]] = True
-        side = evidence.only(chosen)
+        side = evidence.only(rows & (stations == name))
         sides.append(replace(side, catalogue=side.catalogue.filter(regex="^(?!station_)")))
     return names, *sides
 
