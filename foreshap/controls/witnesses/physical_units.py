@@ -8,7 +8,6 @@ from ...training.scores import interval_95
 from ..day_blocks import resample_blocks
 from ..evidence import LEAST
 from ..plain_models import overlap_weights
-from .signal import without_catalogue
 
 BAND = (3.0, 40.0)  # of the spectra that are fitted [Hz]
 HEARD = 0.8  # log10 of power over noise, in most events of both classes
@@ -24,8 +23,8 @@ def measure_units(evidence):
     """Measure how t* of P and of S and kappa change between classes of equal catalogue.
 
     The log10 of an event's power less its noise falls by 2 pi log10(e) t* a Hz. t* is the classes'
-    difference at the median S-P; kappa is what of it remains at S-P = 0 (Anderson and Hough, 1984),
-    the mean of P and S.
+    difference at the median S-P and equal size; kappa is what of it remains at S-P = 0 (Anderson
+    and Hough, 1984), the mean of P and S.
 
     evidence: Evidence of clean events
 
@@ -42,10 +41,12 @@ def measure_units(evidence):
     except ForeshapError:
         weights = np.ones(len(labels))
     drawn = resample_blocks(evidence.blocks, labels, evidence.seed)
-    counts = np.vstack([np.ones(len(labels)), drawn])
+    counts = np.vstack([np.ones(len(labels)), drawn]) * weights
     s_p = np.zeros(len(labels))
     if "S-P" in covariates:
         s_p = 10 ** covariates["S-P"].to_numpy(float)
+    middle = np.median(s_p)
+    design = _design(labels, s_p - middle, covariates)
     rows, at_zero = [], []
     for name, window in (("P", 1), ("S", 2)):
         for component, channels in COMPONENTS.items():
@@ -57,14 +58,12 @@ def measure_units(evidence):
                 continue
             centred = used - used.mean()
             t_star = 1e3 * spectra @ centred / (centred @ centred) / PER_SECOND
-            t_star = without_catalogue(t_star[:, None], covariates[large], labels[large])[:, 0]
-            of_large = counts[:, large] * weights[large]
-            found = _difference(t_star, labels[large], of_large, s_p[large])
-            row["measured"], row["low"], row["high"] = _with_interval(found[0])
+            slopes = _fit(design[large], t_star, counts[:, large])
+            row["measured"], row["low"], row["high"] = _with_interval(slopes[:, 1])
             row["unexplained"] = _unexplained(spectra, used, labels[large], weights[large])
             row |= {"low_hz": used[0], "high_hz": used[-1], "n_events": int(large.sum())}
             if component == "together":
-                at_zero.append(found[1])
+                at_zero.append(slopes[:, 1] - middle * slopes[:, 3])
     kappa = dict.fromkeys(COLUMNS, np.nan) | {"quantity": "kappa", "component": "together"}
     if len(at_zero) == 2 and s_p.std() > 0:
         found = np.mean(at_zero, axis=0)
@@ -109,23 +108,24 @@ def _longest_run(flags):
     return flags & (number == lengths.argmax())
 
 
-def _difference(t_star, labels, counts, s_p):
-    """Difference of the classes at the median S-P and at S-P = 0, arrays (resamples,)."""
-    middle = np.median(s_p)
-    lines = [_line(t_star, s_p - middle, counts * (labels == label)) for label in (0, 1)]
-    at_median = lines[1][0] - lines[0][0]
-    growth = lines[1][1] - lines[0][1]
-    return at_median, at_median - middle * growth
+def _design(labels, s_p, covariates):
+    """Columns (N, 6): 1, class, S-P, its product with the class, size and its square."""
+    size = np.zeros(len(labels))
+    for name in ("magnitude", "own_size"):
+        if name in covariates:
+            size = covariates[name].to_numpy(float)
+            break
+    size = (size - size.mean()) / max(size.std(), 1e-12)
+    return np.stack([np.ones(len(labels)), labels, s_p, labels * s_p, size, size**2], axis=1)
 
 
-def _line(values, place, weights):
-    """Weighted straight lines: values at 0 and slopes, for weights (resamples, N)."""
-    total = weights.sum(axis=1)
-    mean_place, mean = weights @ place / total, weights @ values / total
-    variance = weights @ place**2 / total - mean_place**2
-    covariance = weights @ (place * values) / total - mean_place * mean
-    slope = np.where(variance > 0, covariance / np.where(variance > 0, variance, 1), 0.0)
-    return mean - slope * mean_place, slope
+def _fit(design, values, weights):
+    """Least squares under each row of weights (resamples, N): coefficients (resamples, columns)."""
+    n, columns = design.shape
+    products = (design[:, :, None] * design[:, None]).reshape(n, -1)
+    squares = (weights @ products).reshape(-1, columns, columns)
+    right = weights @ (values[:, None] * design)
+    return np.einsum("rij,rj->ri", np.linalg.pinv(squares, hermitian=True), right)
 
 
 def _with_interval(resampled):
