@@ -15,7 +15,7 @@ import pandas as pd
 from scipy import fft
 from tqdm.auto import tqdm
 
-from ..files import ForeshapError
+from ..files import ForeshapError, folder_written_whole
 from .periods import periods
 from .variants import PERIODS, SAMPLING_RATE, SECONDS_BEFORE_P
 from .waveforms import COLUMNS, write_waveforms
@@ -79,6 +79,11 @@ def simulate_sequence(output, n_events, seed, effects=None):
         raise ForeshapError(
             f"No effect {', '.join(unknown)} can be simulated: choose from {', '.join(EFFECTS)}."
         )
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ForeshapError(f"The seed {seed!r} is no whole number from 0 on: give one.")
+    for name, size in effects.items():
+        if not isinstance(size, int | float | np.number) or not np.isfinite(size):
+            raise ForeshapError(f"The effect {name} has the size {size!r}: give a number.")
     if n_events < 2:
         raise ForeshapError(
             f"{n_events} events were asked for: a sequence needs one foreshock and one aftershock "
@@ -90,11 +95,12 @@ def simulate_sequence(output, n_events, seed, effects=None):
     noise = about | {"noise": "windows without an event"}
     counts = (n_events // 2, n_events - n_events // 2)
     n_traces = 2 * n_events + sum((count + 1) // 2 for count in counts)
-    with tqdm(total=n_traces, desc="simulating", unit="trace") as progress:
+    progress = tqdm(total=n_traces, desc="simulating", unit="trace")
+    with folder_written_whole(output) as new, progress:
         for label, count in enumerate(counts):
-            _write_events(output, label, label, count, seed, effects, progress, about)
-            _write_events(output / "truth", label, 1 - label, count, seed, effects, progress, truth)
-            _write_noise(output / "noise", label, (count + 1) // 2, seed, effects, progress, noise)
+            _write_events(new, label, label, count, seed, effects, progress, about)
+            _write_events(new / "truth", label, 1 - label, count, seed, effects, progress, truth)
+            _write_noise(new / "noise", label, (count + 1) // 2, seed, effects, progress, noise)
     return output
 
 

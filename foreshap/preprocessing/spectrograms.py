@@ -18,7 +18,7 @@ from ..parallel import map_in_order
 from .clipping import clipped
 from .tensor_file import append_events, can_be_column, complete, create_tensor_file
 from .variants import SAMPLING_RATE, SECONDS_BEFORE_P, VARIANTS, Variant
-from .waveforms import read_batches, read_folder, waveform_file
+from .waveforms import file_states, read_batches, read_folder, waveform_file
 
 FLOOR = 1e-10  # added to the power before the logarithm
 LARGEST = 1e15  # of a sample: no digitiser's, and its power would not fit into float32
@@ -168,6 +168,8 @@ def _write(new, folder, variants, unit, attributes):
                 at_edge[name][rows] = found
                 append_events(files[name]["spectrogram"], values)
         hashes = {path.name: digest for path, digest in zip(paths, hashes)}
+        if file_states(folder.path) != folder.states:
+            raise ForeshapError(f"{folder.path} was changed while it was read: run again.")
         for name, file in files.items():
             written = reasons[name] == ""
             if not written.any():

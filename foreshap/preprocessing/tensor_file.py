@@ -1,6 +1,8 @@
 """The tensor file: one HDF5 file a variant, with named axes and a column for each property."""
 
+import hashlib
 import json
+import os
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,11 +11,17 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from ..files import ForeshapError, finish_moves, first_line
-from .hdf5 import open_dataset, open_hdf5
+from ..files import ForeshapError, check_machine, finish_moves, first_line, sha256
+from .hdf5 import create_hdf5, open_dataset, open_hdf5, opened_sha256
 from .variants import CLASSES, COMPONENTS, Variant
 
 AXES = ("channel", "frequency", "time", "class", "n_events", "background")  # no columns of events
+TAKEN = {  # names that explaining gives to its own columns, tensors and means
+    *("spectrogram", "shap", "shap_standard_error", "mean", "mean_absolute", "standard_error"),
+    *("identity", "row", "output", "predicted", "correct", "base_value", "seconds"),
+    *("additivity_error", ".", *AXES),
+}
+LARGEST_TABLE = 2**28  # bytes of all columns of a file together
 TENSOR_DIMENSIONS = ("trace_name", "channel", "frequency", "time")
 
 
@@ -21,7 +29,7 @@ TENSOR_DIMENSIONS = ("trace_name", "channel", "frequency", "time")
 def create_tensor_file(path, variant, unit="counts"):
     """Create a tensor file with its axes and no events yet (unit: of the waveforms)."""
     unit = unit if unit.isalpha() else f"({unit})"
-    with h5py.File(path, "w") as file:
+    with create_hdf5(path) as file:
         write_axes(file, variant)
         values = file.create_dataset(
             "spectrogram",
@@ -30,6 +38,7 @@ def create_tensor_file(path, variant, unit="counts"):
             maxshape=(None, *variant.shape),
             chunks=(1, *variant.shape),
             fillvalue=None,
+            fletcher32=True,
         )
         values.attrs["units"] = f"log10({unit}^2 Hz^-1)"
         values.attrs["long_name"] = "log10 of the power spectral density"
@@ -50,7 +59,7 @@ def write_axes(file, variant):
 
 def can_be_column(name):
     """Whether a tensor file can give this name to a column of its events."""
-    return name not in ("spectrogram", "shap", ".", *AXES) and "/" not in name
+    return name not in TAKEN and "/" not in name
 
 
 def write_columns(file, table):
@@ -93,7 +102,46 @@ def complete(file, events, stated, about):
     attach_axes(file["spectrogram"])
     file.attrs.update(stated)
     file.attrs.update(about)
-    file.flush()  # a full disk is an error here, not in closing
+    seal(file, len(events))
+
+
+def seal(file, n):
+    """State the checksum of a file's columns (of n events) and attributes in it, at the end."""
+    file.attrs["checksum"] = _checksum(file, _read_columns(file, n, None))
+
+
+def _checksum(file, table):
+    """Hash everything that is read of a file but its tensors, which HDF5 checks itself."""
+    digest = hashlib.sha256()
+    for name, value in sorted(file.attrs.items()):
+        if name != "checksum":
+            digest.update(f"{name}={value};".encode(errors="surrogateescape"))
+    for name, column in table.items():
+        digest.update(f"{name},{column.dtype};".encode())
+        if column.dtype.kind in "biuf":
+            digest.update(column.to_numpy().tobytes())
+        else:
+            digest.update("\0".join(column).encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+class Tensors(h5py.Dataset):
+    """Tensors on disk; what can't be read, or was changed there, is a ForeshapError."""
+
+    def __getitem__(self, *arguments, **options):
+        """Read a part, as h5py.Dataset does."""
+        try:
+            return super().__getitem__(*arguments, **options)
+        except (OSError, RuntimeError, MemoryError) as error:
+            path = self.file.filename
+            check_machine(path, error)
+            raise ForeshapError(
+                f"{path} is damaged in {self.name} ({first_line(error)}): make it again."
+            ) from error
+
+    def __array__(self, *arguments, **options):
+        """Read all, as h5py.Dataset does."""
+        return np.asarray(self[()], *arguments, **options)
 
 
 @dataclass(frozen=True)
@@ -114,6 +162,13 @@ class Spectrograms:
     labels: np.ndarray
     table: pd.DataFrame
     attributes: dict
+
+    @property
+    def sha256(self):
+        """SHA-256 of the file that was opened, though another may have its name by now."""
+        if isinstance(self.values, h5py.Dataset) and self.values:
+            return opened_sha256(self.values.file)
+        return sha256(self.path)
 
 
 def load_spectrograms(path):
@@ -139,7 +194,7 @@ def open_events(path, name, what):
     file = open_hdf5(path)
     try:
         variant = Variant(**json.loads(file.attrs["variant"]))
-        values = h5py.Dataset(open_dataset(file, name))
+        values = Tensors(open_dataset(file, name))
         expected = (len(values), *variant.shape)
         is_whole = values.id.get_storage_size() >= values.nbytes
         if values.shape != expected or values.dtype != np.float32 or not is_whole:
@@ -149,24 +204,44 @@ def open_events(path, name, what):
         table = _read_columns(file, len(values))
         if not table["label"].isin(range(len(CLASSES))).all():
             raise ValueError("a label is neither 0 nor 1")
+        if file.attrs.get("checksum", "") not in ("", _checksum(file, table)):
+            raise ValueError("it was changed after it was written: its checksum is another")
         return variant, values, table, dict(file.attrs)
     except Exception as error:  # json, numpy and h5py raise a dozen kinds for damaged files
         file.close()
+        check_machine(path, error)
         raise ForeshapError(f"{path} is no {what} ({first_line(error)}): make it again.") from error
 
 
-def _read_columns(file, n):
-    """Read the per-event columns of a file of n events, DataFrame."""
-    columns = {}
+def _read_columns(file, n, most=LARGEST_TABLE):
+    """Read the per-event columns of a file of n events, at most so many bytes, DataFrame."""
+    columns, size = {}, 0
     for name in file:
         dataset = h5py.Dataset(open_dataset(file, name))
         if dataset.ndim != 1 or name in AXES:
             continue
         if dataset.shape != (n,):
             raise ValueError(f"{name} has {len(dataset)} values for {n} events")
+        if most is not None:
+            size += _stored_size(dataset)
+            if size > most:
+                raise ValueError(f"its columns are larger than {most // 2**20} MiB")
         is_text = h5py.check_string_dtype(dataset.dtype)
         columns[name] = dataset.asstr()[:] if is_text else dataset[:]
     return pd.DataFrame(columns)
+
+
+def _stored_size(dataset):
+    """Return the bytes that a column (N,) takes in memory; many texts may be one on the disk."""
+    size = max(dataset.nbytes, dataset.id.get_storage_size())
+    text = h5py.check_string_dtype(dataset.dtype)
+    if text is None or text.length is not None or size == 0:
+        return size
+    place = dataset.id.get_offset()
+    if place is None:
+        raise ValueError(f"{dataset.name} holds texts in pieces")
+    lengths = os.pread(dataset.file.id.get_vfd_handle(), size, place)
+    return int(np.frombuffer(lengths, "<u4")[::4].sum())  # of 16 bytes a text, HDF5's III.E
 
 
 def read_events(values, rows):
