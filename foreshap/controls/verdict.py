@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..files import ForeshapError, keep_result, sha256, written_whole
+from ..files import ForeshapError, MachineError, keep_result, written_whole
 from .data_checks import COLUMNS, CONTROLS, gather, stands_out
 
 VERDICTS = ("path/source", "station/background", "catalogue", "mixed", "undecided")
@@ -58,6 +58,8 @@ def run_controls(spectrograms, seed=0, folder=None, notches=(), noise=None):
     """
     try:
         evidence = gather(spectrograms, seed, noise)
+    except MachineError:
+        raise  # no reason of the data
     except ForeshapError as error:
         return _judged({}, dict.fromkeys(CONTROLS, str(error)))
     key = [VERSION, _digest(evidence), seed, [list(map(float, n)) for n in notches]]
@@ -67,6 +69,8 @@ def run_controls(spectrograms, seed=0, folder=None, notches=(), noise=None):
         path = Path(folder, f"{name.replace(' ', '-')}.json") if folder else None
         try:
             details[name] = keep_result(path, key, partial(control, evidence, **options))
+        except MachineError:
+            raise
         except ForeshapError as error:
             skipped[name] = str(error)
     return _judged(details, skipped)
@@ -81,7 +85,7 @@ def _digest(evidence):
     if noise is None:
         return digest.hexdigest()
     digest.update(noise.table.assign(label=noise.labels).to_csv().encode())
-    return digest.hexdigest() + sha256(noise.path)
+    return digest.hexdigest() + noise.sha256
 
 
 def _judged(details, skipped):
