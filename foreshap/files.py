@@ -1,7 +1,6 @@
 """Files that are whole or absent, their hashes, and the one exception of this package."""
 
 import errno
-import glob
 import hashlib
 import json
 import os
@@ -40,6 +39,8 @@ def first_line(error):
 
 def check_machine(path, error):
     """Raise MachineError where an error (HDF5's too) while a file was read is not the file's."""
+    if isinstance(error, MachineError):
+        raise error
     if is_of_machine(error):
         raise MachineError(
             f"{path} can't be read now ({first_line(error)}): the machine lacks memory, open files "
@@ -190,16 +191,20 @@ def remove_left(path):
     """Remove what killed writers of a file or folder left; what they moved aside is put back.
 
     The partial folder of a writer at work is locked, whichever machine or container it runs in.
+
+    path: str or Path; of the name "*" for all in its folder
     """
     with _writing(path):
         path = _resolved(path)
-        for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
-            token = left.name.removeprefix(f".{path.name}.").removesuffix(".partial")
-            if not re.fullmatch("[0-9a-f]{16}", token) or left.is_symlink():
+        name = ".+" if path.name == "*" else re.escape(path.name)
+        for left in path.parent.glob(".*.partial"):
+            ours = re.fullmatch(rf"\.({name})\.[0-9a-f]{{16}}\.partial", left.name)
+            if not ours or left.is_symlink():
                 continue  # not made here
             with suppress(Timeout, FileNotFoundError), FileLock(left / "lock", timeout=0):
-                if (left / "old").exists() and not path.exists():
-                    os.replace(left / "old", path)
+                place = left.with_name(ours[1])
+                if (left / "old").exists() and not place.exists():
+                    os.replace(left / "old", place)
                 shutil.rmtree(left, ignore_errors=True)
 
 

@@ -22,13 +22,17 @@ class OutputFile(io.FileIO):
 
     error = None
 
+    def seek(self, *place):
+        """Go to a place, unless there was an error."""
+        return 0 if self.error or self.closed else super().seek(*place)
+
     def write(self, data):
         """Write all bytes, or none once there was an error."""
         left = memoryview(data).cast("B")
         try:
             while len(left) and not self.error:
                 left = left[super().write(left) :]
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: it is closed
             self.error = error
         return len(data)
 
@@ -36,7 +40,7 @@ class OutputFile(io.FileIO):
         """Change the file's length, unless there was an error."""
         try:
             return size if self.error else super().truncate(size)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self.error = error
             return size
 

@@ -16,10 +16,10 @@ from .hdf5 import create_hdf5, open_dataset, open_hdf5, opened_sha256
 from .variants import CLASSES, COMPONENTS, Variant
 
 AXES = ("channel", "frequency", "time", "class", "n_events", "background")  # no columns of events
-TAKEN = {  # names that explaining gives to its own columns, tensors and means
-    *("spectrogram", "shap", "shap_standard_error", "mean", "mean_absolute", "standard_error"),
-    *("identity", "row", "output", "predicted", "correct", "base_value", "seconds"),
-    *("additivity_error", ".", *AXES),
+TAKEN = {  # names that a tensor file or a SHAP store gives to something else
+    *("spectrogram", "shap", "shap_standard_error", "made_from", "row", "output", "predicted"),
+    *("correct", "base_value", "additivity_error", "seconds", "output_range", "path", "place", "."),
+    *AXES,
 }
 LARGEST_TABLE = 2**28  # bytes of all columns of a file together
 TENSOR_DIMENSIONS = ("trace_name", "channel", "frequency", "time")
@@ -116,6 +116,8 @@ def _checksum(file, table):
     for name, value in sorted(file.attrs.items()):
         if name != "checksum":
             digest.update(f"{name}={value};".encode(errors="surrogateescape"))
+    if "made_from" in file:
+        digest.update(file["made_from"][()])
     for name, column in table.items():
         digest.update(f"{name},{column.dtype};".encode())
         if column.dtype.kind in "biuf":
