@@ -489,6 +489,7 @@ def to_seisbench(folder, output):
         target = stack.enter_context(OutputFile(partial / "waveforms.hdf5", "w+"))
         with WaveformDataWriter(partial / "metadata.csv", partial / "waveforms.hdf5") as writer:
             writer.waveforms_path = target
+            stack.callback(_close, writer)
             writer.bucket_size = 1  # each trace keeps its name
             writer.data_format = data_format
             for group, rows in good.groupby(["station", "period"], sort=False):
@@ -503,6 +504,12 @@ def to_seisbench(folder, output):
         if len(rejected) == len(traces):
             raise ForeshapError(f"{folder} holds no trace that can be used: nothing is exported.")
     return Imported(len(traces) - len(rejected), rejected.reset_index(drop=True))
+
+
+def _close(writer):
+    """Close a writer's HDF5 file, which it leaves open where its table can't be written."""
+    if writer._waveform_file is not None:
+        writer._waveform_file.close()
 
 
 def _unit(folder, traces):
