@@ -231,13 +231,10 @@ def _aside(path):
 
 def _resolved(path):
     """Return the whole Path of a file or folder; ForeshapError where it can't be one."""
-    try:
-        path = Path(path)
-        if path.is_dir():
-            return path.resolve()
-        return path.parent.resolve() / path.name
-    except ValueError as error:
-        raise ForeshapError(f"{str(path)!r} names no file ({error}): choose another.") from error
+    path = Path(path)
+    if "\0" in str(path):
+        raise ForeshapError(f"{str(path)!r} names no file: a name can't hold a zero byte.")
+    return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
 
 
 def _whole(path):
