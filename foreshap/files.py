@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import zipfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -169,9 +170,10 @@ def folder_replaced_whole(path):
                         raise
                     shutil.rmtree(old, ignore_errors=True)
             _sync(path.parent)
-        finally:
-            if old.exists() and not path.exists():
+        except BaseException:
+            with suppress(OSError):  # nothing was moved, or another process was sooner
                 os.replace(old, path)
+            raise
 
 
 def check_room(path, size):
@@ -263,6 +265,27 @@ def sha256(path):
     """Return the SHA-256 of a file's content, 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_states(folder):
+    """List name, inode, size and time of each file in a folder: another list, other files."""
+    states = []
+    for path in sorted(Path(folder).iterdir()):
+        state = path.stat()
+        if path.is_file():
+            states.append((path.name, state.st_ino, state.st_size, state.st_mtime_ns))
+    return states
+
+
+def check_zip(file, largest):
+    """Raise ValueError where a zip file's parts hold more than so many bytes, or are damaged."""
+    with zipfile.ZipFile(file) as parts:
+        size = sum(part.file_size for part in parts.infolist())
+        if size > largest:
+            raise ValueError(f"its parts hold {size} bytes, more than {largest}")
+        damaged = parts.testzip()
+    if damaged:
+        raise ValueError(f"{damaged} is damaged")
 
 
 def keep_result(path, key, compute, read=None, write=None):

@@ -29,9 +29,9 @@ from ..files import (
     remove_left,
     written_whole,
 )
+from ..hdf5 import open_dataset, open_hdf5
 from ..parallel import map_in_order, one_thread
 from ..preprocessing import tensor_file
-from ..preprocessing.hdf5 import open_dataset, open_hdf5
 from ..preprocessing.variants import Variant
 from ..preprocessing.waveforms import known_s_p
 from ..training.model import load_checkpoint

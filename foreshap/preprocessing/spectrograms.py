@@ -13,12 +13,12 @@ import pandas as pd
 from scipy import fft, signal
 from tqdm.auto import tqdm
 
-from ..files import ForeshapError, check_room, folder_written_whole, sha256
+from ..files import ForeshapError, check_room, file_states, folder_written_whole, sha256
 from ..parallel import map_in_order
 from .clipping import clipped
 from .tensor_file import append_events, can_be_column, complete, create_tensor_file
 from .variants import SAMPLING_RATE, SECONDS_BEFORE_P, VARIANTS, Variant
-from .waveforms import file_states, read_batches, read_folder, waveform_file
+from .waveforms import read_batches, read_folder, waveform_file
 
 FLOOR = 1e-10  # added to the power before the logarithm
 LARGEST = 1e15  # of a sample: no digitiser's, and its power would not fit into float32

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..files import ForeshapError, check_machine, finish_moves, first_line, sha256
-from .hdf5 import create_hdf5, open_dataset, open_hdf5, opened_sha256
+from ..hdf5 import StoredArray, create_hdf5, memory_size, open_dataset, open_hdf5, opened_sha256
 from .variants import CLASSES, COMPONENTS, Variant
 
 AXES = ("channel", "frequency", "time", "class", "n_events", "background")  # no columns of events
@@ -127,25 +126,6 @@ def _checksum(file, table):
     return digest.hexdigest()
 
 
-class Tensors(h5py.Dataset):
-    """Tensors on disk; what can't be read, or was changed there, is a ForeshapError."""
-
-    def __getitem__(self, *arguments, **options):
-        """Read a part, as h5py.Dataset does."""
-        try:
-            return super().__getitem__(*arguments, **options)
-        except (OSError, RuntimeError, MemoryError) as error:
-            path = self.file.filename
-            check_machine(path, error)
-            raise ForeshapError(
-                f"{path} is damaged in {self.name} ({first_line(error)}): make it again."
-            ) from error
-
-    def __array__(self, *arguments, **options):
-        """Read all, as h5py.Dataset does."""
-        return np.asarray(self[()], *arguments, **options)
-
-
 @dataclass(frozen=True)
 class Spectrograms:
     """The events of a tensor file.
@@ -196,7 +176,7 @@ def open_events(path, name, what):
     file = open_hdf5(path)
     try:
         variant = Variant(**json.loads(file.attrs["variant"]))
-        values = Tensors(open_dataset(file, name))
+        values = StoredArray(open_dataset(file, name))
         expected = (len(values), *variant.shape)
         is_whole = values.id.get_storage_size() >= values.nbytes
         if values.shape != expected or values.dtype != np.float32 or not is_whole:
@@ -225,25 +205,12 @@ def _read_columns(file, n, most=LARGEST_TABLE):
         if dataset.shape != (n,):
             raise ValueError(f"{name} has {len(dataset)} values for {n} events")
         if most is not None:
-            size += _stored_size(dataset)
+            size += memory_size(dataset)
             if size > most:
                 raise ValueError(f"its columns are larger than {most // 2**20} MiB")
         is_text = h5py.check_string_dtype(dataset.dtype)
         columns[name] = dataset.asstr()[:] if is_text else dataset[:]
     return pd.DataFrame(columns)
-
-
-def _stored_size(dataset):
-    """Return the bytes that a column (N,) takes in memory; many texts may be one on the disk."""
-    size = max(dataset.nbytes, dataset.id.get_storage_size())
-    text = h5py.check_string_dtype(dataset.dtype)
-    if text is None or text.length is not None or size == 0:
-        return size
-    place = dataset.id.get_offset()
-    if place is None:
-        raise ValueError(f"{dataset.name} holds texts in pieces")
-    lengths = os.pread(dataset.file.id.get_vfd_handle(), size, place)
-    return int(np.frombuffer(lengths, "<u4")[::4].sum())  # of 16 bytes a text, HDF5's III.E
 
 
 def read_events(values, rows):

@@ -13,10 +13,17 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from ..files import ForeshapError, check_machine, finish_moves, first_line, written_whole
+from ..files import (
+    ForeshapError,
+    check_machine,
+    file_states,
+    finish_moves,
+    first_line,
+    written_whole,
+)
+from ..hdf5 import create_hdf5, open_dataset
+from ..hdf5 import open_hdf5 as open_waveforms
 from .clipping import flagged
-from .hdf5 import create_hdf5, open_dataset
-from .hdf5 import open_hdf5 as open_waveforms
 from .periods import iso_times
 from .variants import COMPONENTS, PERIODS, SAMPLING_RATE, SECONDS_BEFORE_P
 
@@ -303,16 +310,6 @@ def read_folder(folder, can_be_column=None):
     offered = offered.drop_duplicates("trace_name", ignore_index=True)
     offered = pd.concat([offered, _rejected_by_source(folder)], ignore_index=True)
     return WaveformFolder(Path(folder), offered.astype({"label": np.int8}), attributes, states)
-
-
-def file_states(folder):
-    """List name, inode, size and time of each file in a folder: another list, other files."""
-    states = []
-    for path in sorted(Path(folder).iterdir()):
-        state = path.stat()
-        if path.is_file():
-            states.append((path.name, state.st_ino, state.st_size, state.st_mtime_ns))
-    return states
 
 
 def _compare(table, stored, path):

@@ -1,13 +1,12 @@
 """Published spectrograms, without seismograms, as a tensor file."""
 
 import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ..files import ForeshapError, check_machine, first_line, sha256, written_whole
+from ..files import ForeshapError, check_machine, check_zip, first_line, sha256, written_whole
 from ..preprocessing.tensor_file import append_events, complete, create_tensor_file
 from ..preprocessing.variants import SECONDS_BEFORE_P, Variant
 
@@ -28,9 +27,7 @@ def import_spectrograms(path, output, **attributes):
     raises: ForeshapError where the file is damaged or its arrays don't fit together
     """
     try:
-        with zipfile.ZipFile(path) as parts:
-            if sum(part.file_size for part in parts.infolist()) > LARGEST:
-                raise ValueError(f"its arrays are larger than {LARGEST // 2**20} MiB")
+        check_zip(path, LARGEST)
         with np.load(path, allow_pickle=False) as file:
             values, label, source_id, *axes = [file[name] for name in NAMES]
         variant = _variant_of(*axes)

@@ -12,8 +12,8 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ..files import ForeshapError, check_machine, finish_moves, folder_written_whole
+from ..hdf5 import OutputFile, check_stored
 from ..preprocessing.clipping import as_recorded
-from ..preprocessing.hdf5 import OutputFile, check_stored
 from ..preprocessing.periods import classes, iso_times, periods
 from ..preprocessing.variants import CLASSES, COMPONENTS, SAMPLING_RATE, SECONDS_BEFORE_P
 from ..preprocessing.waveforms import (

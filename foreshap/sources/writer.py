@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..files import ForeshapError, folder_written_whole
-from ..preprocessing.hdf5 import create_hdf5
+from ..hdf5 import create_hdf5
 from ..preprocessing.periods import classes
 from ..preprocessing.variants import PERIODS
 from ..preprocessing.waveforms import (

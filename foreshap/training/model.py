@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import math
-import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +13,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..files import ForeshapError, check_machine, finish_moves, first_line, folder_written_whole
+from ..files import (
+    ForeshapError,
+    check_machine,
+    check_zip,
+    finish_moves,
+    first_line,
+    folder_written_whole,
+)
 from ..preprocessing.variants import Variant
 
 
@@ -175,7 +181,7 @@ def load_checkpoint(path):
     finish_moves(path.parent)
     try:
         stored = path.read_bytes()
-        _check_parts(stored)
+        check_zip(io.BytesIO(stored), len(stored))
         content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
         variant = Variant(**content["variant"])
         scaling = msgspec.convert(content["scaling"], Scaling)
@@ -196,16 +202,6 @@ def load_checkpoint(path):
         ) from error
     card |= {"sha256": hashlib.sha256(stored).hexdigest()}
     return Checkpoint(path, model.eval(), variant, scaling, card)
-
-
-def _check_parts(stored):
-    """Raise ValueError where parts of a zip file are larger than it or differ from their CRC."""
-    with zipfile.ZipFile(io.BytesIO(stored)) as parts:
-        if sum(part.file_size for part in parts.infolist()) > len(stored):
-            raise ValueError("its parts are packed")
-        damaged = parts.testzip()
-    if damaged:
-        raise ValueError(f"{damaged} is damaged")
 
 
 def _model(variant, state):

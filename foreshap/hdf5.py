@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from functools import lru_cache
 
 import h5py
+import numpy as np
 
-from ..files import ForeshapError, check_machine, first_line
+from .files import ForeshapError, check_machine, first_line
 
 LARGEST_CHUNK = 2**26  # bytes: HDF5 reads whole chunks, however few samples are asked for
 HEAP = b"GCOL\x01\0\0\0"  # how a heap of texts begins
@@ -90,6 +91,38 @@ def open_dataset(file, name):
     dataset = h5py.h5d.open(file.id, name.encode())  # a third of the time of file[name]
     check_stored(dataset)
     return dataset
+
+
+class StoredArray(h5py.Dataset):
+    """An array on disk; what can't be read, or was changed there, is a ForeshapError."""
+
+    def __getitem__(self, *arguments, **options):
+        """Read a part, as h5py.Dataset does."""
+        try:
+            return super().__getitem__(*arguments, **options)
+        except (OSError, RuntimeError, MemoryError) as error:
+            path = self.file.filename
+            check_machine(path, error)
+            raise ForeshapError(
+                f"{path} is damaged in {self.name} ({first_line(error)}): make it again."
+            ) from error
+
+    def __array__(self, *arguments, **options):
+        """Read all, as h5py.Dataset does."""
+        return np.asarray(self[()], *arguments, **options)
+
+
+def memory_size(dataset):
+    """Return the bytes that a column (N,) takes in memory; many texts may be one on the disk."""
+    size = max(dataset.nbytes, dataset.id.get_storage_size())
+    text = h5py.check_string_dtype(dataset.dtype)
+    if text is None or text.length is not None or size == 0:
+        return size
+    place = dataset.id.get_offset()
+    if place is None:
+        raise ValueError(f"{dataset.name} holds texts in pieces")
+    lengths = os.pread(dataset.file.id.get_vfd_handle(), size, place)
+    return int(np.frombuffer(lengths, "<u4")[::4].sum())  # of 16 bytes a text, HDF5's III.E
 
 
 def check_stored(dataset):
