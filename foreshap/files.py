@@ -1,6 +1,7 @@
 """Files that are whole or absent, their hashes, and the one exception of this package."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -8,16 +9,17 @@ import re
 import secrets
 import shutil
 import zipfile
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
-from filelock import FileLock, Timeout
 
 OF_FILES = {  # numbers of errors that a file or its name is the cause of, not the machine
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
     *(errno.EINVAL, errno.EOVERFLOW),  # a damaged file points to such places
 }
+
+LOCK = ".lock"  # in the folder of a writer at work
 
 
 class ForeshapError(Exception):
@@ -203,7 +205,11 @@ def remove_left(path):
             ours = re.fullmatch(rf"\.({name})\.[0-9a-f]{{16}}\.partial", left.name)
             if not ours or left.is_symlink():
                 continue  # not made here
-            with suppress(Timeout, FileNotFoundError), FileLock(left / "lock", timeout=0):
+            with suppress(OSError):
+                left.rmdir()  # empty: nobody has locked it
+            with suppress(FileNotFoundError), _locked(left) as is_locked:
+                if not is_locked:
+                    continue  # its writer is at work
                 place = left.with_name(ours[1])
                 if (left / "old").exists() and not place.exists():
                     os.replace(left / "old", place)
@@ -216,19 +222,33 @@ def _aside(path):
     path = _resolved(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_left(path)
-    is_ours = False
-    while not is_ours:  # before it is locked, another process may take it for left
-        aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
-        aside.mkdir()
-        lock = FileLock(aside / "lock")
-        with suppress(FileNotFoundError):
-            lock.acquire()
-            is_ours = aside.exists()
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+    with ExitStack() as stack:
+        is_ours = False
+        while not is_ours:  # before it is locked, another process may take it for left
+            with suppress(FileNotFoundError):
+                aside.mkdir(exist_ok=True)
+                is_locked = stack.enter_context(_locked(aside, os.O_CREAT))
+                is_ours = is_locked and (aside / LOCK).exists()
+        try:
+            yield aside, path
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder, flags=0):
+    """Lock a partial folder, until this process ends at the latest; yields whether it could be."""
+    number = os.open(folder / LOCK, os.O_RDWR | flags)
     try:
-        yield aside, path
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_locked = True
+        except BlockingIOError:
+            is_locked = False
+        yield is_locked
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
-        lock.release()
+        os.close(number)
 
 
 def _resolved(path):
