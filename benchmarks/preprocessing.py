@@ -4,6 +4,7 @@
 
 Speed: against a loop over events, components and variants with scipy.signal.spectrogram and log10
 that reads each trace once and appends to the same kind of tensor file; both in this run, in turn.
+Cross-spectra: processors' time of foreshap.preprocess with and without them, in turn.
 Scale: seconds an event and the largest resident size of a process of its own that only
 preprocesses; the events are 10,000 simulated ones, repeated under other names. 100,000 of them need
 22 GiB of disk in the folder for temporary files (TMPDIR).
@@ -11,6 +12,7 @@ preprocesses; the events are 10,000 simulated ones, repeated under other names. 
 
 import argparse
 import itertools
+import math
 import shutil
 import statistics
 import subprocess
@@ -25,6 +27,7 @@ import pandas as pd
 import scipy.signal
 
 import foreshap
+from foreshap.preprocessing import spectrograms
 from foreshap.preprocessing.waveforms import read_table, write_waveforms
 
 SIMULATED = 10_000  # events; more are copies of these
@@ -104,6 +107,24 @@ def scale(folder, counts):
             shutil.rmtree(part)
 
 
+def cost_of_cross_spectra(waveforms, output, n):
+    """Print what the cross-spectra add to the processors' time of a run over n events."""
+    usual = spectrograms.LEAST_RATE
+    without, added = [], []
+    for _ in range(6):  # the first warms up
+        times = []
+        for spectrograms.LEAST_RATE in (math.inf, usual):  # above any rate: none is written
+            begun = time.process_time()
+            foreshap.preprocess(waveforms, output)
+            times.append(time.process_time() - begun)
+        without.append(times[0])
+        added.append((times[1] - times[0]) / times[0])
+    print(
+        f"cross-spectra add {statistics.median(added[1:]):.0%} to "
+        f"{1e3 * statistics.median(without[1:]) / n:.2f} ms an event (asked: a third at most)"
+    )
+
+
 def seconds(function, *arguments):
     start = time.perf_counter()
     function(*arguments)
@@ -130,7 +151,9 @@ def main():
                 f"loop {theirs:.2f} s, ratio {theirs / ours:.1f}"
             )
         print(f"median ratio of rounds 2 to 4: {statistics.median(ratios[1:]):.1f} (asked: 5)")
-        scale(folder, arguments.scale_events)
+        cost_of_cross_spectra(waveforms, folder / "cross", arguments.speed_events)
+        if arguments.scale_events:
+            scale(folder, arguments.scale_events)
 
 
 if __name__ == "__main__":

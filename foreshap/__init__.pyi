@@ -56,6 +56,9 @@ from .explainability.shap_store import explain_events as explain_events
 from .explainability.shap_store import find_shap as find_shap
 from .explainability.shap_store import load_shap as load_shap
 from .files import ForeshapError as ForeshapError
+from .preprocessing.cross_spectra import event_cross_spectra as event_cross_spectra
+from .preprocessing.cross_spectra import load_cross_spectra as load_cross_spectra
+from .preprocessing.cross_spectra import write_cross_spectra as write_cross_spectra
 from .preprocessing.periods import NORCIA as NORCIA
 from .preprocessing.periods import Periods as Periods
 from .preprocessing.periods import periods as periods

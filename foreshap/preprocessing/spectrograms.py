@@ -16,13 +16,15 @@ from tqdm.auto import tqdm
 from ..files import ForeshapError, check_room, file_states, folder_written_whole, sha256
 from ..parallel import map_in_order
 from .clipping import clipped
+from .cross_spectra.file import BYTES, FILE_NAME, append_batch, complete_file, create_file
+from .cross_spectra.measurements import LEAST_RATE, measure_batch
 from .tensor_file import append_events, can_be_column, complete, create_tensor_file
 from .variants import SAMPLING_RATE, SECONDS_BEFORE_P, VARIANTS, Variant
 from .waveforms import read_batches, read_folder, waveform_file
 
 FLOOR = 1e-10  # added to the power before the logarithm
 LARGEST = 1e15  # of a sample: no digitiser's, and its power would not fit into float32
-TOGETHER = 16  # events transformed together: few enough to stay in the processor's cache
+TOGETHER = 32  # events transformed together: few enough to stay in the processor's cache
 
 
 def log_spectrogram(waveforms, variant):
@@ -84,8 +86,11 @@ class Report:
 def preprocess(source, output, variants=tuple(VARIANTS.values()), **attributes):
     """Turn a waveform folder into one tensor file a variant, all from one reading, in a stream.
 
+    The events' cross-spectra are written beside them, at 32 Hz or more.
+
     source: str or Path, folder in the waveform layout
-    output: str or Path, folder for <variant name>.h5; existing files are replaced when all is done
+    output: str or Path, folder for <variant name>.h5 and cross_spectra.h5; existing files are
+        replaced when all is done
     variants: sequence of Variant, of the waveforms' sampling rate
     attributes: str or number, of the tensor files: dataset, mainshock and whatever else the
         waveform files don't state themselves
@@ -97,7 +102,7 @@ def preprocess(source, output, variants=tuple(VARIANTS.values()), **attributes):
     variants = _check_variants(variants)
     folder = read_folder(source, can_be_column)
     unit = _check_files(folder, variants)
-    size = sum(4 * math.prod(variant.shape) for variant in variants)
+    size = BYTES + sum(4 * math.prod(variant.shape) for variant in variants)
     check_room(output, size * int(folder.is_good.sum()))
     with folder_written_whole(output) as new:
         reasons = _write(new, folder, variants, unit, attributes)
@@ -149,8 +154,9 @@ def _check_files(folder, variants):
 
 
 def _write(new, folder, variants, unit, attributes):
-    """Write the tensor files; returns dict, variant name -> reason of each trace, "" if written."""
-    reasons, at_edge, files = {}, {}, {}
+    """Write all files; returns dict, variant name -> reason of each trace, "" if written."""
+    reasons, at_edge, files, measured = {}, {}, {}, []
+    rate = _rate(variants)
     paths = sorted(folder.path.glob("*.hdf5"))
     with ThreadPoolExecutor(2) as pool, ExitStack() as stack:
         hashes = pool.map(sha256, paths)
@@ -162,11 +168,15 @@ def _write(new, folder, variants, unit, attributes):
             at_edge[name] = np.zeros(len(folder.offered), bool)
             file = create_tensor_file(new / f"{name}.h5", variant, unit)
             files[name] = stack.enter_context(file)
-        for rows, of_variants in results:
+        if rate >= LEAST_RATE:
+            spectra = stack.enter_context(create_file(new / FILE_NAME, rate, unit))
+        for rows, of_variants, of_events in results:
             for name, (values, reason, found) in of_variants.items():
                 reasons[name][rows] = reason
                 at_edge[name][rows] = found
                 append_events(files[name]["spectrogram"], values)
+            if of_events:
+                measured.append(append_batch(spectra, of_events))
         hashes = {path.name: digest for path, digest in zip(paths, hashes)}
         if file_states(folder.path) != folder.states:
             raise ForeshapError(f"{folder.path} was changed while it was read: run again.")
@@ -181,16 +191,32 @@ def _write(new, folder, variants, unit, attributes):
                 )
             is_clipped = (at_edge[name] | folder.is_clipped).astype(np.int8)
             events = folder.offered.assign(clipped=is_clipped)[written]
-            stated = folder.attributes[events["station"].iloc[0], events["period"].iloc[0]]
-            about = {
-                "dataset": stated.get("dataset", folder.dataset),
-                "unit": unit,
-                "source_sha256": json.dumps(hashes),
-                "history": f"foreshap.preprocess: {len(events)} events",
-            }
+            stated, about = _describe(folder, events, unit, hashes)
             events = events.drop(columns=["reason", "period"])
             complete(file, events, stated, about | attributes)
+        if measured:
+            is_written = np.any([reason == "" for reason in reasons.values()], axis=0)
+            events = folder.offered[is_written]
+            stated, about = _describe(folder, events, unit, hashes)
+            complete_file(spectra, events, measured, unit, stated | about | attributes)
     return reasons
+
+
+def _rate(variants):
+    """Return the sampling rate of all variants [Hz], 0 where there is none."""
+    return min((variant.sampling_rate for variant in variants), default=0.0)
+
+
+def _describe(folder, events, unit, hashes):
+    """Return what the source of a file's events states, and what this package adds, two dicts."""
+    stated = folder.attributes[events["station"].iloc[0], events["period"].iloc[0]]
+    about = {
+        "dataset": stated.get("dataset", folder.dataset),
+        "unit": unit,
+        "source_sha256": json.dumps(hashes),
+        "history": f"foreshap.preprocess: {len(events)} events",
+    }
+    return stated, about
 
 
 def _read(folder, variants):
@@ -206,9 +232,22 @@ def _read(folder, variants):
 
 
 def _transform(batch):
-    """Transform a batch of _read(); returns its rows, and by variant _cut_and_transform()'s."""
+    """Transform a batch of _read(); what measure_batch() gives is of the events that can serve.
+
+    returns: the batch's rows; dict, variant name -> what _cut_and_transform() returns; of
+        measure_batch(), or None
+    """
     rows, s_p, traces, variants = batch
-    return rows, {variant.name: _cut_and_transform(variant, s_p, traces) for variant in variants}
+    of_variants = {}
+    serves = np.zeros(len(traces), bool)
+    for variant in variants:
+        of_variants[variant.name] = _cut_and_transform(variant, s_p, traces)
+        serves |= np.array(of_variants[variant.name][1]) == ""
+    rate = _rate(variants)
+    if rate < LEAST_RATE or not serves.any():
+        return rows, of_variants, None
+    samples = [traces[i][0] for i in np.flatnonzero(serves)]
+    return rows, of_variants, measure_batch(samples, s_p[serves], rate)
 
 
 def _cut_and_transform(variant, s_p, traces):

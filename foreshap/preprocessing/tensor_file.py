@@ -27,7 +27,6 @@ TENSOR_DIMENSIONS = ("trace_name", "channel", "frequency", "time")
 @contextmanager
 def create_tensor_file(path, variant, unit="counts"):
     """Create a tensor file with its axes and no events yet (unit: of the waveforms)."""
-    unit = unit if unit.isalpha() else f"({unit})"
     with create_hdf5(path) as file:
         write_axes(file, variant)
         values = file.create_dataset(
@@ -39,9 +38,14 @@ def create_tensor_file(path, variant, unit="counts"):
             fillvalue=None,
             fletcher32=True,
         )
-        values.attrs["units"] = f"log10({unit}^2 Hz^-1)"
+        values.attrs["units"] = f"log10({as_factor(unit)}^2 Hz^-1)"
         values.attrs["long_name"] = "log10 of the power spectral density"
         yield file
+
+
+def as_factor(unit):
+    """Return a unit as it stands in a product, str."""
+    return unit if unit.isalpha() else f"({unit})"
 
 
 def write_axes(file, variant):
@@ -78,14 +82,14 @@ def write_columns(file, table):
     file["label"].attrs.update(flag_values=flags, flag_meanings=" ".join(CLASSES))
 
 
-def attach_axes(dataset):
-    """Name the dimensions of a dataset (event, channel, frequency, time) after the file's axes."""
-    for dimension, name in zip(dataset.dims, TENSOR_DIMENSIONS):
+def attach_axes(dataset, names=TENSOR_DIMENSIONS):
+    """Name the dimensions of a dataset, event first, after the file's axes."""
+    for dimension, name in zip(dataset.dims, names):
         dimension.attach_scale(dataset.file[name])
 
 
 def append_events(dataset, values):
-    """Append the tensors of some events (n, 3, F, T) to a dataset (N, 3, F, T)."""
+    """Append the values of some events, arrays (n, ...), to a dataset (N, ...)."""
     if len(values):
         dataset.resize(len(dataset) + len(values), axis=0)
         dataset[-len(values) :] = values
@@ -104,9 +108,15 @@ def complete(file, events, stated, about):
     seal(file, len(events))
 
 
-def seal(file, n):
+def seal(file, n, axes=AXES):
     """State the checksum of a file's columns (of n events) and attributes in it, at the end."""
-    file.attrs["checksum"] = _checksum(file, _read_columns(file, n, None))
+    file.attrs["checksum"] = _checksum(file, read_columns(file, n, axes, most=None))
+
+
+def check_seal(file, table):
+    """Raise ValueError where a file's attributes or columns (table) are not those of its seal."""
+    if file.attrs.get("checksum", "") not in ("", _checksum(file, table)):
+        raise ValueError("it was changed after it was written: its checksum is another")
 
 
 def _checksum(file, table):
@@ -183,11 +193,10 @@ def open_events(path, name, what):
             raise ValueError(
                 f"its tensors are {values.dtype} {values.shape}, or less, not float32 {expected}"
             )
-        table = _read_columns(file, len(values))
+        table = read_columns(file, len(values))
         if not table["label"].isin(range(len(CLASSES))).all():
             raise ValueError("a label is neither 0 nor 1")
-        if file.attrs.get("checksum", "") not in ("", _checksum(file, table)):
-            raise ValueError("it was changed after it was written: its checksum is another")
+        check_seal(file, table)
         return variant, values, table, dict(file.attrs)
     except Exception as error:  # json, numpy and h5py raise a dozen kinds for damaged files
         file.close()
@@ -195,12 +204,12 @@ def open_events(path, name, what):
         raise ForeshapError(f"{path} is no {what} ({first_line(error)}): make it again.") from error
 
 
-def _read_columns(file, n, most=LARGEST_TABLE):
-    """Read the per-event columns of a file of n events, at most so many bytes, DataFrame."""
+def read_columns(file, n, axes=AXES, most=LARGEST_TABLE):
+    """Read the per-event columns of a file of n events but its axes, at most so many bytes."""
     columns, size = {}, 0
     for name in file:
         dataset = h5py.Dataset(open_dataset(file, name))
-        if dataset.ndim != 1 or name in AXES:
+        if dataset.ndim != 1 or name in axes:
             continue
         if dataset.shape != (n,):
             raise ValueError(f"{name} has {len(dataset)} values for {n} events")

@@ -11,6 +11,7 @@ import msgspec
 import pandas as pd
 
 from ..files import ForeshapError, check_machine, folder_replaced_whole, remove_left
+from ..preprocessing.cross_spectra.file import FILE_NAME as CROSS_SPECTRA
 from ..preprocessing.periods import classes, periods, utc
 from ..preprocessing.simulation import MAINSHOCK, simulate_sequence
 from ..preprocessing.variants import PERIODS, VARIANTS
@@ -239,8 +240,9 @@ def waveform_folder(name, data="data", **simulation):
     with folder_replaced_whole(folder) as aside:
         _build(source, declared, paths, data / name / "fdsn", aside)
         (aside / RECIPE_FILE).write_text(text)
-        for beside, variant in product(BESIDE, VARIANTS):  # made of the folder before
-            (folder.parent / beside / f"{variant}.h5").unlink(missing_ok=True)
+        made = (*(f"{variant}.h5" for variant in VARIANTS), CROSS_SPECTRA)
+        for beside, made_file in product(BESIDE, made):  # of the folder before
+            (folder.parent / beside / made_file).unlink(missing_ok=True)
     return folder
 
 
@@ -317,7 +319,8 @@ def tensor_files(name, data="data"):
     if source == "spectrograms" and not list(folder.glob("*.h5")):
         about = _fields(declared, *ABOUT)
         import_spectrograms(Path(data) / declared.file, folder, dataset=name, **about)
-    files = {path.stem: path for path in sorted(folder.glob("*.h5"))}
+    paths = [path for path in sorted(folder.glob("*.h5")) if path.name != CROSS_SPECTRA]
+    files = {path.stem: path for path in paths}
     if not files:
         raise ForeshapError(
             f"{folder} holds no tensor file: run preprocessing/preprocess.ipynb on {name} first."
