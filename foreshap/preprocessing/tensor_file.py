@@ -110,19 +110,20 @@ def complete(file, events, stated, about):
 
 def seal(file, n, axes=AXES):
     """State the checksum of a file's columns (of n events) and attributes in it, at the end."""
-    file.attrs["checksum"] = _checksum(file, read_columns(file, n, axes, most=None))
+    table = read_columns(file, n, axes, most=None)
+    file.attrs["checksum"] = _checksum(file, table, dict(file.attrs))
 
 
-def check_seal(file, table):
-    """Raise ValueError where a file's attributes or columns (table) are not those of its seal."""
-    if file.attrs.get("checksum", "") not in ("", _checksum(file, table)):
+def check_seal(file, table, attributes):
+    """Raise ValueError where a file's columns (table) or attributes are not those of its seal."""
+    if attributes.get("checksum", "") not in ("", _checksum(file, table, attributes)):
         raise ValueError("it was changed after it was written: its checksum is another")
 
 
-def _checksum(file, table):
+def _checksum(file, table, attributes):
     """Hash everything that is read of a file but its tensors, which HDF5 checks itself."""
     digest = hashlib.sha256()
-    for name, value in sorted(file.attrs.items()):
+    for name, value in sorted(attributes.items()):
         if name != "checksum":
             digest.update(f"{name}={value};".encode(errors="surrogateescape"))
     if "made_from" in file:
@@ -196,8 +197,9 @@ def open_events(path, name, what):
         table = read_columns(file, len(values))
         if not table["label"].isin(range(len(CLASSES))).all():
             raise ValueError("a label is neither 0 nor 1")
-        check_seal(file, table)
-        return variant, values, table, dict(file.attrs)
+        attributes = dict(file.attrs)
+        check_seal(file, table, attributes)
+        return variant, values, table, attributes
     except Exception as error:  # json, numpy and h5py raise a dozen kinds for damaged files
         file.close()
         check_machine(path, error)

@@ -163,9 +163,9 @@ def load_cross_spectra(path):
             if packed.shape != expected or packed.dtype != np.float32:
                 raise ValueError(f"its cross-spectra are {packed.shape}, not {expected}")
             table = read_columns(file, len(frames), DIMENSIONS[1:])
-            check_seal(file, table)
-            values = unpack(packed[:])
             attributes = dict(file.attrs)
+            check_seal(file, table, attributes)
+            values = unpack(packed[:])
         except Exception as error:  # numpy and h5py raise a dozen kinds for damaged files
             check_machine(path, error)
             raise ForeshapError(
