@@ -23,11 +23,10 @@ from .signal import Change, held_out, signal_features, try_change, without_catal
 BAND = (3.0, 45.0)  # Hz: microseism leaks through short tapers below
 BINS = 3  # of a band
 HEARD, HEARD_SHARE = 3.0, 0.75  # times the noise's power, in this share of the events
-WINDOWS_EXCLUDE = 0.58  # lower end of the ROC AUC of windows against each other
-WINDOWS_ALONE = 0.72  # the same, whatever the signal's distance
-WINDOWS_SURVIVE = 0.65  # the same beside a noise that shows a response
-SHARE_SURVIVES = 0.35  # of the signal's distance, then
-WINDOWS_SHARE = 0.25  # of the signal's distance: a strong response leaks a little between windows
+WINDOWS_EXCLUDE = 0.58  # lower end of the ROC AUC of windows against each other, if it is
+WINDOWS_SHARE = 0.25  # of the signal's distance at least: a strong response leaks into ratios
+WINDOWS_ALONE = 0.72  # lower end that excludes whatever the signal's distance
+WINDOWS_SURVIVE, SHARE_SURVIVES = 0.65, 0.35  # the same beside a noise that shows a response
 PLACE_EXCLUDES = 0.3  # rise of the R2 of scores on the hypocentre
 GROUND = 0.25  # share of the ground in the noise, from which a bin could have shown a response
 FREEDOM = 38.0  # of the noise's power in a band of one component: overlapping Hann frames of 3 s
