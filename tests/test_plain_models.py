@@ -7,13 +7,8 @@ from sklearn.metrics import roc_auc_score
 
 import foreshap
 from foreshap.controls import plain_models
-from foreshap.controls.plain_models import (
-    folds,
-    held_out_scores,
-    measure_auc,
-    overlap_weights,
-    placebo_dates,
-)
+from foreshap.controls.evidence import days_after
+from foreshap.controls.plain_models import folds, held_out_scores, measure_auc, overlap_weights
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +85,7 @@ def test_a_fold_never_saw_its_events(table):
 
 def test_time_blocks_hold_out_neighbours_a_random_split_does_not(table):
     """Features that change slowly with time and have nothing to do with the class."""
-    days = plain_models.days_from_gap(table)
+    days = days_after(table, table["label"].to_numpy())
     labels = (np.floor(days) % 2).astype(int)  # each day a class: only a neighbour could tell
     slow = np.stack([np.sin(days * k / 3) for k in range(1, 40)], axis=1)
     scores = {}
@@ -125,33 +120,3 @@ def test_overlap_weights_balance_every_mean(table):
     assert (plain_models.effective_events(weights, labels) < 200).all()
     with pytest.raises(foreshap.ForeshapError, match="too few"):
         overlap_weights(pd.DataFrame({"told": labels + 0.01 * covariates["p_s_diff_sec"]}), labels)
-
-
-def test_placebo_dates_have_equal_sides(table):
-    days, labels = plain_models.days_from_gap(table), table["label"].to_numpy()
-    middle = (foreshap.known_times(table) - pd.to_timedelta(days, unit="D")).iloc[5]
-    dates, longest = placebo_dates(table, 0), {True: 0.0, False: 0.0}
-    assert {"mainshock", "across", "inside foreshocks", "inside aftershocks"} == set(dates["kind"])
-    for date in dates.assign(day=(dates["time"] - middle) / pd.Timedelta(days=1)).itertuples():
-        assert len(date.before) == len(date.after) >= plain_models.LEAST
-        assert (
-            days[date.before].max() <= date.day + 1e-9 and date.day - 1e-9 <= days[date.after].min()
-        )
-        inside, span = (
-            date.kind.startswith("inside"),
-            np.abs(days[np.r_[date.before, date.after]] - date.day).max(),
-        )
-        longest[inside] = max(span, longest[inside])
-        if inside:
-            mine = labels == int("after" in date.kind)
-            assert set(labels[np.r_[date.before, date.after]]) == {int("after" in date.kind)}
-            assert span <= min(date.day - days[mine].min(), days[mine].max() - date.day) + 1e-9
-    assert (
-        longest[False] <= longest[True] + 9 < np.ptp(days) / 2
-    )  # the mainshock has no advantage of its span
-    with pytest.raises(foreshap.ForeshapError, match="overlap in time"):
-        mixed = table.sample(frac=1, random_state=0, ignore_index=True)
-        placebo_dates(mixed.assign(label=np.arange(len(table)) % 2), 0)
-    few = table.groupby("label").sample(60, random_state=0).reset_index(drop=True)
-    with pytest.raises(foreshap.ForeshapError, match="fewer than 3 dates inside"):
-        placebo_dates(few, 0)

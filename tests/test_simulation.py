@@ -237,6 +237,51 @@ def test_other_hours_and_a_noise_that_follows_them(tmp_path):
     assert (after == (s.labels == 1)).all()
 
 
+def test_stations_record_the_same_earthquakes_each_with_its_own_effects(tmp_path):
+    alone = foreshap.simulate_sequence(tmp_path / "alone", 20, 5)
+    pair = {"DEMO": None, "SECOND": {"path": 0.0, "gain": 0.3}}
+    both = foreshap.simulate_sequence(tmp_path / "both", 20, 5, stations=pair)
+    for period in ("pre", "post"):
+        name = f"DEMO_{period}_attributes.csv"
+        assert (alone / name).read_bytes() == (both / name).read_bytes()
+        before, after = traces(alone, period), traces(both, period)
+        assert all((before[trace] == after[trace]).all() for trace in before)
+        first, second = (
+            pd.read_csv(both / f"{station}_{period}_attributes.csv") for station in pair
+        )
+        of_earthquakes = [column for column in first if column.startswith("source_")]
+        pd.testing.assert_frame_equal(first[of_earthquakes], second[of_earthquakes])
+        assert second["trace_name"].str.startswith("SECOND.XX.").all()
+        assert (first["receiver_latitude"] < second["receiver_latitude"]).all()
+        km = np.hypot(
+            111.2 * (second["source_latitude"] - second["receiver_latitude"]),
+            81.5 * (second["source_longitude"] - second["receiver_longitude"]),
+        )
+        km = np.hypot(km, second["source_depth_km"])
+        travel = second["s_travel_sec"] * 3.1
+        assert np.abs(travel - km.clip(lower=0.5 * 6.944)).max() < 0.1
+        assert not np.allclose(first["p_s_diff_sec"], second["p_s_diff_sec"])
+        with h5py.File(both / f"SECOND_{period}.hdf5") as file:
+            assert json.loads(file.attrs["effects"]) == {"gain": 0.3}
+            assert len(file) == 10
+    for folder in ("truth", "noise"):
+        assert (both / folder / "SECOND_post.hdf5").exists()
+    levels = []
+    for folder in (both, both / "truth"):
+        with h5py.File(folder / "SECOND_post.hdf5") as file:
+            levels.append(np.mean([np.abs(file[name][:]).mean() for name in file]))
+    assert levels[0] / levels[1] == pytest.approx(10**0.3, rel=0.02)
+
+
+def test_effects_of_earthquakes_are_the_same_at_all_stations(tmp_path):
+    with pytest.raises(foreshap.ForeshapError, match="stress_drop is one of earthquakes"):
+        foreshap.simulate_sequence(
+            tmp_path, 10, 1, {"stress_drop": 0.3}, stations={"A": None, "B": {"gain": 0.1}}
+        )
+    with pytest.raises(foreshap.ForeshapError, match="wind"):
+        foreshap.simulate_sequence(tmp_path, 10, 1, stations={"A": {"wind": 1.0}})
+
+
 def test_unknown_effects_are_refused(tmp_path):
     with pytest.raises(foreshap.ForeshapError, match="No effect weather"):
         foreshap.simulate_sequence(tmp_path, 10, 0, effects={"weather": 1})

@@ -1,4 +1,4 @@
-"""The verdict: its rules on made-up numbers, and the whole on simulated causes."""
+"""The verdict: its rule on made-up findings, and the whole on simulated causes."""
 
 import json
 from dataclasses import replace
@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 import foreshap
-from foreshap.controls import data_checks, verdict
-from foreshap.controls.data_checks import stands_out
+from foreshap.controls.joined_rule import explain, judge
+from foreshap.preprocessing.cross_spectra import FILE_NAME, load_cross_spectra, write_cross_spectra
 
 CAUSES = {
     "path/source": {"path": 0.01},
@@ -18,18 +18,31 @@ CAUSES = {
     "mixed": {"path": 0.01, "noise_level": 0.2},
     "undecided": {},
 }
-GAIN = {"gain": 0.2, "noise_level": -0.2}  # of a sensor before a recorder's constant noise
+GATES = {  # an alternative and its group
+    "chance": "nothing",
+    "another date": "nothing",
+    "size": "catalogue",
+    "completeness": "catalogue",
+    "second events": "catalogue",
+    "place": "catalogue",
+    "clipping": "station",
+    "response": "station",
+    "orientation": "station",
+    "noise": "station",
+    "coda of the sequence": "station",
+}
 
 
 @pytest.fixture(scope="module")
 def sequences(tmp_path_factory):
-    """600 simulated events a cause, P64."""
+    """600 simulated events a cause, P64, with cross-spectra beside them."""
     folder = tmp_path_factory.mktemp("causes")
-    for name, effects in (CAUSES | {"gain": GAIN}).items():
+    for name, effects in CAUSES.items():
         place = folder / name.replace("/", " ")
         waveforms = foreshap.simulate_sequence(place / "waveforms", 600, 7, effects)
         foreshap.preprocess(waveforms, place, [foreshap.VARIANTS["P64"]])
         foreshap.preprocess(waveforms / "noise", place / "noise", [foreshap.VARIANTS["P64"]])
+        write_cross_spectra(waveforms, place)
 
     def load(name):
         place = folder / name.replace("/", " ")
@@ -39,166 +52,189 @@ def sequences(tmp_path_factory):
     return load
 
 
+@pytest.fixture(scope="module")
+def bare(sequences, tmp_path_factory):
+    """A function that gives the tensors of a cause in a folder without cross-spectra."""
+
+    def load(name):
+        spectrograms = sequences(name)[0]
+        return replace(spectrograms, path=tmp_path_factory.mktemp("bare") / "P64.h5")
+
+    return load
+
+
 @pytest.mark.parametrize("cause", CAUSES)
 def test_simulated_causes_are_found(sequences, cause):
     spectrograms, noise = sequences(cause)
     controls = foreshap.run_controls(spectrograms, seed=1, noise=noise)
     assert controls.verdict == cause, controls.reasons
-    assert list(controls.skipped) == ["9 stations"] and controls.table["measured"].notna().all()
-    assert {"control", "measured", "low", "high", "n_events", "if_path", "if_station"} <= set(
-        controls.table
-    )
+    assert not controls.skipped and controls.table["measured"].notna().all()
+    columns = {"control", "measured", "low", "high", "n_events", "if_path", "if_station"}
+    assert columns <= set(controls.table)
     null = controls.table.set_index("control").loc["shuffled labels (20 times)"]
     assert null["low"] < 0.5 < null["high"]
-    without_events = controls.table.set_index("control").loc["noise without events"]
-    assert without_events["n_events"] == 300 and (without_events["low"] > 0.55) == (
-        cause in ("station/background", "mixed")
-    )
+    found = {finding.alternative: finding for finding in controls.findings}
+    assert set(GATES) <= set(found)
+    if cause == "path/source":
+        assert controls.open == [] and all(finding.acquits for finding in controls.findings)
+        units = controls.details["10 physical units"].set_index(["quantity", "component"])
+        assert units.loc[("t* of S", "together"), "low"] > 0
+    if cause == "undecided":
+        assert found["chance"].state == "open" and "chance" in controls.open
 
 
-def table(noise, catalogue, floor, relative, inside=0.5, drift=(-0.1, 0.1), shape=0.5):
-    names = (verdict.NOISE, verdict.CATALOGUE, *verdict.SIGNAL, verdict.SHAPE)
-    rows = [
-        {"control": n, "measured": v + 0.02, "low": v, "high": v + 0.04}
-        for n, v in zip(names, (noise, catalogue, floor, relative, shape))
-    ]
-    placebo = pd.DataFrame(
-        {
-            "what": "signal",
-            "kind": ["mainshock", "inside foreshocks"],
-            "measured": [floor, inside],
-            "low": [floor, inside],
-        }
-    )
-    return pd.DataFrame(rows), {"6 placebo": placebo, "6 drift": pd.DataFrame({"low": drift})}
+def made_up(**states):
+    """Findings of GATES, all excluded but those named: state, or (state, low)."""
+    findings = []
+    for alternative, group in GATES.items():
+        state, low = states.get(alternative.replace(" ", "_"), "excluded"), 0.5
+        if isinstance(state, tuple):
+            state, low = state
+        findings.append(
+            foreshap.Finding(alternative, group, state, "made up", "saw", "could", "more", low=low)
+        )
+    return findings
 
 
 @pytest.mark.parametrize(
-    "numbers, expected",
+    "states, expected, opened",
     [
-        ((0.5, 0.5, 0.9, 0.9), "path/source"),
-        ((0.9, 0.5, 0.5, 0.9), "station/background"),  # more noise: only relative to it
-        ((0.9, 0.5, 0.9, 0.5), "station/background"),  # other gain: only above the floor
-        ((0.9, 0.5, 0.9, 0.6), "station/background"),  # what a site change leaves
-        ((0.5, 0.9, 0.5, 0.5), "catalogue"),
-        ((0.9, 0.5, 0.9, 0.9), "mixed"),
-        ((0.5, 0.9, 0.9, 0.9), "mixed"),
-        ((0.5, 0.5, 0.5, 0.5), "undecided"),
-        ((0.54, 0.54, 0.54, 0.9), "undecided"),
-        ((0.5, 0.5, 0.7, 0.7, 0.8), "undecided"),  # another date does as well
-        ((0.5, 0.5, 0.9, 0.9, 0.5, (0.1, 0.1)), "undecided"),  # it drifts through both classes
-        ((0.5, 0.5, 0.9, 0.9, 0.5, (-0.1, 0.1), 0.1), "undecided"),  # as much everywhere: a gain
+        ({}, "path/source", []),
+        ({"size": "survived"}, "path/source", []),
+        ({"completeness": ("survived", 0.7)}, "mixed", []),  # sizes do differ, too
+        ({"noise": "shown"}, "mixed", []),
+        ({"coda_of_the_sequence": "shown", "noise": "open"}, "path/source", ["noise"]),
+        ({"orientation": "survived"}, "mixed", []),
+        ({"chance": "open"}, "undecided", ["chance"]),
+        ({"another_date": "shown"}, "undecided", []),
+        ({"response": "open"}, "undecided", ["response"]),
+        ({"response": "open", "size": "open"}, "undecided", ["size", "response"]),
+        ({"response": "shown"}, "station/background", []),
+        ({"response": "shown", "size": "shown"}, "station/background", []),
+        ({"size": "shown"}, "catalogue", []),
+        ({"size": "shown", "response": "open"}, "undecided", ["response", "size"]),
+        ({"place": "shown", "response": "open"}, "catalogue", ["response"]),
+        ({"coda_of_the_sequence": "shown", "chance": "open"}, "station/background", ["chance"]),
+        ({"clipping": "shown"}, "station/background", []),
+        ({"clipping": "shown", "completeness": "shown"}, "catalogue", []),
+        ({"place": "shown", "noise": "shown"}, "station/background", []),
     ],
 )
-def test_the_rules(numbers, expected):
-    rows, details = table(*numbers)
-    found, reasons = verdict.judge(rows, details, {})
-    assert found == expected and any("0.5" in line for line in reasons)
+def test_the_joined_rule(states, expected, opened):
+    verdict, found = judge(made_up(**states))
+    assert verdict == expected and found == opened
 
 
-def test_no_dates_no_claim_about_the_fault():
-    rows, _ = table(0.5, 0.5, 0.9, 0.9)
-    found, reasons = verdict.judge(rows, {}, {"6 placebo": "some events have no time"})
-    assert (
-        found == "undecided"
-        and "lacks: 6 placebo" in reasons[-1]
-        and "Path or source: can't be said" in reasons[2]
-    )
-    rows, details = table(0.5, 0.5, np.nan, 0.9)
-    assert verdict.judge(rows.dropna(), details, {})[0] == "undecided"
+def test_each_alternative_but_beside_ones_blocks_the_path():
+    for alternative in GATES:
+        for state in ("open", "shown"):
+            verdict, _ = judge(made_up(**{alternative.replace(" ", "_"): state}))
+            beside = alternative in ("noise", "coda of the sequence")
+            assert (verdict in ("path/source", "mixed")) == beside
+    assert judge([])[0] == "undecided"
+    assert judge(made_up()[:2])[0] == "undecided"  # the response was not heard
 
 
-def test_noise_of_catalogues_that_cannot_be_matched_says_nothing():
-    rows, details = table(0.9, 0.9, 0.5, 0.5)
-    rows["control"] = rows["control"].replace(verdict.NOISE, "noise before P")
-    found, reasons = verdict.judge(
-        rows, details, {"4 matched": "the classes' catalogues hardly overlap"}
-    )
-    assert (
-        found == "catalogue"
-        and "Station or background: can't be said" in reasons[0]
-        and verdict.NOISE in reasons[-1]
-    )
-    rows["low"] = [0.9, 0.5, 0.5, 0.5, 0.5]  # catalogues that do not differ, or none
-    assert verdict.judge(rows, details, {})[0] == "station/background"
+def test_reasons_name_what_is_shown_and_what_would_decide():
+    findings = made_up(response="open", place="shown")
+    lines = explain(findings, *judge(findings), {"second event in the window": 3, "other": 0})
+    assert lines[0].startswith("The catalogue differs: place")
+    assert any("decided by more" in line and line.startswith("Response") for line in lines)
+    assert "3 events" in lines[-1] and not any("other" in line for line in lines)
+
+
+def test_tensors_alone_name_the_mute_witnesses(bare):
+    controls = foreshap.run_controls(bare("path/source"), seed=1)
+    assert controls.verdict == "undecided" and "response" in controls.open
+    mute = {f.alternative: f.could_see for f in controls.findings if f.state == "open"}
+    assert "cross-spectra" in mute["response"]
+    assert foreshap.run_controls(bare("undecided"), seed=1).verdict == "undecided"
+
+
+def test_scaled_tensors_are_judged_by_the_noises_shape(bare):
+    s = bare("mixed")
+    peak = 0.4 * np.exp(-((s.variant.frequencies - 16) ** 2) / 8)
+    for changes, expected in ((0.0, "undecided"), (1.0, "station/background")):
+        values = bare("undecided").values[:]
+        values = values + changes * (s.labels == 1)[:, None, None, None] * peak[:, None]
+        low = values.min(axis=(1, 2, 3), keepdims=True)
+        values = np.rint(255 * (values - low) / (values.max(axis=(1, 2, 3), keepdims=True) - low))
+        scaled = replace(
+            s, values=values.astype("f4"), table=bare("undecided").table, attributes={"scaled": 1}
+        )
+        controls = foreshap.run_controls(scaled, seed=1)
+        assert controls.verdict == expected, controls.reasons
 
 
 def test_a_steady_drift_is_no_change_at_the_mainshock(sequences):
-    """Simulated: each event between foreshock and aftershock, by its place in time."""
-    s = sequences("path/source")[0]
-    foreshap.preprocess(s.path.parent / "waveforms/truth", s.path.parent / "truth", [s.variant])
-    other = foreshap.load_spectrograms(s.path.parent / "truth/P64.h5")
-    row = pd.Series(range(len(other.labels)), other.table["trace_name"])[
-        s.table["trace_name"]
-    ].to_numpy()
-    rank = pd.Series(foreshap.known_times(s.table)).rank(pct=True).to_numpy()
-    share = np.abs(rank - (s.labels == 1))[:, None, None, None]  # of the other class
-    values = ((1 - share) * s.values[:] + share * other.values[:][row]).astype("f4")
+    """Simulated: cross-spectra whose change grows with time through both classes."""
+    s = sequences("undecided")[0]
+    cross = load_cross_spectra(s.path.parent)
+    times = foreshap.known_times(s.table)
+    rank = pd.Series(times).rank(pct=True).to_numpy()
+    values = (
+        cross.values * 10 ** (-0.03 * cross.frequencies * rank[:, None])[:, None, :, None, None]
+    )
+    values[:, 0] = cross.values[:, 0]
+    drifting = replace(cross, values=values.astype("c8"))
     start = pd.Timestamp("2016-09-01", tz="UTC") + pd.to_timedelta(120 * rank, unit="D")
-    steady = replace(s, values=values, table=s.table.assign(trace_start_time=start.astype(str)))
-    controls = foreshap.run_controls(steady, seed=1)
-    signal = controls.table.set_index("control").loc[list(verdict.SIGNAL)]
-    assert controls.verdict == "undecided" and (signal["low"] > 0.55).all()
-    assert (controls.details["6 drift"]["low"] > 0).all()
+    steady = replace(s, table=s.table.assign(trace_start_time=start.astype(str)))
+    controls = foreshap.run_controls(steady, seed=1, cross_spectra=drifting)
+    states = {finding.alternative: finding.state for finding in controls.findings}
+    assert states["chance"] == "excluded" and states["another date"] != "excluded"
+    assert controls.verdict not in ("path/source", "mixed")
 
 
-def test_a_gain_under_a_constant_noise_is_no_change_of_the_path(sequences):
-    controls = foreshap.run_controls(sequences("gain")[0], seed=1)
-    rows = controls.table.set_index("control")
-    assert controls.verdict == "undecided" and (rows.loc[list(verdict.SIGNAL), "low"] > 0.55).all()
-    assert rows.loc[verdict.SHAPE, "measured"] < 0.1
-    gathered = foreshap.gather(sequences("path/source")[0], 1)
-    assert data_checks.shape(gathered)["measured"][0] > 0.3
-    with pytest.raises(foreshap.ForeshapError, match="levels can't be compared"):
-        data_checks.shape(replace(gathered, calibrated=False))
-    with pytest.raises(foreshap.ForeshapError, match="0 bins stand above the noise"):
-        data_checks.shape(replace(gathered, spectra=gathered.spectra * 0))
-
-
-def test_a_placebo_that_separates_nothing_does_not_count():
-    _, details = table(0.5, 0.5, 0.6, 0.6, inside=0.7)
-    assert not stands_out(details["6 placebo"], 0.55)
-    assert stands_out(details["6 placebo"].assign(low=[0.6, 0.4]), 0.55)
-    assert not stands_out(
-        details["6 placebo"].assign(low=[0.49, 0.4]), 0.55
-    )  # the mainshock itself is at chance
-
-
-def test_a_window_that_no_event_has_takes_no_other_away(sequences):
-    s, _ = sequences("undecided")
-    far = foreshap.run_controls(replace(s, table=s.table.assign(p_s_diff_sec=25.0)), seed=1)
-    assert far.skipped["1 S"] == far.skipped["1 coda"] == "no event has a frame there"
-    assert far.table.set_index("control").loc["noise before P", "n_events"] > 590
-
-
-def test_bad_data_are_skipped_with_a_reason(sequences, tmp_path):
+def test_missing_columns_and_short_s_p_leave_witnesses_mute(sequences, bare, tmp_path):
     s, noise = sequences("path/source")
-    bare = replace(s, table=s.table[["trace_name", "label", "p_s_diff_sec", "trace_start_time"]])
-    controls = foreshap.run_controls(bare, seed=1)
-    assert verdict.CATALOGUE in controls.table["control"].to_numpy()  # S-P and the hour are known
-    splits = controls.details["5 splits"].set_index("control")
-    assert "split: clusters" not in splits.index and splits.loc["split: weeks", "measured"] > 0.8
-    assert "no hypocentre" in controls.skipped["5 split: clusters"]
+    for columns in (
+        ["trace_name", "label", "p_s_diff_sec", "trace_start_time"],
+        ["trace_name", "label", "p_s_diff_sec"],
+        ["trace_name", "label"],
+    ):
+        controls = foreshap.run_controls(replace(s, table=s.table[columns]), seed=1)
+        assert controls.verdict in ("undecided", "mixed", "catalogue") and controls.open
+        foreshap.write_verdict(controls, tmp_path / "verdict.json")
+    short = replace(bare("path/source"), table=s.table.assign(p_s_diff_sec=0.3))
+    controls = foreshap.run_controls(short, seed=1)  # no frame lies between P and S
+    assert controls.verdict == "undecided" and controls.open
+    far = foreshap.run_controls(replace(short, table=s.table.assign(p_s_diff_sec=25.0)), seed=1)
+    assert far.skipped["1 S"] == far.skipped["1 coda"] == "no event has a frame there"
     odd = s.table.assign(
         source_latitude=42.8, source_longitude=13.1, source_depth_km=5.0, receiver_name=np.nan
     )
     odd.loc[0, "source_magnitude"] = np.inf
     controls = foreshap.run_controls(replace(s, table=odd), 1, notches=[(0, 50), (10.1, 10.2)])
-    assert (
-        controls.verdict == "path/source"
-        and "fewer than 5 groups" in controls.skipped["5 split: clusters"]
-    )
-    assert len(controls.details["7 bands"]) == 6
+    assert "fewer than 5 groups" in controls.skipped["5 split: clusters"]
+    assert len(controls.details["7 bands"]) == 6 and "place" in controls.open
     few = replace(noise, labels=noise.labels[:4], table=noise.table[:4], values=noise.values[:4])
     assert "too few" in foreshap.run_controls(s, 1, noise=few).skipped["1 noise without events"]
-    one = replace(s, labels=np.zeros_like(s.labels))
-    controls = foreshap.run_controls(one)
+
+
+def test_one_class_or_wrong_cross_spectra_are_said(sequences, tmp_path):
+    s = sequences("path/source")[0]
+    controls = foreshap.run_controls(replace(s, labels=np.zeros_like(s.labels)))
     assert controls.verdict == "undecided" and len(controls.table) == 0
-    assert (
-        all("0 aftershocks" in reason for reason in controls.skipped.values())
-        and "lacks" in controls.reasons[-1]
-    )
+    assert all("0 aftershocks" in reason for reason in controls.skipped.values())
+    assert "lacks all witnesses" in controls.reasons[-1]
     foreshap.write_verdict(controls, tmp_path / "empty.json")
+    cross = load_cross_spectra(s.path.parent)
+    others = replace(cross, table=cross.table.assign(trace_name=cross.table["trace_name"] + "x"))
+    controls = foreshap.run_controls(s, cross_spectra=others)
+    assert "none of the tensors' events" in next(iter(controls.skipped.values()))
+    (tmp_path / "broken.h5").write_text("no")
+    with pytest.raises(foreshap.ForeshapError, match="broken.h5"):
+        foreshap.run_controls(s, cross_spectra=tmp_path / "broken.h5")
+
+
+def test_a_station_record_closes_an_open_response(sequences, bare, tmp_path):
+    record = tmp_path / "services.csv"
+    record.write_text("start,end\n2000-01-01,2030-01-01\n")
+    open_before = foreshap.run_controls(bare("path/source"), seed=1).open
+    closed = foreshap.run_controls(bare("path/source"), seed=1, station_record=record)
+    assert "response" in open_before and "response" not in closed.open
+    found = {finding.alternative: finding for finding in closed.findings}
+    assert "record" in found["response"].witness
 
 
 def test_nothing_is_computed_twice_and_programs_can_read_it(sequences, tmp_path):
@@ -207,26 +243,17 @@ def test_nothing_is_computed_twice_and_programs_can_read_it(sequences, tmp_path)
     second = foreshap.run_controls(sequences("undecided")[0], 1, tmp_path / "kept")
     assert files == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "kept").iterdir()}
     pd.testing.assert_frame_equal(first.table, second.table, check_dtype=False)
+    assert [str(f) for f in first.findings] == [str(f) for f in second.findings]
     other = foreshap.run_controls(sequences("catalogue")[0], 1, tmp_path / "kept")
     assert other.verdict == "catalogue"  # kept for another file: computed anew
-    bare = replace(
-        sequences("catalogue")[0],
-        table=sequences("catalogue")[0].table.drop(columns="trace_start_time"),
-    )
-    assert (
-        "6 placebo" in foreshap.run_controls(bare, 1, tmp_path / "kept").skipped
-    )  # and for another table
-    s, _ = sequences("undecided")
-    louder = replace(
-        s, values=s.values[:] + 2 * (s.labels == 1)[:, None, None, None]
-    )  # other values, other classes
-    assert foreshap.run_controls(louder, 1, tmp_path / "kept").verdict != "undecided"
+    s = sequences("undecided")[0]
     turned = replace(s, labels=1 - s.labels)
-    kept, anew = (
-        foreshap.run_controls(turned, 1, folder).table for folder in (tmp_path / "kept", None)
-    )
-    pd.testing.assert_frame_equal(kept, anew, check_dtype=False)
+    kept = foreshap.run_controls(turned, 1, tmp_path / "kept").table
+    pd.testing.assert_frame_equal(kept, foreshap.run_controls(turned, 1).table, check_dtype=False)
+    assert (s.path.parent / FILE_NAME).exists()
     foreshap.write_verdict(second, tmp_path / "verdict.json", dataset="simulated")
     content = json.loads((tmp_path / "verdict.json").read_text())
     assert content["verdict"] == "undecided" and content["dataset"] == "simulated"
-    assert len(content["rows"]) == len(second.table)
+    assert len(content["rows"]) == len(second.table) and content["open"] == second.open
+    assert len(content["findings"]) == len(second.findings)
+    assert {"alternative", "state", "saw", "could_see", "decides"} <= set(content["findings"][0])

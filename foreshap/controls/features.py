@@ -70,20 +70,23 @@ def known_mean(values, axis):
         return np.where(known, values, 0).sum(axis=axis) / known.sum(axis=axis)
 
 
+def fill_unknown(values):
+    """Put each column's median in the place of what is not finite; 0 in a column without any.
+
+    values: array (N, ...)
+    """
+    values = np.asarray(values, float)
+    flat = values.reshape(len(values), -1)
+    known = np.where(np.isfinite(flat), flat, np.nan)
+    some = np.isfinite(known).any(axis=0)
+    middle = np.zeros(flat.shape[1])
+    middle[some] = np.nanmedian(known[:, some], axis=0)
+    return np.where(np.isfinite(flat), flat, middle).reshape(values.shape)
+
+
 def usable_rows(variant, low=USABLE[0], high=USABLE[1]):
     """Which frequency rows lie from low to high [Hz], bool (F,)."""
     return (variant.frequencies >= low) & (variant.frequencies <= high)
-
-
-def above_common_floor(spectra):
-    """Signal where it exceeds one floor for all events, high above anyone's noise.
-
-    spectra: array (N, parts, 3, F), of window_spectra()
-
-    returns: array (N, parts - 1, 3, F), windows after P
-    """
-    floor = np.nanquantile(spectra[:, 0], 0.99, axis=0) + ABOVE_NOISE
-    return np.maximum(spectra[:, 1:], floor)
 
 
 def above_own_noise(spectra):
@@ -166,21 +169,3 @@ def hours(table):
     """Hour of the day of each event, float Series 0..24 [UTC]."""
     times = known_times(table)
     return (times - times.dt.normalize()).dt.total_seconds() / 3600
-
-
-def days_since_larger(table):
-    """Days since the last larger event of the table, float Series; the median where none is known.
-
-    The k-th row looks back over all earlier ones; the mainshock itself is rarely in a table.
-    """
-    times, magnitude = known_times(table), table["source_magnitude"].to_numpy(float)
-    days = (times - times.min()).dt.total_seconds().to_numpy() / 86400
-    order = np.argsort(times.to_numpy())
-    since, larger = np.full(len(table), np.nan), []  # a stack of larger events before
-    for row in order[np.isfinite(magnitude[order])]:
-        while larger and magnitude[larger[-1]] <= magnitude[row]:
-            larger.pop()
-        if larger:
-            since[row] = days[row] - days[larger[-1]]
-        larger.append(row)
-    return pd.Series(since, table.index).fillna(np.nanmedian(since))

@@ -1,7 +1,6 @@
 """How well a plain model tells the classes apart: logistic regression on held-out events."""
 
 import numpy as np
-import pandas as pd
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
@@ -9,7 +8,6 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from ..files import ForeshapError
-from ..preprocessing.variants import CLASSES
 from ..preprocessing.waveforms import known_times
 from ..training.scores import roc_auc, roc_auc_interval
 from ..training.splits import co_located_groups, hypocentre_clusters, neighbours, time_blocks
@@ -17,7 +15,6 @@ from ..training.splits import co_located_groups, hypocentre_clusters, neighbours
 PENALTY = 0.01  # C of the regression on spectra: hundreds of correlated columns
 FOLDS = 5
 LEAST = 30  # events of a class (or effective ones), below which a score says nothing
-INSIDE = 3  # placebo dates inside the classes, below which nothing can be said to stand out
 
 
 def folds(table, kind, seed):
@@ -103,9 +100,9 @@ def _columns(features):
     return np.where(np.isfinite(x), x, np.nanmean(x, axis=0))
 
 
-def _fitted(x, labels, weights, penalty):
+def _fitted(x, labels, weights, penalty, solver="lbfgs"):
     balance = "balanced" if weights is None else None
-    model = LogisticRegression(C=penalty, max_iter=1000, class_weight=balance)
+    model = LogisticRegression(C=penalty, max_iter=1000, class_weight=balance, solver=solver)
     pipeline = make_pipeline(StandardScaler(), model)
     with threadpool_limits(1):  # many small products: threads cost more than they bring
         return pipeline.fit(x, labels, logisticregression__sample_weight=weights)
@@ -155,7 +152,7 @@ def overlap_weights(covariates, labels):
         return np.ones(len(labels))
     x = StandardScaler().fit_transform(covariates)
     x = PolynomialFeatures(2, include_bias=False).fit_transform(x)
-    chance = _fitted(x, labels, None, 10.0).predict_proba(x)
+    chance = _fitted(x, labels, None, 10.0, "newton-cholesky").predict_proba(x)
     weights = np.where(labels == 1, chance[:, 0], chance[:, 1])
     shared = 2 * np.bincount(labels, weights)  # events that could as well be of the other class
     check_enough(np.minimum(shared, effective_events(weights, labels)))
@@ -178,67 +175,6 @@ def shuffled(features, labels, parts, repeats, seed):
     return np.array(found)
 
 
-def placebo_dates(table, seed, n_inside=8):
-    """Choose dividing dates, with as many events on both sides, from equally long spans.
-
-    Dates lie at equal steps of the number of events inside each class (spans stay in it) and around
-    the mainshock (sides mix the classes), each with the longest span that its class has room for;
-    none has a longer one than the dates inside, lest a steady drift separate most around the
-    mainshock. On a side stand a quarter of the smaller class's events at most, drawn at random, so
-    that scores of different dates compare.
-
-    table: DataFrame of a tensor file, with label
-    seed: int, of the draw of events
-    n_inside: int, dates in each class
-
-    returns: DataFrame, a row a date: time [UTC; of the mainshock the middle of the gap], kind,
-        before, after (int arrays of rows); dates with under LEAST events on a side are left out
-    raises: ForeshapError where times are missing, the classes overlap in time, the mainshock has
-        too few events, or fewer than INSIDE dates inside the classes remain
-    """
-    labels, days = table["label"].to_numpy(), days_from_gap(table)
-    rng, most = np.random.default_rng(seed), max(LEAST, np.bincount(labels).min() // 4)
-    steps = np.linspace(0, 1, n_inside + 2)[1:-1]
-    dates, longest = [], 0.0
-    for label, name in enumerate(CLASSES):
-        for day in np.quantile(days[labels == label], steps):
-            dates.append((f"inside {name}s", day, labels == label))
-            longest = max(longest, _room(days[labels == label], day))
-    dates += [("across", day, labels >= 0) for day in _around(days)]
-    dates.append(("mainshock", 0.0, labels >= 0))
-    middle = known_times(table).iloc[0] - pd.Timedelta(days=days[0])
-    found = []
-    for kind, day, chosen in dates:
-        sides = _sides(np.flatnonzero(chosen), days, day, longest, most, rng)
-        found.append((middle + pd.Timedelta(days=day), kind, *sides))
-    found = pd.DataFrame(found, columns=["time", "kind", "before", "after"])
-    found = found[found["before"].str.len() >= LEAST].reset_index(drop=True)
-    if "mainshock" not in found["kind"].to_numpy():
-        raise ForeshapError(
-            f"fewer than {LEAST} events lie within {longest:.1f} days before or after the mainshock"
-        )
-    if found["kind"].str.startswith("inside").sum() < INSIDE:
-        raise ForeshapError(
-            f"fewer than {INSIDE} dates inside the classes have {LEAST} events on both sides"
-        )
-    return found
-
-
-def days_from_gap(table):
-    """Days of each event after the middle of the gap between the classes, float (N,).
-
-    raises: ForeshapError where times are missing or the classes overlap in time
-    """
-    times, labels = known_times(table), table["label"].to_numpy()
-    if times.isna().any():
-        raise ForeshapError("some events have no time")
-    days = (times - times.min()).dt.total_seconds().to_numpy() / 86400
-    last, first = days[labels == 0].max(), days[labels == 1].min()
-    if last > first:
-        raise ForeshapError("foreshocks and aftershocks overlap in time")
-    return days - (last + first) / 2
-
-
 def gaps(times, longest=10):
     """Find spans without events, over two days and far longer than the waits around: no data?
 
@@ -251,26 +187,3 @@ def gaps(times, longest=10):
     waits = times.diff().dt.total_seconds()[1:] / 86400
     usual = waits.rolling(21, center=True, min_periods=5).median()
     return [(times[k - 1], times[k]) for k in waits.index[(waits > longest * usual) & (waits > 2)]]
-
-
-def _around(days):
-    """Dates an eighth and a sixteenth of all events before and after the mainshock [days]."""
-    order, step = np.sort(days), len(days) // 16
-    places = np.searchsorted(order, 0) + step * np.array([-2, -1, 1, 2])
-    return order[places[(places > 0) & (places < len(days))]]
-
-
-def _room(days, date):
-    """The longest span that days with events have room for on both sides of a date [days]."""
-    return min(date - days.min(), days.max() - date)
-
-
-def _sides(rows, days, date, longest, most, rng):
-    """Rows before and after a date: the same number, at most `most`, from the same span of days."""
-    span = min(longest, _room(days[rows], date))
-    sides = [
-        rows[(sign * (days[rows] - date) >= 0) & (np.abs(days[rows] - date) <= span)]
-        for sign in (-1, 1)
-    ]
-    count = min(most, *map(len, sides))
-    return [np.sort(rng.choice(side, count, replace=False)) for side in sides]

@@ -1,8 +1,8 @@
-"""All plain controls of one dataset, and the verdict that follows from them by stated rules."""
+"""All controls of one dataset, and the verdict that follows from the witnesses by a stated rule."""
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -10,19 +10,17 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..files import ForeshapError, MachineError, keep_result, written_whole
-from .data_checks import COLUMNS, CONTROLS, gather, stands_out
+from ..files import ForeshapError, MachineError, keep_result, sha256, written_whole
+from ..preprocessing.cross_spectra import FILE_NAME, load_cross_spectra
+from .data_checks import COLUMNS, CONTROLS
+from .evidence import gather_evidence
+from .joined_rule import VERDICTS as VERDICTS
+from .joined_rule import examine, explain, judge
+from .witnesses.finding import Finding
+from .witnesses.physical_units import measure_units
 
-VERDICTS = ("path/source", "station/background", "catalogue", "mixed", "undecided")
-SEPARATES = 0.55  # ROC AUC that a 95 % interval must lie above: less could not carry a map
-RESIDUE = (
-    0.65  # the same for the signal where the noise separates: a change of the site leaves some
-)
-NOISE, CATALOGUE = "noise before P, matched", "catalogue alone"
-FLAT = 0.15  # shape over level of the signal's change: below it could be a gain, or another scale
-SHAPE = "shape over level of the change"
-SIGNAL = ("signal above a common floor, matched", "signal minus own noise, matched")
-VERSION = 5  # of what the controls compute: kept results of another are computed anew
+VERSION = 6  # of what the controls compute: kept results of another are computed anew
+WITNESSES, UNITS = "witnesses", "10 physical units"
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,8 @@ class Controls:
     skipped: dict, control -> reason
     verdict: one of VERDICTS
     reasons: list of str, why, in plain words
+    findings: list of Finding, one an alternative
+    open: list of str, alternatives that no witness could exclude
     """
 
     table: pd.DataFrame
@@ -42,53 +42,111 @@ class Controls:
     skipped: dict
     verdict: str
     reasons: list
+    findings: list
+    open: list
 
 
-def run_controls(spectrograms, seed=0, folder=None, notches=(), noise=None):
-    """Run all plain controls on a tensor file and judge.
+def run_controls(
+    spectrograms,
+    seed=0,
+    folder=None,
+    notches=(),
+    noise=None,
+    cross_spectra=None,
+    station_record=None,
+):
+    """Hear all witnesses and run all plain controls on a tensor file, and judge.
 
     spectrograms: Spectrograms
-    seed: int, of folds, draws and bootstraps
-    folder: str or Path, where each control's result is kept as JSON and not computed twice; nowhere
-        when left out
+    seed: int, of folds, draws and resamples
+    folder: str or Path, where each result is kept as JSON and not computed twice; nowhere when left
+        out
     notches: sequence of (low, high) [Hz], narrow bands that the maps name
     noise: Spectrograms of windows without an event, where the source offers them
+    cross_spectra: CrossSpectra, or the path of their file; when left out, cross_spectra.h5 beside
+        the tensor file, where there is one
+    station_record: str or Path, StationXML or CSV of services, where there is one
 
-    returns: Controls; one that can't run on this dataset is in skipped
+    returns: Controls; what can't run on this dataset is in skipped
+    raises: ForeshapError where the cross-spectra or the station's record can't be read
     """
+    cross_spectra = _found_cross_spectra(spectrograms, cross_spectra)
     try:
-        evidence = gather(spectrograms, seed, noise)
+        evidence = gather_evidence(spectrograms, cross_spectra, seed, noise, station_record)
     except MachineError:
         raise  # no reason of the data
     except ForeshapError as error:
-        return _judged({}, dict.fromkeys(CONTROLS, str(error)))
+        return _judged({}, dict.fromkeys(CONTROLS, str(error)), [], {})
     key = [VERSION, _digest(evidence), seed, [list(map(float, n)) for n in notches]]
+    path = partial(_kept_path, folder)
+    findings = keep_result(path(WITNESSES), key, partial(_findings_table, evidence))
+    clean = evidence.only(evidence.clean)
+    steps = {name: partial(control, clean) for name, control in CONTROLS.items()}
+    steps["7 bands"] = partial(CONTROLS["7 bands"], clean, notches=notches)
+    steps[UNITS] = partial(measure_units, clean)
     details, skipped = {}, {}
-    for name, control in tqdm(CONTROLS.items(), desc="controls", unit="control"):
-        options = {"notches": notches} if name == "7 bands" else {}
-        path = Path(folder, f"{name.replace(' ', '-')}.json") if folder else None
+    for name, step in tqdm(steps.items(), desc="controls", unit="control"):
         try:
-            details[name] = keep_result(path, key, partial(control, evidence, **options))
+            details[name] = keep_result(path(name), key, step)
         except MachineError:
             raise
         except ForeshapError as error:
             skipped[name] = str(error)
-    return _judged(details, skipped)
+    return _judged(details, skipped, _read_findings(findings), evidence.left_out)
+
+
+def _found_cross_spectra(spectrograms, given):
+    """The cross-spectra that are given or lie beside the tensors; None where there are none."""
+    if given is None:
+        given = Path(spectrograms.path).with_name(FILE_NAME)
+        if not given.exists():
+            return None
+    return load_cross_spectra(given) if isinstance(given, str | Path) else given
+
+
+def _kept_path(folder, name):
+    """Where the result of a control is kept, Path or None."""
+    return Path(folder, f"{name.replace(' ', '-')}.json") if folder else None
+
+
+def _findings_table(evidence):
+    """All findings, a row each, DataFrame; what later steps would use of them is left out."""
+    rows = [
+        asdict(finding) for finding in tqdm(examine(evidence), desc="witnesses", unit="witness")
+    ]
+    return pd.DataFrame(rows).drop(columns="keep")
+
+
+def _read_findings(table):
+    """List of Finding of a table of them."""
+    numbers = ("measured", "low", "high")
+    findings = []
+    for row in table.to_dict("records"):
+        known = {name: float(np.nan if row[name] is None else row[name]) for name in numbers}
+        findings.append(Finding(**row | known))
+    return findings
 
 
 def _digest(evidence):
-    """Hash that other events, or windows without any, would not have."""
+    """Hash that other events, windows, cross-spectra or records would not have."""
     digest = hashlib.sha256(f"{evidence.variant} {evidence.calibrated}".encode())
-    digest.update(evidence.spectra.tobytes())
+    digest.update(evidence.tensor_spectra.tobytes())
     digest.update(evidence.table.assign(label=evidence.labels).to_csv().encode())
-    noise = evidence.noise
-    if noise is None:
-        return digest.hexdigest()
-    digest.update(noise.table.assign(label=noise.labels).to_csv().encode())
-    return digest.hexdigest() + noise.sha256
+    digest.update(evidence.days.tobytes())
+    if evidence.cross is not None:
+        digest.update(evidence.cross.tobytes())
+        digest.update(evidence.measurements.to_csv().encode())
+    parts = [digest.hexdigest()]
+    if evidence.noise is not None:
+        noise = evidence.noise
+        digest.update(noise.table.assign(label=noise.labels).to_csv().encode())
+        parts = [digest.hexdigest(), noise.sha256]
+    if evidence.station_record is not None:
+        parts.append(sha256(evidence.station_record))
+    return " ".join(parts)
 
 
-def _judged(details, skipped):
+def _judged(details, skipped, findings, left_out):
     """Controls with their verdict; a row without a measurement is skipped for its reason."""
     columns = ["group", *COLUMNS[:-1]]
     measured, tables = {}, []
@@ -97,101 +155,16 @@ def _judged(details, skipped):
             for row in table[table["reason"].notna()].itertuples():
                 skipped = skipped | {f"{name[:2]}{row.control}": row.reason}
         measured[name] = table[table["measured"].notna()]
-        tables.append(_listed(measured[name]).assign(group=name)[columns])
+        if name != UNITS:
+            tables.append(measured[name].assign(group=name)[columns])
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
-    return Controls(table, measured, skipped, *judge(table, measured, skipped))
-
-
-def _listed(table):
-    """The rows of a control for the common table; of placebo dates only the two that matter."""
-    if "kind" not in table:
-        return table
-    inside = table[table["kind"].str.startswith("inside")]
-    highest = inside.loc[inside.groupby("what")["measured"].idxmax()]
-    highest = highest.assign(control="placebo, " + highest["what"] + ": highest inside a class")
-    return pd.concat([table[table["kind"] == "mainshock"], highest])
-
-
-def judge(table, details, skipped):
-    """Judge by rules that a reader can follow.
-
-    Station: noise before P tells the classes apart, after their catalogues were matched. No
-    earthquake made that noise. (Without a catalogue, the noise as it is; where catalogues can't be
-    matched and differ, nothing can be said.) Catalogue: magnitude, S-P, location or hour alone tell
-    them apart. Path or source: with matched catalogues the signal tells them apart both above a
-    floor that no noise reaches (which a change of the noise can't do) and relative to the event's
-    own noise (which a change of the recording can't do; but signal and noise differ within a
-    frequency row, so where the noise separates more is asked), its change is not alike in all
-    windows and frequencies (which a gain under a constant noise would be, or magnitudes of another
-    scale), the mainshock stands out among placebo dates, and the signal does not drift the same way
-    through both classes. One of the three: that is the verdict; several: mixed; none: undecided.
-
-    table, details, skipped: as in Controls
-
-    returns: verdict, list of reasons
-    """
-    rows = table.drop_duplicates("control").set_index("control")
-    low = rows["low"]
-    catalogue = bool(low.get(CATALOGUE, np.nan) > SEPARATES)
-    noise = NOISE if NOISE in rows.index or catalogue else "noise before P"
-    station = bool(low.get(noise, np.nan) > SEPARATES)
-    least = RESIDUE if station else SEPARATES
-    signal = all(low.get(name, np.nan) > least for name in SIGNAL)
-    shaped = rows["measured"].get(SHAPE, np.nan) > FLAT
-    singled_out = _singled_out(details)
-    found = {
-        "station/background": station,
-        "catalogue": catalogue,
-        "path/source": bool(signal and shaped and singled_out == "yes"),
-    }
-    causes = [cause for cause, yes in found.items() if yes]
-    verdict = (causes or ["undecided"])[0] if len(causes) < 2 else "mixed"
-    return verdict, _reasons(rows, found, noise, singled_out, skipped)
-
-
-def _singled_out(details):
-    """Whether the mainshock is the date at which the signal changes: yes, no (why), or unknown."""
-    if not {"6 placebo", "6 drift"} <= set(details) or details["6 drift"].empty:
-        return "not measured"
-    if not stands_out(details["6 placebo"], SEPARATES):
-        return "no"
-    drifts = (details["6 drift"]["low"] > 0).all()
-    return "no, the signal drifts through both classes" if drifts else "yes"
-
-
-def _reasons(rows, found, noise, singled_out, skipped):
-    """Why, a sentence for each cause, with its numbers."""
-    lacking = [name for name in (noise, CATALOGUE, *SIGNAL, SHAPE) if name not in rows.index]
-    lacking += [name for name in skipped if name.startswith("6 ")]
-    needed = {
-        "station/background": {noise},
-        "catalogue": {CATALOGUE},
-        "path/source": {*SIGNAL, SHAPE, "6 placebo", "6 drift"},
-    }
-    answers = {cause: "yes" if yes else "no" for cause, yes in found.items()}
-    for cause in found:
-        if needed[cause] & set(lacking):
-            answers[cause] = "can't be said"
-    numbers = dict.fromkeys((noise, CATALOGUE, *SIGNAL, SHAPE), "not measured")
-    for name in rows.index.intersection(list(numbers)):
-        numbers[name] = "{measured:.2f} ({low:.2f} to {high:.2f})".format(**rows.loc[name])
-    signal = "; of ".join(f"{name}: {numbers[name]}" for name in SIGNAL)
-    lines = [
-        f"Station or background: {answers['station/background']}. "
-        f"ROC AUC of {noise}: {numbers[noise]}.",
-        f"Catalogue: {answers['catalogue']}. ROC AUC of {CATALOGUE}: {numbers[CATALOGUE]}.",
-        f"Path or source: {answers['path/source']}. ROC AUC of {signal}; {SHAPE} {numbers[SHAPE]}; "
-        f"the mainshock stands out among placebo dates: {singled_out}.",
-        f"A cause counts where the whole 95 % interval lies above {SEPARATES}; the signal beside a "
-        f"changed noise, {RESIDUE}. Shape over level counts above {FLAT}.",
-    ]
-    if lacking:
-        lines.append(f"The verdict lacks: {', '.join(lacking)}.")
-    return lines
+    verdict, opened = judge(findings)
+    reasons = explain(findings, verdict, opened, left_out)
+    return Controls(table, measured, skipped, verdict, reasons, findings, opened)
 
 
 def page_rows(table, parts, agreeing, shares):
-    """Join the plain controls' rows with those of the CNN and its maps: for the verdict's page.
+    """Join the plain controls' rows with those of the CNN and its maps: for the second page.
 
     table: DataFrame of Controls
     parts: DataFrame of train_parts()
@@ -222,15 +195,22 @@ def page_rows(table, parts, agreeing, shares):
 
 
 def write_verdict(controls, path, **about):
-    """Write the verdict for programs: verdict, reasons, all rows and what was skipped, as JSON.
+    """Write the verdict for programs, as JSON: what is open, all findings, rows, what was skipped.
 
     controls: Controls
     path: str or Path
     about: what else JSON can hold: dataset, variant, simulated...
     """
-    rows = controls.table.astype(object).where(controls.table.notna(), None).to_dict("records")
-    judged = {"verdict": controls.verdict, "reasons": controls.reasons}
-    content = about | judged | {"skipped": controls.skipped, "rows": rows}
+    findings = pd.DataFrame([asdict(finding) for finding in controls.findings])
+    findings = findings.drop(columns="keep", errors="ignore")
+    content = about | {"verdict": controls.verdict, "reasons": controls.reasons}
+    content |= {"open": controls.open, "findings": _records(findings)}
+    content |= {"skipped": controls.skipped, "rows": _records(controls.table)}
     with written_whole(Path(path)) as partial_file:
         text = json.dumps(content, indent=2, default=float, allow_nan=False)
         partial_file.write_text(text + "\n")
+
+
+def _records(table):
+    """Rows as dicts that JSON can hold, without NaN."""
+    return table.astype(object).where(table.notna(), None).to_dict("records")

@@ -7,6 +7,7 @@ is known exactly. The folder noise/ holds windows without any event.
 """
 
 import json
+from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 
@@ -37,6 +38,7 @@ EFFECTS = {  # what aftershocks have more of; of the two last events of both cla
     "second_event": "share of windows that hold a second event",
     "missing_component": "share of traces with two components",
 }
+OF_EARTHQUAKES = ("stress_drop", "magnitude", "s_p", "hours")  # the same at all stations
 OF_EVENTS = ("magnitude", "s_p", "hours", "second_event", "missing_component")  # unknown to noise
 DEFAULT_EFFECTS = {"path": 0.010}
 
@@ -53,10 +55,19 @@ GAIN = 2e9  # counts per m/s
 DIURNAL = 0.2  # log10 of the noise amplitude between noon and the daily mean, where hours matter
 SAMPLES, PADDED = 2500, 3000  # of a trace; the rest takes what would wrap around
 FREQUENCIES = fft.rfftfreq(PADDED, 1 / SAMPLING_RATE)
+OWN_SCATTER = {  # what each station draws for itself: standard deviation
+    "log_t_star": 0.02,
+    "log_noise": 0.15,
+    "noise_slope": 0.2,
+    "log_p_amplitude": 0.1,
+    "log_s_amplitude": 0.1,
+}
+SPACING_KM = 6.0  # between neighbouring stations, on a line to the north-east
+KM_PER_LATITUDE, KM_PER_LONGITUDE = 111.2, 81.5
 TOGETHER = 50  # events simulated together
 
 
-def simulate_sequence(output, n_events, seed, effects=None):
+def simulate_sequence(output, n_events, seed, effects=None, stations=None):
     """Write a simulated sequence in the waveform layout and its truth beside it.
 
     output: str or Path, folder for DEMO_{pre,post}.hdf5 and their tables; its subfolder truth/ gets
@@ -66,69 +77,115 @@ def simulate_sequence(output, n_events, seed, effects=None):
     seed: int
     effects: dict, name (see EFFECTS) -> size; DEFAULT_EFFECTS when left out, {} (or sizes of 0)
         switch all off
+    stations: dict, name -> effects (as above) at that station, None for the same as elsewhere; all
+        record the same earthquakes; DEMO alone when left out
 
     returns: Path of the folder
-    raises: ForeshapError for an unknown effect or fewer than two events
+    raises: ForeshapError for an unknown effect, one of earthquakes that differs between stations,
+        or fewer than two events
     """
     output = Path(output)
     if effects is None:
         effects = DEFAULT_EFFECTS
-    effects = {name: size for name, size in effects.items() if size}
-    unknown = sorted(set(effects) - set(EFFECTS))
-    if unknown:
-        raise ForeshapError(
-            f"No effect {', '.join(unknown)} can be simulated: choose from {', '.join(EFFECTS)}."
-        )
+    effects = _known_effects(effects)
+    stations = {STATION: None} if stations is None else stations
+    of_stations = []
+    for number, (name, own) in enumerate(stations.items()):
+        at_station = effects if own is None else _known_effects(own)
+        for effect in OF_EARTHQUAKES:
+            if at_station.get(effect) != effects.get(effect):
+                raise ForeshapError(
+                    f"The effect {effect} is one of earthquakes, it can't differ at {name}: "
+                    "give it in effects, and at each station that has effects of its own."
+                )
+        of_stations.append((Station(name, number), at_station))
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise ForeshapError(f"The seed {seed!r} is no whole number from 0 on: give one.")
-    for name, size in effects.items():
-        if not isinstance(size, int | float | np.number) or not np.isfinite(size):
-            raise ForeshapError(f"The effect {name} has the size {size!r}: give a number.")
     if n_events < 2:
         raise ForeshapError(
             f"{n_events} events were asked for: a sequence needs one foreshock and one aftershock "
             "at least."
         )
+    counts = (n_events // 2, n_events - n_events // 2)
+    n_traces = 2 * n_events + sum((count + 1) // 2 for count in counts)
+    progress = tqdm(total=len(stations) * n_traces, desc="simulating", unit="trace")
+    with folder_written_whole(output) as new, progress:
+        for station, acting in of_stations:
+            _write_station(new, station, counts, seed, acting, progress)
+    return output
+
+
+def _known_effects(effects):
+    """Drop effects of size 0; raise ForeshapError for one that is unknown."""
+    unknown = sorted(set(effects) - set(EFFECTS))
+    if unknown:
+        raise ForeshapError(
+            f"No effect {', '.join(unknown)} can be simulated: choose from {', '.join(EFFECTS)}."
+        )
+    for name, size in effects.items():
+        if not isinstance(size, int | float | np.number) or not np.isfinite(size):
+            raise ForeshapError(f"The effect {name} has the size {size!r}: give a number.")
+    return {name: size for name, size in effects.items() if size}
+
+
+@dataclass(frozen=True)
+class Station:
+    """A station's name and its place on the line of stations, which begins at number 0."""
+
+    name: str
+    number: int
+
+    @property
+    def place(self):
+        """Latitude and longitude [degrees]."""
+        away = self.number * SPACING_KM / np.sqrt(2)
+        return LATITUDE + away / KM_PER_LATITUDE, LONGITUDE + away / KM_PER_LONGITUDE
+
+    def generator(self, *seeds):
+        """Random numbers of this station; the first one's are those of a sequence with one."""
+        own = [self.number] if self.number else []
+        return np.random.default_rng([*seeds, *own])
+
+
+def _write_station(output, station, counts, seed, effects, progress):
+    """Write the events, their truth and the noise of one station."""
     about = {"simulated": "yes: no real earthquakes", "effects": json.dumps(effects), "seed": seed}
     about |= periods(MAINSHOCK).attributes()
     truth = about | {"truth": "each event as it would have been in the other period"}
     noise = about | {"noise": "windows without an event"}
-    counts = (n_events // 2, n_events - n_events // 2)
-    n_traces = 2 * n_events + sum((count + 1) // 2 for count in counts)
-    progress = tqdm(total=n_traces, desc="simulating", unit="trace")
-    with folder_written_whole(output) as new, progress:
-        for label, count in enumerate(counts):
-            _write_events(new, label, label, count, seed, effects, progress, about)
-            _write_events(new / "truth", label, 1 - label, count, seed, effects, progress, truth)
-            _write_noise(new / "noise", label, (count + 1) // 2, seed, effects, progress, noise)
-    return output
+    shared = (station, seed, effects, progress)
+    for label, count in enumerate(counts):
+        _write_events(output, label, label, count, *shared, about)
+        _write_events(output / "truth", label, 1 - label, count, *shared, truth)
+        _write_noise(output / "noise", label, (count + 1) // 2, *shared, noise)
 
 
-def _write_events(folder, label, acting, count, seed, effects, progress, attributes):
+def _write_events(folder, label, acting, count, station, seed, effects, progress, attributes):
     """Write the events of one class (label) with the effects of a class (acting)."""
     rng = np.random.default_rng([seed, label])
     events = _draw_events(rng, count, label, acting, effects)
-    generators = (np.random.default_rng([seed, label, i]) for i in range(0, count, TOGETHER))
+    events = _recorded_at(station, events, station.generator(seed, label, 2))
+    generators = (station.generator(seed, label, i) for i in range(0, count, TOGETHER))
     traces = _traces(events, generators, _changes(effects, acting), progress)
     table = events[list(COLUMNS)]
-    write_waveforms(folder, STATION, PERIODS[label], traces, table, **attributes)
+    write_waveforms(folder, station.name, PERIODS[label], traces, table, **attributes)
 
 
-def _write_noise(folder, label, count, seed, effects, progress, attributes):
+def _write_noise(folder, label, count, station, seed, effects, progress, attributes):
     """Write windows of one class's noise at any time of its period."""
     hours = {"hours": 0.0} if "hours" in effects else {}  # noise is recorded at all hours
     effects = {name: size for name, size in effects.items() if name not in OF_EVENTS} | hours
-    rng = np.random.default_rng([seed, label, 1])
+    rng = station.generator(seed, label, 1)
     windows = _draw_events(rng, count, label, label, effects)
     windows["p_s_diff_sec"] = NOISE_S_P
     windows["source_id"] = "noise" + windows["source_id"]
-    windows["trace_name"] = f"{STATION}.{NETWORK}." + windows["source_id"] + "_EV"
+    windows = windows.assign(**_receiver_columns(station, windows["source_id"]))
     traces = _traces(windows, repeat(rng), _changes(effects, label), progress, motion=0.0)
     table = windows.reindex(columns=list(COLUMNS))
     for name in COLUMNS:
         if name.startswith(("source_", "p_t", "s_t")) and name != "source_id":
             table[name] = np.nan
-    write_waveforms(folder, STATION, PERIODS[label], traces, table, **attributes)
+    write_waveforms(folder, station.name, PERIODS[label], traces, table, **attributes)
 
 
 def _changes(effects, acting):
@@ -158,11 +215,11 @@ def _draw_events(rng, n, label, acting, effects):
         "source_magnitude": (magnitude + change["magnitude"]).round(2),
         "p_s_diff_sec": s_p.clip(0.5, 3.0).round(2),
         "log_stress_drop": 0.1 * g[1],
-        "log_t_star": 0.02 * g[2],
-        "log_noise": 0.15 * g[3],
-        "noise_slope": 0.2 * g[4],
-        "log_p_amplitude": 0.1 * g[5],
-        "log_s_amplitude": 0.1 * g[6],
+        "log_t_star": OWN_SCATTER["log_t_star"] * g[2],
+        "log_noise": OWN_SCATTER["log_noise"] * g[3],
+        "noise_slope": OWN_SCATTER["noise_slope"] * g[4],
+        "log_p_amplitude": OWN_SCATTER["log_p_amplitude"] * g[5],
+        "log_s_amplitude": OWN_SCATTER["log_s_amplitude"] * g[6],
         "bearing": 2 * np.pi * np.floor(6 * u[2]) / 6 + 0.2 * g[7],
         "dip": 0.5 + 0.4 * u[3],
         "second": u[4] < effects.get("second_event", 0.0),
@@ -181,35 +238,69 @@ def _move_to_hours(events, moved, place):
     date, hour = np.divmod(events["days"] + midnight, 1)
     hour = np.where(moved, (8 + 8 * place) / 24, hour)
     events["days"] = date + hour - midnight
-    events["log_noise"] += -DIURNAL * np.cos(2 * np.pi * hour)
+    events["daytime"] = -DIURNAL * np.cos(2 * np.pi * hour)
+    events["log_noise"] += events["daytime"]
 
 
 def _layout_columns(events, label):
     """Return the layout's columns that follow from an event's distance, bearing and time."""
     km = KM_PER_S_P * events["p_s_diff_sec"]
-    p_travel = (1e3 * km / VP).round(3)
     origin = pd.Timestamp(MAINSHOCK) + pd.to_timedelta(events["days"], unit="D")
-    start = origin + pd.to_timedelta(p_travel - SECONDS_BEFORE_P, unit="s")
     epicentral = km * np.sqrt(1 - events["dip"] ** 2)
     north, east = np.cos(events["bearing"]), np.sin(events["bearing"])
     source_ids = pd.Series([f"{label + 1}{i:06d}" for i in range(len(events))])
     return {
-        "trace_name": f"{STATION}.{NETWORK}." + source_ids + "_EV",
-        "trace_start_time": start.dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "network_code": NETWORK,
-        "receiver_name": STATION,
-        "receiver_type": "HH",
-        "receiver_elevation_m": 0.0,
-        "receiver_latitude": LATITUDE,
-        "receiver_longitude": LONGITUDE,
         "source_id": source_ids,
         "source_depth_km": (km * events["dip"]).round(2),
-        "source_latitude": (LATITUDE + epicentral * north / 111.2).round(5),
-        "source_longitude": (LONGITUDE + epicentral * east / 81.5).round(5),
+        "source_latitude": (LATITUDE + epicentral * north / KM_PER_LATITUDE).round(5),
+        "source_longitude": (LONGITUDE + epicentral * east / KM_PER_LONGITUDE).round(5),
         "source_origin_time": origin.dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "p_travel_sec": p_travel,
-        "s_travel_sec": (p_travel + events["p_s_diff_sec"]).round(3),
+        **_travel_columns(origin, events["p_s_diff_sec"]),
+        **_receiver_columns(Station(STATION, 0), source_ids),
     }
+
+
+def _travel_columns(origin, s_p):
+    """Return the layout's columns that follow from origin times and S-P [s]."""
+    p_travel = (1e3 * KM_PER_S_P * s_p / VP).round(3)
+    start = origin + pd.to_timedelta(p_travel - SECONDS_BEFORE_P, unit="s")
+    return {
+        "trace_start_time": start.dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "p_travel_sec": p_travel,
+        "s_travel_sec": (p_travel + s_p).round(3),
+    }
+
+
+def _receiver_columns(station, source_ids):
+    """Return the layout's columns that a station gives its records."""
+    latitude, longitude = station.place
+    return {
+        "trace_name": f"{station.name}.{NETWORK}." + source_ids + "_EV",
+        "network_code": NETWORK,
+        "receiver_name": station.name,
+        "receiver_type": "HH",
+        "receiver_elevation_m": 0.0,
+        "receiver_latitude": latitude,
+        "receiver_longitude": longitude,
+    }
+
+
+def _recorded_at(station, events, rng):
+    """Turn events as the first station records them into those of another, which draws its own."""
+    if station.number == 0:
+        return events.assign(**_receiver_columns(station, events["source_id"]))
+    latitude, longitude = station.place
+    north = KM_PER_LATITUDE * (events["source_latitude"] - latitude)
+    east = KM_PER_LONGITUDE * (events["source_longitude"] - longitude)
+    km = np.sqrt(north**2 + east**2 + events["source_depth_km"] ** 2)
+    s_p = (km / KM_PER_S_P).clip(0.5).round(2)
+    origin = pd.to_datetime(events["source_origin_time"]).dt.tz_localize(None)
+    own = {"p_s_diff_sec": s_p, **_travel_columns(origin, s_p)}
+    for name, deviation in OWN_SCATTER.items():
+        own[name] = deviation * rng.standard_normal(len(events))
+    if "daytime" in events:
+        own["log_noise"] += events["daytime"]
+    return events.assign(**own, **_receiver_columns(station, events["source_id"]))
 
 
 def _counts(batch, rng, change, motion):

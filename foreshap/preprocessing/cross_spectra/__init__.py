@@ -6,7 +6,13 @@ windows (noise, P, S and three of coda), and a table: own onsets of P and S, a s
 the level below the corner, and what the raw counts say about the recorder.
 """
 
-from .file import CrossSpectra, load_cross_spectra, write_cross_spectra
+from .file import FILE_NAME, CrossSpectra, load_cross_spectra, write_cross_spectra
 from .windows import event_cross_spectra
 
-__all__ = ["CrossSpectra", "event_cross_spectra", "load_cross_spectra", "write_cross_spectra"]
+__all__ = [
+    "FILE_NAME",
+    "CrossSpectra",
+    "event_cross_spectra",
+    "load_cross_spectra",
+    "write_cross_spectra",
+]

@@ -1,0 +1,1 @@
+"""Witnesses: one file an alternative to a change of path or source."""

@@ -1,0 +1,92 @@
+"""The recorder: clipping, sample step, record length and native rate."""
+
+import numpy as np
+
+from .matching import Remainder, difference_of, in_words, judged, mute, remainder, share_known
+
+PEAKS = 5  # raw peaks within 0.1 % of the largest value, from which a component is clipped
+SHARE = 0.05  # of events, that are clipped or whose windows are missing, that is shown
+LEAST_KNOWN = 0.5  # share of each class whose raw samples must be measured
+KEEPS = 0.8  # share of the change's distance that must remain without clipped records
+STEP = 1.5  # ratio of the classes' sample steps that is shown
+EDGE = 2.5  # log10 of power lost within EDGE_HZ, as only a digital filter does
+EDGE_HZ = 4.0
+BETWEEN = (8.0, 45.0)  # where edges are looked for [Hz]
+NOTHING = Remainder(np.nan, reason="all events of a class have it")
+NO_INTERVAL = (np.nan,) * 3
+UNMEASURED = "the raw samples were not measured"
+ABOUT = {"group": "station", "decides": "the station's record"}
+
+
+def examine_clipping(evidence):
+    """Ask whether records are clipped, and what remains without them; keep: those that are not."""
+    about = ABOUT | {"alternative": "clipping", "witness": "raw peaks at one value"}
+    peaks = _measured(evidence, "peaks_near_extreme")
+    if peaks is None:
+        return mute(about | {"decides": "cross_spectra.h5 beside the tensors"}, UNMEASURED)
+    clipped = peaks >= PEAKS
+    about |= {"keep": ~clipped, "decides": "records of a less sensitive channel"}
+    shares = [clipped[evidence.labels == label].mean() for label in (0, 1)]
+    saw = f"{shares[0]:.1%} of foreshocks and {shares[1]:.1%} of aftershocks are clipped"
+    could_see = f"{PEAKS} peaks within 0.1 % of a record's largest"
+    remains = None
+    if max(shares) > SHARE:
+        fewer = evidence.only(~clipped)
+        remains = remainder(evidence, evidence.catalogue, fewer.catalogue, fewer=fewer)
+    found = difference_of(clipped.astype(float), evidence)
+    return judged(about, found, saw, could_see, remains, KEEPS)
+
+
+def examine_sample_step(evidence):
+    """Ask whether the smallest step of raw samples differs between the classes."""
+    about = ABOUT | {"alternative": "sample step", "witness": "smallest step of raw samples"}
+    steps = _measured(evidence, "smallest_step")
+    if steps is None:
+        return mute(about | {"decides": "cross_spectra.h5 beside the tensors"}, UNMEASURED)
+    before, after = [np.nanmedian(steps[evidence.labels == label]) for label in (0, 1)]
+    saw = f"steps of {before:.3g} before and {after:.3g} after"
+    remains = None if 1 / STEP < after / before < STEP else NOTHING
+    could_see = f"steps that differ by a factor of {STEP}"
+    return judged(about, (after / before, np.nan, np.nan), saw, could_see, remains)
+
+
+def examine_record_length(evidence):
+    """Ask whether records of one class end earlier, so that late windows are missing."""
+    about = ABOUT | {"alternative": "record length", "witness": "windows of coda that are there"}
+    missing = ~np.isfinite(evidence.power).any(axis=(2, 3))
+    found = [difference_of(missing[:, window].astype(float), evidence) for window in (3, 4, 5)]
+    found = max(found, key=lambda interval: abs(interval[0]))
+    saw = f"late windows are missing in a share of {in_words(*found)} more aftershocks"
+    remains = None if abs(found[0]) <= SHARE else NOTHING
+    return judged(about, found, saw, "records that end before the last window of coda", remains)
+
+
+def examine_native_rate(evidence):
+    """Ask whether the records of one class end at a digital filter's edge below 45 Hz."""
+    about = ABOUT | {"alternative": "native rate", "witness": "sharp edges of the spectrum of S"}
+    if not evidence.calibrated:
+        return mute(about, "tensors were scaled event by event")
+    before, after = [upper_edge(evidence.only(evidence.labels == label)) for label in (0, 1)]
+    saw = f"an edge at {before:.0f} Hz before and {after:.0f} Hz after (50 Hz: none)"
+    could_see = f"a loss of {10 * EDGE:.0f} dB within {EDGE_HZ:.0f} Hz"
+    remains = None if abs(after - before) <= EDGE_HZ else NOTHING
+    return judged(about, NO_INTERVAL, saw, could_see, remains)
+
+
+def upper_edge(evidence):
+    """Find the lowest frequency [Hz] from which S loses EDGE within EDGE_HZ for good; 50: none."""
+    frequencies = evidence.frequencies
+    spectrum = np.nanmedian(evidence.power[:, 2], axis=0).mean(axis=0)
+    step = max(1, round(EDGE_HZ / (frequencies[1] - frequencies[0])))
+    at_or_above = np.maximum.accumulate(spectrum[::-1])[::-1]
+    lost = spectrum[:-step] - at_or_above[step:] > EDGE
+    lost &= (frequencies[:-step] > BETWEEN[0]) & (frequencies[step:] < BETWEEN[1])
+    return float(frequencies[:-step][lost].min()) if lost.any() else 50.0
+
+
+def _measured(evidence, name):
+    """A column of the measurements, float (N,); None where it is known of too few events."""
+    if evidence.measurements is None:
+        return None
+    values = evidence.measurements[name].to_numpy(float)
+    return values if share_known(np.isfinite(values), evidence) >= LEAST_KNOWN else None

@@ -1,0 +1,124 @@
+"""Two stations: does the change appear at each, for the same earthquakes?"""
+
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from ...files import ForeshapError
+from ..day_blocks import blocked_auc
+from ..evidence import LEAST, stations_of
+from ..plain_models import overlap_weights
+from .matching import in_words, judged, mute
+from .signal import blocked_folds, change, signal_features, without_catalogue
+
+CHANGES = 0.55  # ROC AUC that the lower end must exceed where the signal changes
+SAME = 0.65  # ROC AUC that the upper end must not exceed where it does not
+SHRINKAGE = 0.1  # of the discriminant's covariance
+ABOUT = {
+    "alternative": "one station alone",
+    "group": "station",
+    "witness": "the same earthquakes at two stations",
+    "decides": "a second station that recorded the same earthquakes",
+}
+
+
+def examine_stations(evidence):
+    """Ask whether the change appears at each of two stations, and a model of one holds at another.
+
+    evidence: Evidence of clean events of all stations
+
+    returns: Finding on "one station alone"
+    """
+    pair = paired_events(evidence)
+    if pair is None:
+        return mute(ABOUT, f"no two stations share {LEAST} earthquakes of each class")
+    names, first, second = pair
+    try:
+        found = [change(side) for side in (first, second)]
+        across = [transfer(second, first), transfer(first, second)]
+    except ForeshapError as error:
+        return mute(ABOUT, str(error))
+    found = [(at_one.auc, at_one.low, at_one.high) for at_one in found]
+    parts = []
+    for name, own, other in zip(names, found, across):
+        parts.append(f"{name} {in_words(*own)}, by the other's model {in_words(*other)}")
+    saw = f"ROC AUC at {'; at '.join(parts)}"
+    weakest = min(found + across, key=lambda interval: interval[1])
+    if weakest[1] > CHANGES:
+        could_see = f"a change at one alone, by {len(first.labels)} earthquakes at both"
+        return judged(ABOUT, weakest, saw, could_see)
+    answer = mute(ABOUT, "the stations do not agree, nor clearly differ", saw, weakest)
+    changed = [low > CHANGES for _, low, _ in found]
+    if sum(changed) == 1:
+        least = found[changed.index(True)][1]
+        most = found[changed.index(False)][2]
+        if most < min(SAME, least):
+            return replace(answer, state="shown", could_see="a change at one station alone")
+    return answer
+
+
+def earthquakes_of(table):
+    """Name of the earthquake of each event, array (N,) of str; None where the table has none."""
+    for column in ("source_id", "source_origin_time"):
+        if column in table and table[column].notna().all():
+            return table[column].astype(str).to_numpy()
+    return None
+
+
+def paired_events(evidence):
+    """Find the two stations that share most earthquakes.
+
+    evidence: Evidence
+
+    returns: their names, and Evidence of the same earthquakes at each; None where no two share
+        LEAST of each class
+    """
+    earthquakes = earthquakes_of(evidence.table)
+    if earthquakes is None:
+        return None
+    stations, best, most = stations_of(evidence), None, 0
+    for names in combinations(np.unique(stations), 2):
+        shared = np.intersect1d(*(earthquakes[stations == name] for name in names))
+        rows = np.isin(earthquakes, shared)
+        counts = np.bincount(evidence.labels[rows & (stations == names[0])], minlength=2)
+        if counts.min() >= LEAST and len(shared) > most:
+            best, most = (names, rows), len(shared)
+    if best is None:
+        return None
+    names, rows = best
+    sides = []
+    for name in names:
+        side = evidence.only(rows & (stations == name))
+        sides.append(replace(side, catalogue=side.catalogue.filter(regex="^(?!station_)")))
+    return names, *sides
+
+
+def transfer(learnt, tested):
+    """Score one station's earthquakes by a model of the other, which saw them at neither.
+
+    learnt, tested: Evidence of the same earthquakes at two stations
+
+    returns: ROC AUC, low, high (95 % over blocks of days)
+    raises: ForeshapError where the catalogues of the classes can't be matched
+    """
+    values, weights = _matched(tested)
+    equal = [0.5, 0.5]
+    others, _ = _matched(learnt)
+    earthquakes, known = earthquakes_of(tested.table), earthquakes_of(learnt.table)
+    scores = np.full(len(values), np.nan)
+    for rows in blocked_folds(tested.labels, tested.blocks, tested.seed):
+        train = ~np.isin(known, earthquakes[rows])
+        if len(np.unique(learnt.labels[train])) == 2:
+            model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE, priors=equal)
+            model.fit(others[train], learnt.labels[train])
+            scores[rows] = model.decision_function(values[rows])
+    return blocked_auc(scores, tested.labels, tested.blocks, weights, tested.seed)
+
+
+def _matched(evidence):
+    """The signal without the catalogue, standardised, and the weights that match the classes."""
+    weights = overlap_weights(evidence.catalogue, evidence.labels)
+    values = without_catalogue(signal_features(evidence), evidence.catalogue, evidence.labels)
+    return values / np.maximum(values.std(axis=0), 1e-12), weights
