@@ -1,6 +1,6 @@
 """Kills, full disks, flipped bits and concurrent pairs: nothing is lost, nothing silently wrong.
 
-    python tests/attacks.py [--kills 300] [--disks 100] [--flips 2000] [--pairs 40] [--seed 0]
+    python tests/attacks.py [--kills 300] [--disks 100] [--flips 2000] [--pairs 40] [--steps SHAP]
 
 A line an attack and step: tried; noticed, those that ended in one sentence; lost, files that were
 whole and no longer are; wrong, another result without a word, a crash or a raw error. The exit
@@ -259,9 +259,9 @@ def attack_by_flips(name, target, number, seed):
     return counts
 
 
-def run(numbers, seed):
+def run(numbers, seed, steps=tuple(kills.STEPS)):
     """Attack by each means so often in all; returns dict, (attack, step) -> Counter."""
-    found, steps = {}, list(kills.STEPS)
+    found = {}
     attacks = {"kills": attack_by_kills, "disks": attack_by_disks, "pairs": attack_by_pairs}
     for attack, function in attacks.items():
         for step in steps if numbers[attack] else ():
@@ -294,8 +294,9 @@ def main():
     for name, number in (("kills", 300), ("disks", 100), ("flips", 2000), ("pairs", 40)):
         parser.add_argument(f"--{name}", type=int, default=number)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", nargs="*", default=list(kills.STEPS), choices=list(kills.STEPS))
     numbers = vars(parser.parse_args())
-    total = sum(run(numbers, numbers["seed"]).values(), Counter())
+    total = sum(run(numbers, numbers["seed"], numbers["steps"]).values(), Counter())
     report("all attacks", "all steps", total)
     return int(total["lost"] + total["wrong"] > 0)
 
