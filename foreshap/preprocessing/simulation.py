@@ -122,10 +122,11 @@ def _known_effects(effects):
         raise ForeshapError(
             f"No effect {', '.join(unknown)} can be simulated: choose from {', '.join(EFFECTS)}."
         )
+    effects = {name: size for name, size in effects.items() if size}
     for name, size in effects.items():
         if not isinstance(size, int | float | np.number) or not np.isfinite(size):
             raise ForeshapError(f"The effect {name} has the size {size!r}: give a number.")
-    return {name: size for name, size in effects.items() if size}
+    return effects
 
 
 @dataclass(frozen=True)
