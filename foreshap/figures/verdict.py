@@ -235,6 +235,23 @@ def shares_by_week(ax, table, area, part):
     return ax
 
 
+def physical_units(ax, table):
+    """Changes of t* and kappa with their 95 % intervals, a row each.
+
+    table: DataFrame of foreshap.Controls, details of "10 physical units": quantity, component,
+        measured, low, high [ms]
+    """
+    places = np.arange(len(table))
+    for place, row in zip(places, table.itertuples()):
+        ax.plot([row.low, row.high], [place, place], color=INK, linewidth=2.5, alpha=0.6)
+        ax.plot(row.measured, place, "o", color=INK, markersize=6)
+    ax.axvline(0, color="0.5", linestyle=":")
+    ax.set_yticks(places, table["quantity"] + ", " + table["component"])
+    ax.set_ylim(len(table) - 0.5, -0.5)
+    ax.set_xlabel("aftershocks minus foreshocks [ms]")
+    return ax
+
+
 def verdict_page(fig, findings, verdict, opened, reasons, title, units=None):
     """The page to take away: verdict, what is open and what would close it, each alternative.
 
