@@ -25,7 +25,7 @@ STATE_STYLE = {  # in the order of the page: words, colour
 }
 PAGE_WIDTH, MARGIN = 11.0, 0.35  # of both pages [inch]
 LINE, GAP = 0.148, 0.09  # from line to line, and between rows [inch]
-CHARACTER = 0.066  # mean width at the pages' font size [inch]
+CHARACTER = 0.069  # mean width at the pages' font size [inch]
 BASELINE = 0.11  # below the upper end of a line [inch]
 FINDING_COLUMNS = {  # heading -> width [inch]
     "alternative": 1.3,
