@@ -57,6 +57,9 @@ from .explainability.shap_store import chosen_test_rows as chosen_test_rows
 from .explainability.shap_store import explain_events as explain_events
 from .explainability.shap_store import find_shap as find_shap
 from .explainability.shap_store import load_shap as load_shap
+from .explorer import EventCollection as EventCollection
+from .explorer import Explorer as Explorer
+from .explorer import explore as explore
 from .files import ForeshapError as ForeshapError
 from .preprocessing.cross_spectra import event_cross_spectra as event_cross_spectra
 from .preprocessing.cross_spectra import load_cross_spectra as load_cross_spectra

@@ -267,5 +267,7 @@ def test_an_event_is_named_with_what_is_known():
     event = pd.Series({"trace_name": "A.X.1_EV", "label": 1, "source_magnitude": np.nan})
     assert figures.event_title(event) == "A.X.1_EV, aftershock"
     event["source_magnitude"], event["p_s_diff_sec"] = 1.25, 0.5
-    named = "A.X.1_EV, aftershock, M 1.2, S-P 0.50 s, margin -2.00"
-    assert figures.event_title(event, -2.0) == named
+    event["trace_start_time"] = "2016-10-30T06:40:17.5Z"
+    named = "A.X.1_EV, aftershock, predicted foreshock, margin -2.00\n"
+    named += "M 1.2, S-P 0.50 s, 2016-10-30 06:40, test"
+    assert figures.event_title(event, -2.0, "test") == named

@@ -190,7 +190,10 @@ def explain_events(
             events = checkpoint.scaling(tensor_file.read_events(spectrograms.values, examples))
             attribution.check_request(checkpoint.model, events, method, options)
             files = (checkpoint.path, spectrograms.path, store)
-            spread = _range_of_outputs(checkpoint, spectrograms, background, output)
+            if parts:
+                spread = float(parts[0][0]["output_range"].iloc[0])
+            else:
+                spread = _range_of_outputs(checkpoint, spectrograms, background, output)
             task = Task(*[str(path.resolve()) for path in files], made_from, spread)
             check_room(store, len(absent) * 4 * np.prod(checkpoint.variant.shape))
             parts += _explain_absent(task, absent, executor)

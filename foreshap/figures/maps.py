@@ -7,11 +7,13 @@ aligned on; the other arrival follows from S-P.
 import numpy as np
 from cmcrameri import cm
 from matplotlib.colors import ListedColormap, Normalize
+from scipy.signal import butter, sosfiltfilt
 
 from ..preprocessing.variants import CLASSES, COMPONENTS, SECONDS_BEFORE_P
 
 CLASS_COLOURS = ("#0072B2", "#D55E00")  # foreshock, aftershock: safe for colour-blind readers
 MARKERS = "os^Dvp*"
+HIGHPASS = 1.0  # corner of the seismograms drawn: microseisms lie below [Hz]
 STYLE = {  # matplotlib's settings in all notebooks
     "figure.constrained_layout.use": True,
     "figure.dpi": 120,
@@ -48,15 +50,24 @@ def time_label(phase):
     return f"time after {phase} [s]"
 
 
-def event_title(event, margin=None):
-    """Name an event (row of a table) in one line: trace, class, magnitude, S-P time, margin."""
-    parts = [event["trace_name"], CLASSES[int(event["label"])]]
+def event_title(event, margin=None, side=None):
+    """Name an event (row of a table) in two lines: trace, classes, margin; magnitude, S-P, date.
+
+    margin: float, logit(aftershock) - logit(foreshock)
+    side: str, of the split
+    """
+    first = [event["trace_name"], CLASSES[int(event["label"])]]
+    if margin is not None:
+        first.append(f"predicted {CLASSES[int(margin > 0)]}, margin {margin:+.2f}")
+    second = []
     for column, form in (("source_magnitude", "M {:.1f}"), ("p_s_diff_sec", "S-P {:.2f} s")):
         if np.isfinite(event.get(column, np.nan)):
-            parts.append(form.format(event[column]))
-    if margin is not None:
-        parts.append(f"margin {margin:+.2f}")
-    return ", ".join(parts)
+            second.append(form.format(event[column]))
+    if "trace_start_time" in event:
+        second.append(str(event["trace_start_time"])[:16].replace("T", " "))
+    if side is not None:
+        second.append(side)
+    return "\n".join(", ".join(parts) for parts in (first, second) if parts)
 
 
 def panel_title(ax, text):
@@ -84,8 +95,8 @@ def mark_arrivals(ax, phase, s_p, label=True):
     return ax
 
 
-def waveforms(axes, samples, s_p, sampling_rate=100.0, phase="P", unit="counts"):
-    """Three-component seismogram, one component an axes, P and S marked.
+def waveforms(axes, samples, s_p, sampling_rate=100.0, phase="P", unit="counts", highpass=HIGHPASS):
+    """Three-component seismogram, one component an axes, P and S marked, each without its mean.
 
     axes: 3 Axes
     samples: array (3, n) [unit], the P arrival 5 s after the first
@@ -93,7 +104,12 @@ def waveforms(axes, samples, s_p, sampling_rate=100.0, phase="P", unit="counts")
     sampling_rate: float [Hz]
     phase: "P" or "S", the arrival at time 0
     unit: str
+    highpass: float, corner frequency of what is drawn, stated on the axis [Hz]; 0 for none
     """
+    samples = samples - samples.mean(axis=1, keepdims=True)
+    if highpass:
+        corner = butter(2, highpass, "highpass", fs=sampling_rate, output="sos")
+        samples = sosfiltfilt(corner, samples)
     times = np.arange(samples.shape[1]) / sampling_rate - SECONDS_BEFORE_P
     if phase == "S":
         times = times - s_p
@@ -103,6 +119,9 @@ def waveforms(axes, samples, s_p, sampling_rate=100.0, phase="P", unit="counts")
         ax.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)
         ax.set_xlim(times[0], times[-1])
         mark_arrivals(ax, phase, s_p, label=ax is axes[0])
+    if highpass:
+        note = {"xycoords": "axes fraction", "ha": "right", "va": "bottom", "fontsize": 8}
+        axes[0].annotate(f"mean removed, above {highpass:g} Hz", (1, 1.02), **note)
     axes[-1].set_xlabel(time_label(phase))
     return axes
 
@@ -194,17 +213,20 @@ def shap_map(ax, values, variant, limit, s_p=None, absolute=False):
     return ax if s_p is None else mark_arrivals(ax, variant.phase, s_p)
 
 
-def shap_over_rgb(ax, values, spectrogram, variant, limit, s_p):
-    """A SHAP map over the event's RGB composite; the smaller |SHAP|, the more transparent.
+def shap_over_rgb(ax, values, spectrogram, variant, limit, s_p, opacity=0.6):
+    """A SHAP map over the event's RGB composite, nearly grey, so that colours are SHAP's own.
 
-    values: array (F, T), positive pushes toward aftershock
+    values: array (F, T), positive pushes toward aftershock; the smaller, the more transparent
     spectrogram: array (3, F, T) [log10(unit^2/Hz)]
     variant: Variant
     limit: float, half-width of the colour scale
     s_p: float, S-P time [s]
+    opacity: float, of the composite below: 0 for a white ground
     """
-    tensor_image(ax, 0.35 + 0.65 * rgb(spectrogram), variant, None, (0, 1))
-    alpha = np.clip(np.abs(values) / limit, 0, 1) ** 0.5
+    colours = rgb(spectrogram)
+    below = 0.8 * colours.mean(axis=2, keepdims=True) + 0.2 * colours
+    tensor_image(ax, 1 - opacity * (1 - below), variant, None, (0, 1))
+    alpha = np.clip(np.abs(values) / limit, 0, 1) ** 0.5 if opacity else None
     tensor_image(ax, values, variant, SIGNED, (-limit, limit), alpha=alpha)
     return mark_arrivals(ax, variant.phase, s_p)
 
@@ -298,6 +320,28 @@ def distribution(ax, values, labels, label, bins=30):
     else:
         ax.annotate("not in this dataset", (0.5, 0.5), xycoords="axes fraction", ha="center")
     ax.set(xlabel=label, ylabel="events")
+    return ax
+
+
+def epicentres(ax, table):
+    """Map of the epicentres by class, the station a triangle.
+
+    table: DataFrame with source_longitude, source_latitude [degrees] and label
+    """
+    for label, name in enumerate(CLASSES):
+        chosen = table[table["label"] == label]
+        style = {"s": 9, "alpha": 0.6, "color": CLASS_COLOURS[label], "marker": "o^"[label]}
+        places = chosen["source_longitude"], chosen["source_latitude"]
+        ax.scatter(*places, label=f"{name}s ({len(chosen)})", **style)
+    if {"receiver_longitude", "receiver_latitude"} <= set(table.columns):
+        stations = table[["receiver_longitude", "receiver_latitude"]].drop_duplicates()
+        ax.scatter(*stations.to_numpy().T, marker="v", s=60, color="black", label="station")
+    latitude = np.nanmedian(table["source_latitude"])
+    ax.set_aspect(1 / np.cos(np.radians(latitude)), adjustable="datalim")
+    ax.set(xlabel="longitude [degrees]", ylabel="latitude [degrees]")
+    ax.ticklabel_format(useOffset=False)
+    ax.locator_params(nbins=5)
+    ax.legend(fontsize=8)
     return ax
 
 
