@@ -28,8 +28,9 @@ NOTEBOOKS = (
     "explainability/explainability_p.ipynb",
     "explainability/explainability_s.ipynb",
     "explainability/controls.ipynb",
+    "explainability/explore.ipynb",
 )
-STAGES = (NOTEBOOKS[:1], NOTEBOOKS[1:2], NOTEBOOKS[2:3], NOTEBOOKS[3:5], NOTEBOOKS[5:])
+STAGES = (*[(name,) for name in NOTEBOOKS[:3]], NOTEBOOKS[3:5], NOTEBOOKS[5:6], NOTEBOOKS[6:])
 KEEP_FREED_MEMORY = {  # else glibc returns blocks that training asks for again: 10 to 15 % slower
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
@@ -79,7 +80,7 @@ def run_dataset(dataset):
     reports = ROOT / "reports" / dataset
     stages = STAGES
     if foreshap.datasets(ROOT / "data")[dataset]["source"] == "spectrograms":
-        stages = STAGES[-1:]  # no seismograms: the controls alone
+        stages = STAGES[-2:]  # no seismograms: the controls train the network
     if dataset == "demo":  # simulated: nothing is lost by starting from scratch
         for folder in ("data", "checkpoints"):
             shutil.rmtree(ROOT / folder / "demo", ignore_errors=True)

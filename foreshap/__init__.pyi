@@ -57,6 +57,7 @@ from .explainability.shap_store import chosen_test_rows as chosen_test_rows
 from .explainability.shap_store import explain_events as explain_events
 from .explainability.shap_store import find_shap as find_shap
 from .explainability.shap_store import load_shap as load_shap
+from .explainability.shap_store import misclassified_rows as misclassified_rows
 from .explorer import EventCollection as EventCollection
 from .explorer import Explorer as Explorer
 from .explorer import explore as explore
@@ -80,6 +81,7 @@ from .preprocessing.waveforms import known_stations as known_stations
 from .preprocessing.waveforms import known_times as known_times
 from .preprocessing.waveforms import load_trace as load_trace
 from .preprocessing.waveforms import offered_traces as offered_traces
+from .preprocessing.waveforms import station_rows as station_rows
 from .sources.arrival_times import Velocity as Velocity
 from .sources.continuous import from_continuous as from_continuous
 from .sources.datasets import datasets as datasets

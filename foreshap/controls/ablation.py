@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..files import ForeshapError, keep_result, sha256
 from ..preprocessing.variants import WINDOWS, frame_windows

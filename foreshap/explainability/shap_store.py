@@ -18,7 +18,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..files import ForeshapError, check_room, first_line, sha256, written_whole
 from ..parallel import map_in_order, one_thread
@@ -41,19 +41,43 @@ ADDED = ["row", "output", "predicted", "correct", "base_value", "additivity_erro
 MARGIN = "logit(aftershock) - logit(foreshock); positive pushes toward aftershock"
 
 
-def chosen_test_rows(checkpoint, n=None, seed=0):
+def chosen_test_rows(checkpoint, n=None, seed=0, among=None):
     """Choose test events of a checkpoint, all or a random sample of them.
 
     checkpoint: Checkpoint
     n: int, size of the sample; all where left out or where there are no more
     seed: int
+    among: int array, rows that may be chosen, such as station_rows(); all where left out
 
     returns: int array, sorted rows of the tensor file
     """
     rows = np.array(checkpoint.card["split"]["test"])
+    if among is not None:
+        rows = np.intersect1d(rows, among)
     if n is None or n >= len(rows):
         return rows
     return np.sort(np.random.default_rng(seed).choice(rows, n, replace=False))
+
+
+def misclassified_rows(checkpoint, spectrograms, among=None):
+    """List the test events that a checkpoint puts into the other class, the surest errors first.
+
+    checkpoint: Checkpoint
+    spectrograms: Spectrograms that it was trained on
+    among: int array, rows that may be listed; all where left out
+
+    returns: int array, rows of the tensor file
+    """
+    rows = np.array(checkpoint.card["split"]["test"])
+    if among is not None:
+        rows = np.intersect1d(rows, among)
+    parts = [np.array([])]
+    for first in range(0, len(rows), 32):
+        events = tensor_file.read_events(spectrograms.values, rows[first : first + 32])
+        parts.append(checkpoint.outputs(events))
+    margins = np.concatenate(parts)
+    wrong = np.flatnonzero((margins > 0) != (spectrograms.labels[rows] == 1))
+    return rows[wrong[np.argsort(-np.abs(margins[wrong]), kind="stable")]]
 
 
 class StoredMaps:

@@ -3,6 +3,7 @@
 import json
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import h5py
@@ -191,8 +192,9 @@ def event_row(table, event):
     rows = np.flatnonzero(names == event) if isinstance(event, str) else np.arange(len(names))
     place = 0 if isinstance(event, str) else event
     if not 0 <= place < len(rows):
+        near = get_close_matches(str(event), list(names), 3, 0.3) or [names[0]]
         raise ForeshapError(
             f"There is no event {event!r} among these {len(names)}: give a trace name such as "
-            f"{names[0]!r}, or a row from 0 to {len(names) - 1}."
+            f"{', '.join(near)}, or a row from 0 to {len(names) - 1}."
         )
     return int(rows[place])

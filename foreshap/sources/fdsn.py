@@ -26,7 +26,7 @@ from obspy.clients.fdsn.client import get_bulk_string
 from obspy.clients.fdsn.header import URL_MAPPINGS, FDSNException
 from obspy.geodetics import gps2dist_azimuth, kilometers2degrees
 from obspy.io.mseed.util import get_record_information
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..files import ForeshapError, sha256, written_whole
 from ..preprocessing.periods import Periods, periods

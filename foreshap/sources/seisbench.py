@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..files import ForeshapError, finish_moves, folder_written_whole
 from ..preprocessing.clipping import as_recorded

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..files import ForeshapError, keep_result, sha256
 from ..preprocessing.tensor_file import read_events
