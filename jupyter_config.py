@@ -1,4 +1,4 @@
-"""Settings of `make lab`: saved notebooks hold pictures and text, no widgets that die with a kernel."""
+"""Settings of `make lab`: saved notebooks hold text and pictures, no widgets without a kernel."""
 
 
 def leave_widgets_out(model, **about):

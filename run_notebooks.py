@@ -7,7 +7,10 @@ python run_notebooks.py --media            every dataset shown in media/, and it
 
 import argparse
 import base64
+import html
+import json
 import os
+import re
 import shutil
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -19,6 +22,7 @@ import nbformat
 import papermill
 
 import foreshap
+from foreshap.files import written_whole
 
 ROOT = Path(__file__).parent
 NOTEBOOKS = (
@@ -35,6 +39,23 @@ KEEP_FREED_MEMORY = {  # else glibc returns blocks that training asks for again:
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
 }
+THUMBNAILS = {  # notebook -> cell of its figure on the first page
+    "preprocess": "rgb",
+    "p_wave_model_training": "scores",
+    "s_wave_model_training": "scores",
+    "explainability_p": "mean-example",
+    "explainability_s": "mean-example",
+    "controls": "page",
+    "explore": "explore",
+}
+INDEX = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>foreshap: {dataset}</title><style>
+body {{ font-family: sans-serif; max-width: 60em; margin: 2em auto; }}
+main {{ display: grid; grid-template-columns: 1fr 1fr; gap: 1.5em; }}
+main h2 {{ font-size: 1.05em; }}
+img {{ max-width: 100%; max-height: 16em; }}
+</style></head><body><h1>{dataset}</h1>{verdicts}<main>{entries}</main></body></html>
+"""
 MEDIA = {  # dataset -> name in media/ -> notebook and cell
     "demo": {
         "header.png": "explainability_p/header",
@@ -85,6 +106,7 @@ def run_dataset(dataset):
         for folder in ("data", "checkpoints"):
             shutil.rmtree(ROOT / folder / "demo", ignore_errors=True)
     for stage in stages:
+        print(f"{' and '.join(stage)} ...", flush=True)
         start = time.monotonic()
         one_core = {"OMP_NUM_THREADS": "1"} if len(stage) > 1 else {}
         work = partial(run, reports=reports, dataset=dataset)
@@ -92,8 +114,43 @@ def run_dataset(dataset):
         with pool:
             list(pool.map(work, stage))
         print(f"{' and '.join(stage)}: {time.monotonic() - start:.0f} s", flush=True)
-    print(f"Read {reports.relative_to(ROOT)}/*.html")
+    finish_pages(reports, dataset)
+    print(f"Read {reports.relative_to(ROOT)}/index.html")
     return reports
+
+
+def finish_pages(reports, dataset):
+    """Give each page a title and a table of contents, and write index.html with the verdict."""
+    entries = []
+    for stem in THUMBNAILS:
+        path = reports / f"{stem}.html"
+        if not path.exists():
+            continue
+        page = path.read_text(encoding="utf-8")
+        title = re.search(r"<h1[^>]*>(.*?)<", page)[1]
+        headings = re.findall(r'<h2 id="([^"]+)"[^>]*>(.*?)<a', page, re.DOTALL)
+        links = [f'<li><a href="#{name}">{text}</a></li>' for name, text in headings]
+        contents = f'<nav id="contents"><a href="index.html">{dataset}</a>'
+        contents += f"<ul>{''.join(links)}</ul></nav>"
+        if 'id="contents"' not in page:
+            page = re.sub(
+                "<title>.*?</title>", f"<title>{title} ({dataset})</title>", page, count=1
+            )
+            page = re.sub("(<body[^>]*>)", rf"\1{contents}", page, count=1)
+            with written_whole(path) as partial:
+                partial.write_text(page, encoding="utf-8")
+        picture = reports / "figures" / stem / f"{THUMBNAILS[stem]}.png"
+        image = f'<img src="figures/{stem}/{picture.name}" alt="">' if picture.exists() else ""
+        entries.append(f'<a href="{stem}.html"><h2>{title}</h2>{image}</a>')
+    verdicts = []
+    for path in sorted((ROOT / "data" / dataset / "controls").glob("*/verdict.json")):
+        found = json.loads(path.read_text())
+        reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in found["reasons"])
+        verdict = html.escape(f"{path.parent.name}: {found['verdict']}")
+        verdicts.append(f"<h2>{verdict}</h2><ul>{reasons}</ul>")
+    text = INDEX.format(dataset=dataset, verdicts="".join(verdicts), entries="".join(entries))
+    with written_whole(reports / "index.html") as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def is_there(dataset):

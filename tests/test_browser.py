@@ -12,10 +12,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-
 ROOT = Path(__file__).parents[1]
 FEW = {"MAX_EPOCHS": 1, "SEEDS": 1, "N_EVENTS": 4, "BACKGROUND": 8, "COMPARED": 1}
-FEW["EVALUATIONS"] = {"partition": 60, "partition-telea": 60, "tiles": 160}
+FEW["EVALUATIONS"] = {"partition": 60, "partition-telea": 60, "tiles": 320}
 CONSTANTS = "parameters"
 SETTINGS = {
     "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}',
@@ -157,14 +156,16 @@ class Notebook:
             "const node = p.content.widgets.find(w => w.model.id === given[0]).node;"
             "const text = [...node.querySelectorAll('.jp-OutputArea-output')]"
             "  .filter(o => !/stderr/.test(o.dataset.mimeType)).map(o => o.innerText).join('\\n');"
-            "return [text, [...node.querySelectorAll('.jp-OutputArea-output img')].map(i => i.src)];",
+            "const images = node.querySelectorAll('.jp-OutputArea-output img');"
+            "return [text, [...images].map(i => i.src)];",
             name,
         )
 
     def check(self):
         """No traceback and no dead widget in the page, and a title."""
         text = self.do("return p.content.node.innerText;")
-        assert "Traceback" not in text and "Error displaying widget" not in text, text
+        for wrong in ("Traceback", "Error displaying widget"):
+            assert wrong not in text, text[max(text.find(wrong) - 200, 0) :][:3000]
         assert not self.browser.find_elements("css selector", "[data-mime-type*='.error']")
         return self.browser.find_element("css selector", ".jp-Notebook h1").text
 

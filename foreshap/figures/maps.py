@@ -251,7 +251,7 @@ def class_maps(axes, means, variant, s_p, counts, label):
     return axes
 
 
-def banner(axes, samples, spectrogram, values, variant, s_p, unit="counts", seconds=(-2.0, 8.0)):
+def banner(axes, samples, spectrogram, values, variant, s_p, unit="counts", seconds=None):
     """One event in three steps side by side: seismogram, what the network sees, what it used.
 
     axes: 3 Axes
@@ -261,8 +261,13 @@ def banner(axes, samples, spectrogram, values, variant, s_p, unit="counts", seco
     variant: Variant
     s_p: float, S-P time [s]
     unit: str, of the samples
-    seconds: (first, last) time drawn, relative to the variant's arrival [s]
+    seconds: (first, last) time drawn, relative to the variant's arrival [s]; left out: both
+        arrivals and some seconds around them
     """
+    if seconds is None:
+        before = max(2.0, s_p + 1) if variant.phase == "S" else 2.0
+        after = 8.0 if variant.phase == "S" else max(8.0, s_p + 4)
+        seconds = (max(-before, variant.times[0]), min(after, variant.times[-1]))
     waveforms([axes[0]], samples[2:], s_p, phase=variant.phase, unit=unit)
     axes[0].set_ylabel(f"Z [{unit}]")
     rgb_spectrogram(axes[1], spectrogram, variant, s_p)
@@ -280,13 +285,14 @@ def distribution_edges(values, bins):
     return np.linspace(np.nanmin(values), np.nanmax(values) + 1e-9, bins + 1)
 
 
-def _class_histograms(ax, values, labels, edges):
+def _class_histograms(ax, values, labels, edges, density=False):
     """Histogram of each class, filled and outlined."""
     for label, name in enumerate(CLASSES):
         chosen = values[(np.asarray(labels) == label) & np.isfinite(values)]
         style = {"color": CLASS_COLOURS[label], "label": f"{name}s ({len(chosen)})"}
-        ax.hist(chosen, edges, color=CLASS_COLOURS[label], alpha=0.35)
-        ax.hist(chosen, edges, histtype="step", linewidth=1.5, **style)
+        scale = {"weights": np.full(len(chosen), 100 / max(len(chosen), 1))} if density else {}
+        ax.hist(chosen, edges, color=CLASS_COLOURS[label], alpha=0.35, **scale)
+        ax.hist(chosen, edges, histtype="step", linewidth=1.5, **scale, **style)
     ax.legend()
 
 
@@ -308,18 +314,20 @@ def event_rate(ax, times, labels, mainshock):
 
 
 def distribution(ax, values, labels, label, bins=30):
-    """Histogram of one quantity by class.
+    """Histogram of one quantity by class, in percent of each where one has twice the events.
 
     values: array (N,), NaN left out
     labels: array (N,), 0 or 1
     label: str, quantity and unit
     """
     values = np.asarray(values, dtype=float)
+    counts = np.bincount(np.asarray(labels)[np.isfinite(values)], minlength=2)
+    differ = counts.max() > 2 * counts.min()
     if np.isfinite(values).any():
-        _class_histograms(ax, values, labels, distribution_edges(values, bins))
+        _class_histograms(ax, values, labels, distribution_edges(values, bins), differ)
     else:
         ax.annotate("not in this dataset", (0.5, 0.5), xycoords="axes fraction", ha="center")
-    ax.set(xlabel=label, ylabel="events")
+    ax.set(xlabel=label, ylabel="events of a class [%]" if differ else "events")
     return ax
 
 
@@ -341,6 +349,57 @@ def epicentres(ax, table):
     ax.set(xlabel="longitude [degrees]", ylabel="latitude [degrees]")
     ax.ticklabel_format(useOffset=False)
     ax.locator_params(nbins=5)
+    ax.legend(fontsize=8)
+    return ax
+
+
+def depth_section(ax, table):
+    """Depth against longitude by class, from a table with those columns."""
+    for label, name in enumerate(CLASSES):
+        chosen = table[table["label"] == label]
+        style = {"s": 9, "alpha": 0.6, "color": CLASS_COLOURS[label], "marker": "o^"[label]}
+        ax.scatter(chosen["source_longitude"], chosen["source_depth_km"], label=name, **style)
+    ax.invert_yaxis()
+    ax.set(xlabel="longitude [degrees]", ylabel="depth [km]")
+    ax.ticklabel_format(useOffset=False)
+    ax.locator_params(nbins=5)
+    return ax
+
+
+def record_section(ax, traces, s_p, labels, sampling_rate=100.0):
+    """Seismograms of several events above each other by S-P time, each on its own scale.
+
+    traces: list of arrays (n,), vertical component, the P arrival 5 s after the first sample
+    s_p: array (N,), S-P times [s]
+    labels: array (N,), 0 or 1
+    """
+    corner = butter(2, HIGHPASS, "highpass", fs=sampling_rate, output="sos")
+    for place, k in enumerate(np.argsort(s_p)):
+        trace = sosfiltfilt(corner, traces[k] - traces[k].mean())
+        times = np.arange(len(trace)) / sampling_rate - SECONDS_BEFORE_P
+        style = {"color": CLASS_COLOURS[labels[k]], "linewidth": 0.5}
+        ax.plot(times, place + 0.8 * trace / np.abs(trace).max(), **style)
+        ax.plot([s_p[k]] * 2, [place - 0.4, place + 0.4], color="black", linewidth=1.2)
+    ax.axvline(0, color="black", linewidth=1.2)
+    ax.set_yticks(range(len(s_p)), [f"{time:.1f}" for time in np.sort(s_p)], fontsize=7)
+    ax.set(xlim=(-2, np.max(s_p) + 6), xlabel=time_label("P"), ylabel="S-P time [s]")
+    ax.set_title(f"component Z, above {HIGHPASS:g} Hz, each event on its own scale", fontsize=10)
+    return ax
+
+
+def class_spectra(ax, frequencies, spectra, labels, unit="counts"):
+    """Mean log-spectrum of each class (solid), and of its noise before P (dotted).
+
+    frequencies: array (F,) [Hz]
+    spectra: array (N, 2, F), noise and signal [log10(unit^2/Hz)]
+    labels: array (N,), 0 or 1
+    """
+    for label, name in enumerate(CLASSES):
+        noise, signal = np.nanmean(spectra[np.asarray(labels) == label], axis=0)
+        ax.plot(frequencies, signal, color=CLASS_COLOURS[label], label=f"{name}s, S")
+        style = {"color": CLASS_COLOURS[label], "linestyle": ":", "label": f"{name}s, before P"}
+        ax.plot(frequencies, noise, **style)
+    ax.set(xlabel="frequency [Hz]", ylabel=power_label(unit))
     ax.legend(fontsize=8)
     return ax
 
