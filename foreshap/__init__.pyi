@@ -99,6 +99,7 @@ from .sources.picks import read_picks as read_picks
 from .sources.published_spectrograms import import_spectrograms as import_spectrograms
 from .sources.seisbench import from_seisbench as from_seisbench
 from .sources.seisbench import to_seisbench as to_seisbench
+from .training.fitting import EventDataset as EventDataset
 from .training.fitting import TrainingConfig as TrainingConfig
 from .training.fitting import load_or_train as load_or_train
 from .training.fitting import save_checkpoint as save_checkpoint

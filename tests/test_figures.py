@@ -291,7 +291,7 @@ def test_maps_and_sections_show_each_event_at_its_place(ax):
     places = [tuple(found.get_offsets()[0]) for found in ax.collections]
     assert places == [(13.0, 42.0), (13.1, 42.5), (13.2, 42.2)]
     ax.clear()
-    figures.depth_section(ax, table)
+    figures.epicentres(ax, table, section=True)
     assert tuple(ax.collections[1].get_offsets()[0]) == (13.1, 8.0)
     assert ax.get_ylim()[0] > ax.get_ylim()[1]
 

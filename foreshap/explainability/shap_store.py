@@ -24,7 +24,7 @@ from ..files import ForeshapError, check_room, first_line, sha256, written_whole
 from ..parallel import map_in_order, one_thread
 from ..preprocessing import tensor_file
 from ..preprocessing.hdf5 import open_dataset, open_hdf5
-from ..preprocessing.variants import Variant
+from ..preprocessing.variants import COMPONENTS, Variant
 from ..preprocessing.waveforms import known_s_p
 from ..training.model import load_checkpoint
 from . import attribution
@@ -156,6 +156,35 @@ class StoredShap:
     table: pd.DataFrame
     base_value: float
     attributes: dict
+
+    def to_xarray(self):
+        """Open as xarray.Dataset with named axes and a coordinate for each column of the table."""
+        return tensor_file.as_xarray(self.values, "shap", self.variant, self.table, self.attributes)
+
+    def to_explanation(self, spectrograms=None):
+        """Make a shap.Explanation for shap's own plots, one feature a pixel.
+
+        spectrograms: Spectrograms that were explained, for the features' values
+        """
+        import shap
+
+        count = len(self.table)
+        data = None
+        if spectrograms is not None:
+            events = tensor_file.read_events(spectrograms.values, self.table["row"])
+            data = events.reshape(count, -1)
+        names = []
+        for component in COMPONENTS:
+            for frequency in self.variant.frequencies:
+                names += [f"{component} {frequency:.1f} Hz {t:.2f} s" for t in self.variant.times]
+        base = self.table["base_value"].to_numpy(float)
+        values = self.values[:].reshape(count, -1)
+        return shap.Explanation(values, base, data, feature_names=names)
+
+    def _repr_html_(self):
+        unit = f"{self.attributes['meaning']}, {self.attributes['method']}"
+        labels = self.table["label"].to_numpy()
+        return tensor_file.summary_html(self.path, self.variant, self.values.shape, labels, unit)
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,28 @@ def event_batches(spectrograms, rows, scaling, config):
         yield x.contiguous(memory_format=torch.channels_last), labels
 
 
+class EventDataset(torch.utils.data.Dataset):
+    """Events as a torch Dataset of (input (3, F, T), label), for a DataLoader of one's own.
+
+    spectrograms: Spectrograms
+    rows: int array, events
+    scaling: Scaling, such as that of a checkpoint or of fit_scaling()
+    """
+
+    def __init__(self, spectrograms, rows, scaling):
+        self.spectrograms = spectrograms
+        self.rows = np.asarray(rows, dtype=int)
+        self.scaling = scaling
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, place):
+        row = self.rows[place]
+        x = self.scaling(self.spectrograms.values[row : row + 1])[0]
+        return x, int(self.spectrograms.labels[row])
+
+
 def fit_scaling(values, rows):
     """Compute the Scaling of training events: rows of values (N, 3, F, T), read one by one."""
     total, squares = np.zeros(3), np.zeros(3)
