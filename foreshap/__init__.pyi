@@ -101,6 +101,7 @@ from .sources.seisbench import from_seisbench as from_seisbench
 from .sources.seisbench import to_seisbench as to_seisbench
 from .training.fitting import EventDataset as EventDataset
 from .training.fitting import TrainingConfig as TrainingConfig
+from .training.fitting import kept_training as kept_training
 from .training.fitting import load_or_train as load_or_train
 from .training.fitting import save_checkpoint as save_checkpoint
 from .training.fitting import train as train

@@ -123,8 +123,8 @@ def waveforms(axes, samples, s_p, sampling_rate=100.0, phase="P", unit="counts",
         ax.set_xlim(times[0], times[-1])
         mark_arrivals(ax, phase, s_p, label=ax is axes[0])
     if highpass:
-        note = {"xycoords": "axes fraction", "ha": "right", "va": "bottom", "fontsize": 8}
-        axes[0].annotate(f"mean removed, above {highpass:g} Hz", (1, 1.02), **note)
+        note = {"xycoords": "axes fraction", "ha": "right", "va": "bottom", "fontsize": 7}
+        axes[0].annotate(f"mean removed, above {highpass:g} Hz", (0.99, 0.03), **note)
     axes[-1].set_xlabel(time_label(phase))
     return axes
 

@@ -249,6 +249,38 @@ def load_or_train(spectrograms, path, split, config=TrainingConfig()):
     return load_checkpoint(path)
 
 
+def kept_training(spectrograms, path, split, config=TrainingConfig()):
+    """Return a training from its checkpoint, or train and save it there: an interrupt keeps it.
+
+    spectrograms, path, split, config: as in load_or_train()
+
+    returns: TrainingResult
+    raises: ForeshapError as train() does
+    """
+    checkpoint = load_or_train(spectrograms, path, split, config)
+    card = checkpoint.card
+    if "history" not in card:  # of an earlier version
+        save_checkpoint(train(spectrograms, split, config), path)
+        checkpoint = load_checkpoint(path)
+        card = checkpoint.card
+    predicted = _predict(checkpoint.model, spectrograms, split.test, checkpoint.scaling, config)
+    return TrainingResult(
+        model=checkpoint.model,
+        variant=checkpoint.variant,
+        scaling=checkpoint.scaling,
+        split=split,
+        config=config,
+        history=pd.DataFrame(card["history"]).rename_axis("epoch"),
+        metrics=card["metrics"],
+        intervals={name: tuple(interval) for name, interval in card["intervals_95"].items()},
+        predictions=_predict(
+            checkpoint.model, spectrograms, split.test, checkpoint.scaling, config
+        ),
+        tensor_file=card["tensor_file"],
+        beside=card["beside"],
+    )
+
+
 def save_checkpoint(result, path):
     """Write a trained network and its card.
 
@@ -263,6 +295,7 @@ def save_checkpoint(result, path):
         "intervals_95": result.intervals,
         "beside": result.beside,
         "epochs": len(result.history),
+        "history": result.history.to_dict("list"),
         "versions": {name: version(name) for name in ("foreshap", "torch", "numpy")},
     }
     write_checkpoint(path, result.model, result.variant, result.scaling, card)
