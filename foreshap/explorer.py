@@ -177,7 +177,7 @@ class EventCollection:
         if view.component != "sum":
             k = COMPONENTS.index(view.component)
             return values[k], shap[k]
-        return np.log10((10.0**values).sum(axis=0)), shap.sum(axis=0)
+        return np.logaddexp.reduce(np.log(10) * values) / np.log(10), shap.sum(axis=0)
 
     def limits(self, row, view):
         """Return the (low, high) of spectrograms and the half-width of SHAP maps in colour."""
@@ -245,8 +245,9 @@ class EventCollection:
 
     def _draw_others(self, fig, around, row):
         """Map of epicentres, and margin against time, the event of this row ringed."""
-        places = {"source_longitude", "source_latitude"} <= set(around.columns)
-        grid = fig.add_gridspec(1 + places, 1, left=0.06, right=0.34, top=0.9, bottom=0.07)
+        longitude = around.get("source_longitude", around["s_p"] * np.nan)
+        places = int(longitude.notna().any())
+        grid = fig.add_gridspec(1 + places, 1, left=0.075, right=0.34, top=0.9, bottom=0.07)
         ring = {"s": 130, "facecolors": "none", "edgecolors": "black", "linewidths": 2, "zorder": 5}
         event = around.loc[row]
         if places:

@@ -2,6 +2,7 @@
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 
 import foreshap
@@ -119,3 +120,15 @@ def test_the_picture_rings_the_event_and_names_it(events):
     assert list(rings[0]) == [event["source_longitude"], event["source_latitude"]]
     assert rings[1][1] == event["margin"]
     assert event["trace_name"] in fig.texts[0].get_text() and "test" in fig.texts[0].get_text()
+
+
+def test_a_dataset_without_places_times_or_seismograms_is_shown(events, monkeypatch):
+    row = events.choose()[0]
+    never = pd.to_datetime([None] * len(events.table), utc=True)
+    bare = events.table.assign(source_longitude=np.nan, week=np.nan, time=never)
+    monkeypatch.setattr(events, "table", bare)
+    monkeypatch.setattr(events, "traces", None)
+    fig = events.draw(row, View(), events.choose())
+    labels = [ax.get_xlabel() for ax in fig.axes]
+    assert labels[0] == "row" and "time after P [s]" in labels
+    assert not any("counts]" in ax.get_ylabel() and "PSD" not in ax.get_ylabel() for ax in fig.axes)

@@ -124,6 +124,7 @@ def waveforms(axes, samples, s_p, sampling_rate=100.0, phase="P", unit="counts",
         mark_arrivals(ax, phase, s_p, label=ax is axes[0])
     if highpass:
         note = {"xycoords": "axes fraction", "ha": "right", "va": "bottom", "fontsize": 7}
+        note["bbox"] = {"color": "white", "alpha": 0.7, "pad": 0.5}
         axes[0].annotate(f"mean removed, above {highpass:g} Hz", (0.99, 0.03), **note)
     axes[-1].set_xlabel(time_label(phase))
     return axes

@@ -273,9 +273,7 @@ def kept_training(spectrograms, path, split, config=TrainingConfig()):
         history=pd.DataFrame(card["history"]).rename_axis("epoch"),
         metrics=card["metrics"],
         intervals={name: tuple(interval) for name, interval in card["intervals_95"].items()},
-        predictions=_predict(
-            checkpoint.model, spectrograms, split.test, checkpoint.scaling, config
-        ),
+        predictions=predicted,
         tensor_file=card["tensor_file"],
         beside=card["beside"],
     )
