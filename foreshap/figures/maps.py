@@ -59,7 +59,8 @@ def event_title(event, margin=None, side=None):
     margin: float, logit(aftershock) - logit(foreshock)
     side: str, of the split
     """
-    first = [event["trace_name"], CLASSES[int(event["label"])]]
+    name = event["trace_name"].replace("$", r"\$")  # else it would begin a formula
+    first = [name, CLASSES[int(event["label"])]]
     if margin is not None:
         first.append(f"predicted {CLASSES[int(margin > 0)]}, margin {margin:+.2f}")
     second = []
