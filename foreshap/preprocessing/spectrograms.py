@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 from scipy import fft, signal
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..files import ForeshapError, check_room, file_states, folder_written_whole, sha256
 from ..parallel import map_in_order

@@ -235,6 +235,20 @@ def known_stations(table):
     return pd.Series("", table.index).astype(str)
 
 
+def station_rows(table, station=None):
+    """List the rows of a table that are of one station, of all where left out, int array.
+
+    raises: ForeshapError where the table has no such station
+    """
+    names = known_stations(table)
+    rows = np.flatnonzero(names == station) if station is not None else np.arange(len(table))
+    if len(rows) == 0:
+        raise ForeshapError(
+            f"There is no station {station!r}: give {' or '.join(sorted(names.unique()))}, or None."
+        )
+    return rows
+
+
 def write_waveforms(folder, station, period, traces, table, **attributes):
     """Write the HDF5 file of one station and period, and its table; each appears when whole.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import obspy
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..files import ForeshapError
 from ..preprocessing.periods import periods

@@ -28,7 +28,7 @@ from obspy.clients.fdsn.client import get_bulk_string
 from obspy.clients.fdsn.header import URL_MAPPINGS, FDSNException
 from obspy.geodetics import gps2dist_azimuth, kilometers2degrees
 from obspy.io.mseed.util import get_record_information
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..files import ForeshapError, check_machine, sha256, written_whole
 from ..preprocessing.periods import Periods, periods

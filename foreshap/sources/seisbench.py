@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..files import ForeshapError, check_machine, finish_moves, folder_written_whole
 from ..hdf5 import OutputFile, check_stored
