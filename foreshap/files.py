@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import operator
 import os
 import re
 import shutil
@@ -25,6 +26,17 @@ def first_line(error):
     return lines[0][:200] if lines else type(error).__name__
 
 
+def whole_number(name, value, least=0):
+    """Return a value as int; ForeshapError, with its name, unless it is whole and large enough."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < least:
+        raise ForeshapError(f"{name} is {value}: give at least {least}, a whole number.")
+    return number
+
+
 @contextmanager
 def _writing(path):
     """Turn an OSError while writing into a ForeshapError; a network's errors stay."""
@@ -33,9 +45,11 @@ def _writing(path):
     except OSError as error:
         if error.errno is None:
             raise
+        advice = "make room or choose another folder"
+        if "unable to lock file" in str(error):
+            advice = "its disk has no locks; set HDF5_USE_FILE_LOCKING=FALSE before Python starts"
         raise ForeshapError(
-            f"{path} can't be written ({first_line(error)}): make room or choose another folder; "
-            "what was there is as it was."
+            f"{path} can't be written ({first_line(error)}): {advice}; what was there is as it was."
         ) from error
 
 

@@ -21,6 +21,12 @@ def open_hdf5(path):
         _check_heaps(path, (state.st_ino, state.st_size, state.st_mtime_ns))
         return h5py.File(path, "r")
     except (OSError, ValueError, RuntimeError) as error:
+        if "unable to lock file" in str(error):
+            raise ForeshapError(
+                f"{path} is open elsewhere, or its disk has no locks ({first_line(error)}): close "
+                "it in the other program; on such a disk set HDF5_USE_FILE_LOCKING=FALSE before "
+                "Python starts."
+            ) from error
         raise ForeshapError(
             f"{path} can't be read as HDF5 ({first_line(error)}): make or download it again."
         ) from error

@@ -13,7 +13,7 @@ from ..files import ForeshapError, finish_moves, first_line
 from .hdf5 import open_dataset, open_hdf5
 from .variants import CLASSES, COMPONENTS, Variant
 
-AXES = ("channel", "frequency", "time", "class", "n_events", "background")  # no columns of events
+AXES = ("channel", "frequency", "time", "background")  # no columns of events
 TENSOR_DIMENSIONS = ("trace_name", "channel", "frequency", "time")
 
 
