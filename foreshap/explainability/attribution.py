@@ -74,6 +74,7 @@ class ChosenOutput(nn.Module):
         return (self.model(x) @ self.weights)[:, None]
 
 
+@torch.inference_mode(False)  # for gradients
 def shap_tensors(model, x, background, method="deep", output="margin", **options):
     """Compute SHAP tensors of some events, each with its additivity error.
 
@@ -169,12 +170,7 @@ def explainer(model, background, method, output="margin", **options):
             if method not in BY_RULES:
                 _use_channels_last(network, background)
             explain = METHODS[method](network, background, **all_options(method, options))
-
-    def explain_event(event, key):
-        with _named_failure(method):
-            return explain(event, key)
-
-    return explain_event
+    return _named_failure(method)(explain)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import json
 import time
 import uuid
 import warnings
+from collections import namedtuple
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
@@ -17,6 +18,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
+import torch
 from tqdm.auto import tqdm
 
 from ..files import ForeshapError, check_room, first_line, sha256, written_whole
@@ -130,20 +132,12 @@ class StoredShap:
     attributes: dict
 
 
-@dataclass(frozen=True)
-class Task:
-    """What a worker needs to explain events: it opens the files itself and writes parts.
-
-    checkpoint, tensors, store: str, absolute paths
-    made_from: str, JSON of what the maps depend on
-    """
-
-    checkpoint: str
-    tensors: str
-    store: str
-    made_from: str
+# What a worker needs to explain events: absolute paths (str) of files that it opens itself and of
+# the store, and JSON (str) of what the maps depend on.
+Task = namedtuple("Task", "checkpoint tensors store made_from")
 
 
+@torch.inference_mode(False)  # for gradients
 def explain_events(
     checkpoint,
     spectrograms,

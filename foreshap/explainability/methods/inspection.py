@@ -22,6 +22,7 @@ LINEAR_FUNCTIONS = set(
 SIZE_METHODS = {"dim", "size"}  # they give no activations
 SIZE_ATTRIBUTES = {"device", "dtype", "ndim", "shape"}
 OTHERWISE = "or use the method 'expected-gradients' or 'tiles'"
+ALIKE = {"rtol": 1e-3, "atol": 1e-4}
 TRACING = threading.Lock()
 
 
@@ -113,7 +114,7 @@ def inspect_model(model, event, rules=True):
         )
     own = copy_model(model)
     output = compute_output(own, event)
-    if not _alike(compute_output(own, event), output):
+    if not torch.allclose(compute_output(own, event), output, **ALIKE):
         raise ForeshapError(
             "The model gives an event another output each time: let its forward draw no random "
             "numbers and keep nothing in evaluation mode."
@@ -126,16 +127,12 @@ def inspect_model(model, event, rules=True):
             _check_module(name, modules[name], count)
         _check_functions(graph)
     both = compute_output(own, torch.cat([event, 2 * event.flip(-1) + 1]))
-    if not _alike(both[:1], output):
+    if not torch.allclose(both[:1], output, **ALIKE):
         raise ForeshapError(
             "The model gives an event another output when another event stands beside it in the "
             "batch: let batch normalisation track running statistics, and let forward keep the "
             "first axis apart."
         )
-
-
-def _alike(outputs, others):
-    return torch.allclose(outputs, others, rtol=1e-3, atol=1e-4)
 
 
 def _trace(model):
