@@ -175,7 +175,7 @@ OTHERS = {
     "weight_norm": lambda: weight_normed(torch.nn.utils.weight_norm),
     "parametrised": lambda: weight_normed(torch.nn.utils.parametrizations.weight_norm),
     "spectral_norm": lambda: weight_normed(torch.nn.utils.spectral_norm),
-    "unused": lambda: unused(chain("CRF")),
+    "unused": lambda: unused(headed(FORWARDS["flatten"])),
     "script": lambda: scripted("CRF"),
     "in place": lambda: headed(FORWARDS["flatten"], nn.ReLU(inplace=True)),
     "lazy": lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(2)).double().eval(),
