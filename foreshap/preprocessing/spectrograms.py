@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import fft, signal
 from tqdm.auto import tqdm
 
-from ..files import ForeshapError, check_room, folder_written_whole, sha256
+from ..files import ForeshapError, check_room, file_states, folder_written_whole, sha256
 from ..parallel import map_in_order
 from .clipping import clipped
 from .cross_spectra.file import BYTES, FILE_NAME, append_batch, complete_file, create_file
@@ -178,6 +178,8 @@ def _write(new, folder, variants, unit, attributes):
             if of_events:
                 measured.append(append_batch(spectra, of_events))
         hashes = {path.name: digest for path, digest in zip(paths, hashes)}
+        if file_states(folder.path) != folder.states:
+            raise ForeshapError(f"{folder.path} was changed while it was read: run again.")
         for name, file in files.items():
             written = reasons[name] == ""
             if not written.any():

@@ -9,7 +9,7 @@ import numpy as np
 import obspy
 import pandas as pd
 
-from ..files import ForeshapError
+from ..files import ForeshapError, check_machine
 from ..preprocessing.periods import iso_times
 from .quakeml import event_id
 from .responses import PLACE
@@ -124,6 +124,7 @@ def _read_csv(path):
     try:
         pairs = pd.read_csv(path, dtype=text, encoding="utf-8-sig", **options)
     except Exception as error:
+        check_machine(path, error)
         raise ForeshapError(f"{path} can't be read as picks ({error}): {GIVE}.") from error
     if not isinstance(pairs.index, pd.RangeIndex):
         raise ForeshapError(
@@ -143,6 +144,7 @@ def _read_events(path, kind):
     except ForeshapError:
         raise
     except Exception as error:  # ObsPy raises whatever its parsers raise
+        check_machine(path, error)
         raise ForeshapError(f"{path} can't be read as picks ({error}): {GIVE}.") from error
     pairs = pd.DataFrame(rows, columns=[*PICK_COLUMNS, *ORIGIN_COLUMNS])
     unknown = [name for name in ORIGIN_COLUMNS if pairs[name].isna().all()]

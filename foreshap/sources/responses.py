@@ -7,7 +7,7 @@ import obspy
 import pandas as pd
 from obspy.signal.rotate import rotate2zne
 
-from ..files import ForeshapError
+from ..files import ForeshapError, check_machine
 from .safe_xml import open_xml
 
 PADDING = 30.0  # s on each side of a window that the deconvolution sees where they were recorded
@@ -33,6 +33,7 @@ def read_inventory(path):
         with warnings.catch_warnings(action="ignore"):
             return obspy.read_inventory(content, format="STATIONXML")
     except Exception as error:  # ObsPy raises whatever its parsers raise
+        check_machine(path, error)
         raise ForeshapError(
             f"{path} can't be read as StationXML ({error}): download it again."
         ) from error

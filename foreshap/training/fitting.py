@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..files import ForeshapError, keep_result, sha256, whole_number
+from ..files import ForeshapError, keep_result, whole_number
 from ..preprocessing.tensor_file import read_events
 from ..preprocessing.variants import Variant
 from .model import Scaling, SpectrogramCNN, load_checkpoint, margin, min_max, write_checkpoint
@@ -67,8 +67,8 @@ def train(spectrograms, split, config=TrainingConfig()):
     config: TrainingConfig
 
     returns: TrainingResult
-    raises: ForeshapError where a side has events of one class only, for a config that can't be, and
-        where the loss is never finite
+    raises: ForeshapError where a side has events of one class only, for a config that can't be,
+        where the loss is never finite, or the file was changed
     """
     _check_config(config)
     for side, rows in split.rows().items():
@@ -77,6 +77,7 @@ def train(spectrograms, split, config=TrainingConfig()):
                 f"The {side} side of the split '{split.name}' needs events of both classes, "
                 f"it has {len(rows)} events."
             )
+    tensor_file = _tensor_file(spectrograms)
     scaling = fit_scaling(spectrograms.values, split.train)
     if not np.isfinite([scaling.mean, scaling.std]).all():
         raise ForeshapError(
@@ -90,6 +91,8 @@ def train(spectrograms, split, config=TrainingConfig()):
         history = _fit(model, spectrograms, split, scaling, config)
     predictions = _predict(model, spectrograms, split.test, scaling, config)
     metrics, intervals = evaluate(predictions["label"], predictions["margin"])
+    if _tensor_file(spectrograms) != tensor_file:
+        raise ForeshapError(f"{spectrograms.path} was changed while it was read: train again.")
     return TrainingResult(
         model=model,
         variant=spectrograms.variant,
@@ -100,7 +103,7 @@ def train(spectrograms, split, config=TrainingConfig()):
         metrics=metrics,
         intervals=intervals,
         predictions=predictions,
-        tensor_file=_tensor_file(spectrograms),
+        tensor_file=tensor_file,
     )
 
 
@@ -274,7 +277,7 @@ def save_checkpoint(result, path):
 
 def _tensor_file(spectrograms):
     """Name and hash of a tensor file, for the card."""
-    return {"name": spectrograms.path.name, "sha256": sha256(spectrograms.path)}
+    return {"name": spectrograms.path.name, "sha256": spectrograms.sha256}
 
 
 def _key(tensor_file, split, config):
