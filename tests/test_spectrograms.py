@@ -426,3 +426,11 @@ def test_missing_files_and_columns_are_named(tmp_path):
     (tmp_path / "TST_post.hdf5").unlink()
     with pytest.raises(foreshap.ForeshapError, match="only one of TST_pre.hdf5 and TST_post.hdf5"):
         foreshap.preprocess(tmp_path, tmp_path)
+
+
+def test_a_file_that_is_open_elsewhere_is_not_called_damaged(tmp_path):
+    path = tmp_path / "S64.h5"
+    with h5py.File(path, "w"):
+        code = f"import foreshap; foreshap.load_spectrograms({str(path)!r})"
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "is open elsewhere" in found.stderr and "download it again" not in found.stderr

@@ -6,10 +6,10 @@ these is in the folder's name. Parts are only ever added: any number of processe
 
 import hashlib
 import json
-import threading
 import time
 import uuid
 import warnings
+from collections import namedtuple
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
@@ -18,6 +18,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
+import torch
 from tqdm import tqdm
 
 from ..files import (
@@ -39,10 +40,9 @@ from . import attribution
 from .background import Background, own_noise
 from .methods.tiles import physical_tiles
 
-VERSION = 1  # of the parts' format
+VERSION = 2  # of the parts' format
 PART = 8  # largest number of events in a part
 FEWEST_PARTS = 4  # so that several workers share a few events
-COMPUTING = threading.Lock()  # following a model's forward disturbs other threads' forward passes
 TOLERANCE = 1e-8  # between stated and found additivity error
 ADDED = ["row", "output", "predicted", "correct", "base_value", "additivity_error", "seconds"]
 MARGIN = "logit(aftershock) - logit(foreshock); positive pushes toward aftershock"
@@ -91,7 +91,7 @@ class StoredMaps:
     """Maps in the parts of a store: an array (N, 3, F, T) that is read by slices.
 
     places: DataFrame, one row an event, with path and place in a part, and what SHAP values add up
-        to: base_value, output, output_range and additivity_error
+        to: base_value, output and additivity_error
     name: str, the parts' dataset; sums are checked of "shap"
     shape: (channel, frequency, time) of one event
     """
@@ -134,10 +134,8 @@ class StoredMaps:
 
 def _check_sums(values, events):
     """Raise ValueError where a map doesn't miss its output by the stated error."""
-    base, outputs, spread, stated = (
-        events[["base_value", "output", "output_range", "additivity_error"]].to_numpy(float).T
-    )
-    same = np.abs(attribution.additivity_error(values, base, outputs, spread) - stated) <= TOLERANCE
+    base, outputs, stated = events[["base_value", "output", "additivity_error"]].to_numpy(float).T
+    same = np.abs(attribution.additivity_error(values, base, outputs) - stated) <= TOLERANCE
     if not same.all():
         raise ValueError(f"the map at place {events['place'].iloc[same.argmin()]} doesn't add up")
 
@@ -194,22 +192,12 @@ class StoredShap:
         return tensor_file.summary_html(self.path, self.variant, self.values.shape, labels, unit)
 
 
-@dataclass(frozen=True)
-class Task:
-    """What a worker needs to explain events: it opens the files itself and writes parts.
-
-    checkpoint, tensors, store: str, absolute paths
-    made_from: str, JSON of what the maps depend on
-    output_range: float, to which additivity errors are relative
-    """
-
-    checkpoint: str
-    tensors: str
-    store: str
-    made_from: str
-    output_range: float
+# What a worker needs to explain events: absolute paths (str) of files that it opens itself and of
+# the store, and JSON (str) of what the maps depend on.
+Task = namedtuple("Task", "checkpoint tensors store made_from")
 
 
+@torch.inference_mode(False)  # for gradients
 def explain_events(
     checkpoint,
     spectrograms,
@@ -236,36 +224,39 @@ def explain_events(
     raises: ForeshapError for what can't be explained or written; parts that are whole stay
     """
     checkpoint.check(spectrograms)
-    rows = np.asarray(rows, dtype=int)
-    _check_arguments(spectrograms, rows, background, folder)
+    rows = _row_numbers(rows, len(spectrograms.labels))
+    _check_arguments(spectrograms, background, folder)
     made_from = _describe(checkpoint, spectrograms, background, method, output, options)
     key = hashlib.sha256(made_from.encode()).hexdigest()[:12]
     store = Path(folder).resolve() / f"{checkpoint.path.stem}-{method}-{key}"
-    with COMPUTING:
-        parts = _read_parts(store, leave_damaged=True)
-        present = [table["row"].to_numpy() for table, _ in parts]
-        absent = np.setdiff1d(rows, np.concatenate([[], *present]))
-        if len(absent):
-            examples = background.rows if len(background.rows) else rows[:1]
-            events = checkpoint.scaling(tensor_file.read_events(spectrograms.values, examples))
-            attribution.check_request(checkpoint.model, events, method, options)
-            files = (checkpoint.path, spectrograms.path, store)
-            if parts:
-                spread = float(parts[0][0]["output_range"].iloc[0])
-            else:
-                spread = _range_of_outputs(checkpoint, spectrograms, background, output)
-            task = Task(*[str(path.resolve()) for path in files], made_from, spread)
-            check_room(store, len(absent) * 4 * np.prod(checkpoint.variant.shape))
-            parts += _explain_absent(task, absent, spectrograms, executor)
+    parts = _read_parts(store, leave_damaged=True)
+    present = [table["row"].to_numpy() for table, _ in parts]
+    absent = np.setdiff1d(rows, np.concatenate([[], *present]))
+    if len(absent):
+        examples = background.rows if len(background.rows) else rows[:1]
+        events = checkpoint.scaling(tensor_file.read_events(spectrograms.values, examples))
+        attribution.check_request(checkpoint.model, events, method, output, options)
+        files = (checkpoint.path, spectrograms.path, store)
+        task = Task(*[str(path.resolve()) for path in files], made_from)
+        check_room(store, len(absent) * 4 * np.prod(checkpoint.variant.shape))
+        parts += _explain_absent(task, absent, spectrograms, executor)
     return _collect(store, parts, rows)
 
 
-def _check_arguments(spectrograms, rows, background, folder):
-    """Raise ForeshapError for rows, a background or a folder that can't be."""
-    _check_folder(folder)
-    count = len(spectrograms.labels)
-    if len(rows) == 0 or rows.min() < 0 or rows.max() >= count:
+def _row_numbers(rows, count):
+    """Take one row, several or a mask of all as int array (N,); ForeshapError for no such rows."""
+    rows = np.atleast_1d(np.asarray(rows))
+    if rows.dtype == bool and rows.shape == (count,):
+        rows = np.flatnonzero(rows)
+    whole = rows.ndim == 1 and len(rows) and rows.dtype.kind in "iu"
+    if not whole or rows.min() < 0 or rows.max() >= count:
         raise ForeshapError(f"There are no such events: give one or more rows, 0 to {count - 1}.")
+    return rows.astype(int)
+
+
+def _check_arguments(spectrograms, background, folder):
+    """Raise ForeshapError for a background or a folder that can't be."""
+    _check_folder(folder)
     if not isinstance(background, Background):
         raise ForeshapError(
             "The background is no Background: draw it with foreshap.choose_background()."
@@ -288,8 +279,9 @@ def _check_folder(folder):
 
 def _describe(checkpoint, spectrograms, background, method, output, options):
     """Write down as JSON what maps depend on."""
+    options = attribution.all_options(method, options)
     for name, value in options.items():
-        if not isinstance(value, (int, float, str)):
+        if not isinstance(value, (int, float, str, type(None))):
             raise ForeshapError(
                 f"A SHAP store can't keep the option '{name}': use shap_tensors() for it."
             )
@@ -304,23 +296,11 @@ def _describe(checkpoint, spectrograms, background, method, output, options):
         "checkpoint": checkpoint.card["sha256"],
         "tensor file": tensors,
         "method": method,
-        "options": attribution.all_options(method, options),
+        "options": options,
         "output": output,
         "background": asdict(background) | {"rows": background.rows.tolist()},
     }
     return json.dumps(made_from, sort_keys=True)
-
-
-def _range_of_outputs(checkpoint, spectrograms, background, output):
-    """Range of the outputs of all test and background events, whatever events are explained."""
-    rows = np.union1d(checkpoint.card["split"]["test"], background.rows).astype(int)
-
-    def outputs(part):
-        events = checkpoint.scaling(tensor_file.read_events(spectrograms.values, part))
-        return attribution.outputs_of(checkpoint.model, events, output)
-
-    batches = np.split(rows, range(32, len(rows), 32))
-    return attribution.output_range(np.concatenate(list(map_in_order(outputs, batches))))
 
 
 def _explain_absent(task, rows, spectrograms, executor):
@@ -344,7 +324,7 @@ def _explain_absent(task, rows, spectrograms, executor):
     return parts
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=4)
 def _prepared(task):
     """Open the tensors of a task in a worker, and prepare to explain their events."""
     spectrograms = tensor_file.load_spectrograms(task.tensors)
@@ -399,9 +379,8 @@ def _explain_part(task, rows, prepared=None):
     if errors[0] is not None:
         maps["shap_standard_error"] = np.stack(errors).astype(np.float32)
     added = pd.DataFrame(found, columns=["row", "output", "predicted", "base_value", "seconds"])
-    missed = attribution.additivity_error(
-        maps["shap"], added["base_value"], added["output"], task.output_range
-    )
+    base, outputs = added["base_value"].to_numpy(), added["output"].to_numpy()
+    missed = attribution.additivity_error(maps["shap"], base, outputs)
     attribution.check_additivity(missed, made_from["method"])
     table = spectrograms.table.iloc[rows].reset_index(drop=True).assign(**added)
     table["correct"] = table["predicted"] == table["label"]
@@ -427,7 +406,6 @@ def _part_content(part, task, made_from, spectrograms, table, maps):
             method=made_from["method"],
             explained_output=explained,
             meaning=f"SHAP of {MARGIN if explained == 'margin' else explained}",
-            output_range=task.output_range,
             checkpoint_sha256=made_from["checkpoint"],
             background_kind=made_from["background"]["kind"],
         )
@@ -457,7 +435,6 @@ def _read_part(path):
             if name not in table or not pd.api.types.is_numeric_dtype(table[name]):
                 raise ValueError(f"it has no numbers named {name}")
         table = table.astype({"row": int, "correct": bool})
-        table["output_range"] = float(attributes["output_range"])
     table["path"] = str(path)
     table["place"] = np.arange(len(table))
     return table, attributes | {"made_from": made_from, "sampled": sampled}
@@ -498,7 +475,7 @@ def _collect(store, parts, rows=None):
     if attributes["sampled"]:
         error = StoredMaps(table, "shap_standard_error", variant.shape)
     base_value = float(table["base_value"].mean())
-    table = table.drop(columns=["output_range", "path", "place"])
+    table = table.drop(columns=["path", "place"])
     return StoredShap(store, variant, values, error, table, base_value, attributes)
 
 

@@ -16,10 +16,10 @@ from ..files import ForeshapError, check_machine, finish_moves, first_line, sha2
 from ..hdf5 import StoredArray, create_hdf5, memory_size, open_dataset, open_hdf5, opened_sha256
 from .variants import CLASSES, COMPONENTS, Variant
 
-AXES = ("channel", "frequency", "time", "class", "n_events", "background")  # no columns of events
+AXES = ("channel", "frequency", "time", "background")  # no columns of events
 TAKEN = {  # names that a tensor file or a SHAP store gives to something else
     *("spectrogram", "shap", "shap_standard_error", "made_from", "row", "output", "predicted"),
-    *("correct", "base_value", "additivity_error", "seconds", "output_range", "path", "place", "."),
+    *("correct", "base_value", "additivity_error", "seconds", "path", "place", "."),
     *AXES,
 }
 LARGEST_TABLE = 2**28  # bytes of all columns of a file together
