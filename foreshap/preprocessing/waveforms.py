@@ -31,7 +31,12 @@ COLUMNS = tuple(
 )
 TEXT_COLUMNS = tuple(
     """trace_name trace_start_time network_code receiver_name receiver_type source_id
-    source_origin_time receiver_location_code co_located_group""".split()
+    source_origin_time receiver_location_code co_located_group recorded_unit response_start
+    response_unit source_type source_status""".split()
+)
+INSTRUMENT_COLUMNS = tuple(  # what recorded a trace, where its source knows
+    """receiver_type receiver_location_code recorded_rate_hz recorded_step response_start
+    response_gain response_unit""".split()
 )
 NEEDED_COLUMNS = ("p_s_diff_sec", "trace_name", "trace_start_time")
 REASONS = {  # why a trace is not used: what it means
@@ -46,6 +51,16 @@ REASONS = {  # why a trace is not used: what it means
     "S-P longer than 1000 s": "no earthquake has it: S of another event, or a damaged number",
     "no array of samples": "a group, a pointer elsewhere, damaged, or chunks above 64 MiB",
     "sampling rate missing": "no number, or none that can be resampled to 100 Hz",
+    "time that can't be read": "the text of a pick's time is no time",
+    "event id missing": "a row of picks that names no event",
+    "not an earthquake": "the catalogue says that it is another kind of event, or none",
+    "location rejected": "the locator or an analyst rejected the event's only location",
+    "another unit": "most traces are in another unit",
+    "recorded below 40 Hz": "nothing was recorded at most frequencies of the spectrogram",
+    "direction of a component unknown": "channels 3, U, V, W need StationXML or SAC's cmpaz, cmpinc",
+    "components nearly in one plane": "their azimuths and dips can't be turned to east, north, up",
+    "epochs of the StationXML disagree": "several hold for the channel at this time",
+    "response changes inside the window": "or within 10 s of it: the StationXML begins a new epoch",
     "another instrument": "one instrument a station is used, and this trace is of another",
     "component missing": "fewer than three components at this time",
     "not of shape (3, samples)": "another number of dimensions or of components",
@@ -57,7 +72,7 @@ REASONS = {  # why a trace is not used: what it means
     "below the logarithm's floor: use counts or nm/s": "too little mean power, as in m/s",
     "no waveform of this station": "a pick of a station without any recording",
     "no waveform at this time": "nothing was recorded at the time of the window",
-    "gap inside the window": "samples are missing inside the window",
+    "gap inside the window": "samples are missing, or stand still for half a second",
     "window runs beyond the recording": "the recording begins or ends inside the window",
     "recordings can't be joined": "pieces differ in rate, type, channel or where they overlap",
     "response can't be removed": "the StationXML lacks this channel's response or direction then",

@@ -129,7 +129,7 @@ def _judge(offers, spans):
         for offer, time, label, unfit in zip(batch, times, labels, outside):
             if label is None or (pd.isna(time) and offer.label is not None):
                 label = offer.label
-            reason = offer.reason or _unusable(offer) or unfit
+            reason = _unusable(offer) or offer.reason or unfit
             if not reason and offer.label not in (None, label):
                 reason = "its file and its time disagree on the class"
             if not reason and offer.row["trace_name"] in taken:
