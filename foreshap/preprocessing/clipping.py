@@ -62,11 +62,12 @@ def as_recorded(samples, rate):
     return "clipped" if found[0] else ""
 
 
-def filled_gap(samples, rate):
+def filled_gap(samples, rate, at_edges=False):
     """Whether samples (n,) of one component hold a gap that was filled with one value.
 
     Such a run is GAP long and begins and ends abruptly: beside it the samples hardly ever repeat,
-    as those of a coarse record in a quiet moment do. Runs at an extreme other than 0 may be clipped.
+    as those of a coarse record in a quiet moment do. A run at an extreme other than 0 is clipped;
+    one at an edge of the samples is padding, which counts with at_edges alone.
     """
     run = max(round(GAP * rate), RUN)
     coarse = samples[:: max(run // 3, 1)]
@@ -79,8 +80,11 @@ def filled_gap(samples, rate):
         value = samples[first]
         if stop - first + 1 < run or (value in edges and value != 0):
             continue
-        beside = [part for part in (same[max(first - run, 0) : first], same[stop : stop + run])]
-        if all(part.mean() < REPEATED for part in beside if len(part)):
+        beside = [same[max(first - run, 0) : first], same[stop : stop + run]]
+        inside = [part for part in beside if len(part)]
+        if len(inside) < 2 and not at_edges:
+            continue
+        if all(part.mean() < REPEATED for part in inside):
             return True
     return False
 

@@ -18,7 +18,7 @@ from .clipping import flagged
 from .hdf5 import open_dataset
 from .hdf5 import open_hdf5 as open_waveforms
 from .periods import iso_times
-from .variants import COMPONENTS, PERIODS, SAMPLING_RATE, SECONDS_BEFORE_P
+from .variants import CLASSES, COMPONENTS, PERIODS, SAMPLING_RATE, SECONDS_BEFORE_P
 
 LONGEST_S_P = 1000.0  # s; the Earth's last direct S, at 100 degrees, comes 11 minutes after its P
 MOST_SAMPLES = 200_000  # of a trace that are read: what lies beyond serves no window
@@ -46,7 +46,7 @@ REASONS = {  # why a trace is not used: what it means
     "name that can't be used": "a station or trace name that can name no file or HDF5 dataset",
     "start time missing": "no time, or text that is none",
     "P missing": "no pick of P, and none was to be predicted",
-    "S-P missing": "no pick of S or no number, and none was to be predicted",
+    "S-P missing": "no pick of S or no number, which the S variants need",
     "S-P zero or negative": "S is not after P",
     "S-P longer than 1000 s": "no earthquake has it: S of another event, or a damaged number",
     "no array of samples": "a group, a pointer elsewhere, damaged, or chunks above 64 MiB",
@@ -57,7 +57,7 @@ REASONS = {  # why a trace is not used: what it means
     "location rejected": "the locator or an analyst rejected the event's only location",
     "another unit": "most traces are in another unit",
     "recorded below 40 Hz": "nothing was recorded at most frequencies of the spectrogram",
-    "direction of a component unknown": "channels 3, U, V, W need StationXML or SAC's cmpaz, cmpinc",
+    "direction of a component unknown": "channels 3, U, V, W need StationXML or SAC's cmpaz",
     "components nearly in one plane": "their azimuths and dips can't be turned to east, north, up",
     "epochs of the StationXML disagree": "several hold for the channel at this time",
     "response changes inside the window": "or within 10 s of it: the StationXML begins a new epoch",
@@ -233,6 +233,29 @@ def known_s_p(table):
     return np.where(s_p > 0, s_p, np.nan)
 
 
+def instrument_differences(table):
+    """Say which of INSTRUMENT_COLUMNS differ between the classes at a station, list of str.
+
+    The smallest step counts by its median, for it depends on the event, too.
+    """
+    sentences = []
+    for column in INSTRUMENT_COLUMNS:
+        if column not in table:
+            continue
+        for station, rows in table.groupby(known_stations(table)):
+            values = []
+            for label in range(len(CLASSES)):
+                known = rows.loc[rows["label"] == label, column].dropna()
+                if column == "recorded_step":
+                    known = pd.Series(known.median()).dropna()
+                values.append(", ".join(sorted(known.astype(str).unique())))
+            if all(values) and values[0] != values[1]:
+                sentences.append(
+                    f"{station}: {column} is {values[0]} in foreshocks, {values[1]} in aftershocks"
+                )
+    return sentences
+
+
 def known_stations(table):
     """Return the station of each event, Series of str; all "" where the table has none."""
     for name in ("receiver_name", "station"):
@@ -339,7 +362,6 @@ def _judge_times(offered):
     s_p = offered["p_s_diff_sec"]
     reasons = {
         "start time missing": event_times(offered).isna(),
-        "S-P missing": s_p.isna(),
         "S-P zero or negative": s_p <= 0,
         "S-P longer than 1000 s": s_p > LONGEST_S_P,
     }

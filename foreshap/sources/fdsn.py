@@ -30,6 +30,7 @@ from tqdm.auto import tqdm
 
 from ..files import ForeshapError, sha256, written_whole
 from ..preprocessing.periods import Periods, periods
+from .picks import utc_times
 from .quakeml import event_id, keep_station, preferred_origin, read_events, write_events
 from .responses import read_inventory
 from .safe_xml import check_xml
@@ -580,6 +581,20 @@ def check_station(path, network, station):
         raise BadAnswer(f"StationXML of {sorted(found)} instead of {network}.{station}")
 
 
+def mend_times(event):
+    """Write odd times of an <event> in the usual form; remove picks and origins without a time."""
+    for one in event.findall("{*}pick") + event.findall("{*}origin"):
+        value = one.find("{*}time/{*}value")
+        text = "" if value is None else (value.text or "").strip()
+        if re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d", text):
+            continue
+        time = utc_times(pd.Series([text]))[0]
+        if pd.isna(time):
+            event.remove(one)
+        else:
+            value.text = time.tz_localize(None).isoformat(timespec="microseconds") + "Z"
+
+
 def check_events(path, network, station, place):
     """Raise BadAnswer for what isn't QuakeML; remove other stations' picks from the file."""
     content, windows = io.BytesIO(), []
@@ -587,6 +602,7 @@ def check_events(path, network, station, place):
     def checked_events():
         for event in read_events(path):
             keep_station(event, network, station)
+            mend_times(event)
             event_id(event.get("publicID"))
             windows.append(event_window(event, place))
             yield event

@@ -7,7 +7,6 @@ from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 import obspy
 import pandas as pd
 from obspy.core.util.base import buffered_load_entry_point
@@ -34,7 +33,7 @@ GIVE = (
     "give QuakeML, SeisComp's XML, NonLinLoc, Nordic, hypoDD's .pha, or a table with the columns "
     "event_id, network, station and p_time, s_time, or phase, time"
 )
-ALIASES = {  # other names of our columns, in PhaseNet's, GaMMA's, PyOcto's and QuakeMigrate's tables
+ALIASES = {  # our columns' names in tables of PhaseNet, GaMMA, PyOcto and QuakeMigrate
     "event_id": ["event_index", "event_idx", "eventid", "evid", "event"],
     "network": ["network_code", "net"],
     "station": ["station_id", "station_code", "sta", "id"],
@@ -217,14 +216,16 @@ def _read_csv(path):
 
 def _from_table(table, path):
     """Turn a table of pairs, or of one pick a row, into pairs with its further columns."""
-    table = table.rename(columns=_own_names(table))
+    table = table.rename(columns=_own_names(table, PICK_COLUMNS))
+    are_pairs = {"p_time", "s_time"} & set(table)
+    if not are_pairs:
+        table = table.rename(columns=_own_names(table, ["phase", "time"]))
     if path.suffix == ".picks" and "event_id" not in table:  # QuakeMigrate's, a file an event
         table["event_id"] = path.stem
         if path.with_suffix(".event").exists():
             origin = _read_csv(path.with_suffix(".event")).iloc[0]
             for ours, theirs in QUAKEMIGRATE.items():
                 table[ours] = origin.get(theirs)
-    are_pairs = {"p_time", "s_time"} & set(table)
     is_one_a_row = {"phase", "time"} <= set(table) and not are_pairs
     if not are_pairs and not is_one_a_row:
         lower = [str(name).lower() for name in table]
@@ -253,12 +254,12 @@ def _from_table(table, path):
     return pair_picks(picks).merge(events, on="event_id", how="left")
 
 
-def _own_names(table):
-    """Our names of a table's columns, dict; the others keep theirs."""
+def _own_names(table, wanted):
+    """Our wanted names (list of str) of a table's columns, dict; the others keep theirs."""
     names = {str(name).strip().lower(): name for name in reversed(list(table))}
     own = {name: str(name).strip() for name in table}
-    for ours, theirs in ALIASES.items():
-        found = [names[name] for name in (ours, *theirs) if name in names]
+    for ours in wanted:
+        found = [names[name] for name in (ours, *ALIASES[ours]) if name in names]
         if found:
             own[found[0]] = ours
     return own
@@ -304,10 +305,10 @@ def _join_halves(pairs):
     """Join a row that has P alone with the one of its event and station that has S alone."""
     has_p = ~_is_blank(pairs["p_time"])
     has_s = ~_is_blank(pairs["s_time"])
-    halves = pairs[has_p != has_s]
-    alone = halves[~halves.assign(p=has_p).duplicated([*KEYS, "p"], keep=False)]
+    halves = pairs[KEYS].assign(has_p=has_p)[has_p != has_s]
+    alone = halves.drop_duplicates(keep=False)
     both = alone[alone.duplicated(KEYS, keep=False)]
-    of_s = both[_is_blank(both["p_time"])]
+    of_s = pairs.loc[both.index[~both["has_p"]]]
     found = of_s.set_index(KEYS)["s_time"].reindex(pd.MultiIndex.from_frame(pairs[KEYS]))
     is_half = pairs.index.isin(both.index)
     s_time = pairs["s_time"].astype(object).mask(is_half, found.to_numpy(object))

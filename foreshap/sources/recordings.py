@@ -210,7 +210,7 @@ class Station:
             counts.append(_samples(trace, start, length))
             if final[name] is not trace:
                 marks.add(as_recorded(counts[-1], trace.stats.sampling_rate))
-            if filled_gap(counts[-1], trace.stats.sampling_rate):
+            if filled_gap(counts[-1], trace.stats.sampling_rate, at_edges=True):
                 raise Unusable(GAP)
         if "flat" in marks:
             raise Unusable("component flat")
