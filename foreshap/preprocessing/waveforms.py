@@ -202,7 +202,7 @@ def read_table_file(path):
     missing = [name for name in NEEDED_COLUMNS if name not in table]
     if missing:
         raise ForeshapError(f"{path} lacks the columns {', '.join(missing)}: they are needed.")
-    for name in COLUMNS:
+    for name in (*COLUMNS, *INSTRUMENT_COLUMNS):
         if name in table and name not in TEXT_COLUMNS:
             table[name] = pd.to_numeric(table[name], errors="coerce")
     return table.drop_duplicates(ignore_index=True)

@@ -16,7 +16,7 @@ from obspy.io.sac.core import _is_sac
 from ..files import ForeshapError
 from ..preprocessing.clipping import as_recorded, filled_gap
 from ..preprocessing.variants import COMPONENTS, SAMPLING_RATE, SECONDS_BEFORE_P
-from .resampling import FILTER, is_100_hz, resampled
+from .resampling import FILTER, is_100_hz, resampled, smallest_step
 from .responses import PADDING, TAPER, Unusable, ground_velocity, to_east_north_up
 
 CHANNEL = "([A-Z][HLGNP])?[ENZ123UVW]"  # in upper case
@@ -236,12 +236,11 @@ class Station:
 
     def _about(self, vertical, counts, epoch):
         """The columns that tell what recorded a window, dict."""
-        steps = [np.diff(np.unique(samples)) for samples in counts]
         about = {
             "receiver_location_code": self.location,
             "receiver_type": self.kind,
             "recorded_rate_hz": vertical.stats.sampling_rate,
-            "recorded_step": min((step.min() for step in steps if len(step)), default=np.nan),
+            "recorded_step": smallest_step(counts),
         }
         if epoch:
             channel = epoch[2]
