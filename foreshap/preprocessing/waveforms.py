@@ -35,8 +35,8 @@ TEXT_COLUMNS = tuple(
     response_unit source_type source_status""".split()
 )
 INSTRUMENT_COLUMNS = tuple(  # what recorded a trace, where its source knows
-    """receiver_type receiver_location_code recorded_rate_hz recorded_step response_start
-    response_gain response_unit""".split()
+    """receiver_type receiver_location_code recorded_rate_hz recorded_unit recorded_step
+    response_start response_gain response_unit""".split()
 )
 NEEDED_COLUMNS = ("p_s_diff_sec", "trace_name", "trace_start_time")
 REASONS = {  # why a trace is not used: what it means

@@ -235,7 +235,10 @@ def _from_table(table, path):
     needed = ["station", "phase", "time"] if is_one_a_row else ["event_id", "station", "p_time"]
     missing = [name for name in needed if name not in table]
     if missing:
-        raise NoPicks(f"{path} lacks the columns {', '.join(missing)}: {GIVE}.")
+        raise NoPicks(
+            f"{path} lacks the columns {', '.join(missing)}: {GIVE}; a catalogue or a list of "
+            "stations alone holds no pick."
+        )
     if "event_id" not in table:
         raise NoPicks(
             f"{path} holds picks that belong to no event: associate them, with GaMMA or PyOcto, "
@@ -267,8 +270,8 @@ def _own_names(table, wanted):
 
 def _split_labels(table):
     """Take station labels NET.STA, with what follows, and NET_STA apart."""
-    station = table["station"].fillna("").astype(str).str.strip()
-    network = table["network"].fillna("").astype(str).str.strip()
+    station = table["station"].astype(object).fillna("").astype(str).str.strip()
+    network = table["network"].astype(object).fillna("").astype(str).str.strip()
     parts = station.str.extract(r"^(\w{1,2})(?:\.(\w+)(?:\.\S*)?|_(\w{1,5}))$")
     code = parts[1].fillna(parts[2])
     split = code.notna() & ((network == "") | (network == parts[0]))
