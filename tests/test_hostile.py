@@ -142,13 +142,7 @@ def test_s_p_times_that_no_earthquake_has(tmp_path):
         tmp_path, {name: noise(i) for i, name in enumerate("ABCDEFGH")}, p_s_diff_sec=s_p
     )
     far = "S-P longer than 1000 s"
-    known = {
-        "A": far,
-        "B": far,
-        "C": "S-P zero or negative",
-        "F": far,
-        "H": far,
-    }
+    known = {"A": far, "B": far, "C": "S-P zero or negative", "F": far, "H": far}
     found = reasons(folder, tmp_path)
     of_s = dict.fromkeys("DE", "S-P missing") | {"G": "window longer than the trace"}
     assert found == {"P64": known, "S64": known | of_s}  # P alone serves P
