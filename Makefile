@@ -19,7 +19,9 @@ lab: .venv/installed
 clean:
 	rm -rf .venv reports data/demo checkpoints/demo
 
-.venv/installed: requirements.txt pyproject.toml
+.venv/installed: requirements.txt requirements-torch.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --requirement requirements.txt
+	.venv/bin/python -m pip install --quiet --no-deps --require-hashes --requirement requirements.txt
+	.venv/bin/python -m pip install --quiet --requirement requirements-torch.txt
+	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@

@@ -17,8 +17,10 @@ from pathlib import Path
 import nbconvert
 import nbformat
 import papermill
+from filelock import FileLock
 
 import foreshap
+from foreshap.files import folder_written_whole
 
 ROOT = Path(__file__).parent
 NOTEBOOKS = (
@@ -34,6 +36,13 @@ KEEP_FREED_MEMORY = {  # else glibc returns blocks that training asks for again:
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
 }
+SCRIPTS = (  # what nbconvert's pages load from elsewhere
+    *("require_js_url", "mathjax_url", "mermaid_js_url", "mermaid_layout_elk_js_url", "jquery_url"),
+    *("jupyter_widgets_base_url", "widget_renderer_url"),
+)
+POLICY = """
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:;
+ font-src data:; style-src 'unsafe-inline'">"""
 MEDIA = {  # dataset -> name in media/ -> notebook and cell
     "demo": {
         "header.png": "explainability_p/header",
@@ -52,31 +61,49 @@ MEDIA = {  # dataset -> name in media/ -> notebook and cell
 
 
 def run(notebook, reports, dataset):
-    """Execute one notebook in its own folder; write it as HTML and its figures as <cell id>.png."""
-    reports.mkdir(parents=True, exist_ok=True)
-    executed = reports / f"{Path(notebook).stem}.ipynb"
-    folder = str((ROOT / notebook).parent)
-    quiet = {"progress_bar": False, "extra_arguments": ["--log-level=40"]}
-    constants = {"DATASET": dataset}
-    papermill.execute_notebook(str(ROOT / notebook), str(executed), constants, cwd=folder, **quiet)
-    book = nbformat.read(executed, as_version=4)
-    page, _ = nbconvert.HTMLExporter().from_notebook_node(book)
-    executed.with_suffix(".html").write_text(page, encoding="utf-8")
-    figures = reports / "figures" / executed.stem
-    figures.mkdir(parents=True, exist_ok=True)
-    for cell in book.cells:
-        for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                picture = base64.b64decode(output["data"]["image/png"])
-                (figures / f"{cell['id']}.png").write_bytes(picture)
+    """Execute one notebook in its own folder; write it as HTML and its figures as <cell id>.png.
+
+    The page needs no network and runs no script, neither its own nor others'.
+    """
+    with folder_written_whole(reports) as new:
+        executed = new / f"{Path(notebook).stem}.ipynb"
+        folder = str((ROOT / notebook).parent)
+        quiet = {"progress_bar": False, "extra_arguments": ["--log-level=40"]}
+        constants = {"DATASET": dataset}
+        papermill.execute_notebook(
+            str(ROOT / notebook), str(executed), constants, cwd=folder, **quiet
+        )
+        book = nbformat.read(executed, as_version=4)
+        page, _ = nbconvert.HTMLExporter(**dict.fromkeys(SCRIPTS, "data:,")).from_notebook_node(
+            book
+        )
+        page = page.replace("<head>", f"<head>{POLICY}", 1)
+        executed.with_suffix(".html").write_text(page, encoding="utf-8")
+        figures = new / "figures" / executed.stem
+        figures.mkdir(parents=True)
+        for cell in book.cells:
+            for output in cell.get("outputs", []):
+                if "image/png" in output.get("data", {}):
+                    picture = base64.b64decode(output["data"]["image/png"])
+                    (figures / f"{cell['id']}.png").write_bytes(picture)
 
 
 def run_dataset(dataset):
     """Run the notebooks of a dataset, those of one stage side by side, one core each.
 
+    Another run of the same dataset waits.
+
     returns: Path of the folder with their reports
     """
     reports = ROOT / "reports" / dataset
+    with FileLock(reports.with_name(f".{dataset}.lock")):
+        _run_stages(dataset, reports)
+    print(f"Read {reports.relative_to(ROOT)}/*.html")
+    return reports
+
+
+def _run_stages(dataset, reports):
+    """Run the notebooks of a dataset, stage after stage."""
     stages = STAGES
     if foreshap.datasets(ROOT / "data")[dataset]["source"] == "spectrograms":
         stages = STAGES[-1:]  # no seismograms: the controls alone
@@ -91,8 +118,6 @@ def run_dataset(dataset):
         with pool:
             list(pool.map(work, stage))
         print(f"{' and '.join(stage)}: {time.monotonic() - start:.0f} s", flush=True)
-    print(f"Read {reports.relative_to(ROOT)}/*.html")
-    return reports
 
 
 def is_there(dataset):

@@ -64,7 +64,9 @@ OLDER = {
         {"site_peak": 2.0, "hours": 0.8}, True, (STATION, CATALOGUE, NOTHING)
     ),
     "nothing": Known({}, True, (NOTHING,)),
-    "gain, same noise": Known({"gain": 0.2, "noise_level": -0.2}, True, (STATION, NOTHING)),
+    "gain, same noise": Known(  # can't be told from magnitudes of another scale
+        {"gain": 0.2, "noise_level": -0.2}, True, (STATION, CATALOGUE, NOTHING)
+    ),
 }
 
 

@@ -1,14 +1,25 @@
 """Files that are whole or absent, their hashes, and the one exception of this package."""
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
-from contextlib import contextmanager, suppress
+import zipfile
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
+
+OF_FILES = {  # numbers of errors that a file or its name is the cause of, not the machine
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
+    *(errno.EINVAL, errno.EOVERFLOW),  # a damaged file points to such places
+}
+
+LOCK = ".lock"  # in the folder of a writer at work
 
 
 class ForeshapError(Exception):
@@ -19,21 +30,49 @@ class ForeshapError(Exception):
         super().__init__(" ".join(str(sentence).split()))
 
 
+class MachineError(ForeshapError):
+    """What the machine lacked; it says nothing about any data, so nothing follows from it."""
+
+
 def first_line(error):
     """Return the first line of an exception's text, or its kind where it has none, str."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:200] if lines else type(error).__name__
 
 
+def check_machine(path, error):
+    """Raise MachineError where an error (HDF5's too) while a file was read is not the file's."""
+    if isinstance(error, MachineError):
+        raise error
+    if is_of_machine(error):
+        raise MachineError(
+            f"{path} can't be read now ({first_line(error)}): the machine lacks memory, open files "
+            "or a disk that answers; mend that, then run again: the file may be good."
+        ) from error
+
+
+def is_of_machine(error):
+    """Whether an error is one of the machine, not of the data that was read."""
+    if isinstance(error, MachineError | MemoryError):
+        return True
+    number = getattr(error, "errno", None)
+    in_hdf5 = re.search(r"errno = (\d+)", str(error))
+    if number is None and in_hdf5:
+        number = int(in_hdf5[1])
+    return bool(number) and number not in OF_FILES
+
+
 @contextmanager
 def _writing(path):
-    """Turn an OSError while writing into a ForeshapError; a network's errors stay."""
+    """Turn an error of the machine while writing into a MachineError; a network's errors stay."""
     try:
         yield
-    except OSError as error:
-        if error.errno is None:
+    except ForeshapError:
+        raise
+    except Exception as error:
+        if getattr(error, "errno", None) is None and not is_of_machine(error):
             raise
-        raise ForeshapError(
+        raise MachineError(
             f"{path} can't be written ({first_line(error)}): make room or choose another folder; "
             "what was there is as it was."
         ) from error
@@ -45,13 +84,12 @@ def written_whole(path):
 
     yields: Path to write to; its folder is made, and it is removed again when the block raises
     """
-    with _writing(path):
-        partial = _partial(path)
-        try:
-            yield partial
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+    with _writing(path), _aside(path) as (aside, path):
+        partial = aside / path.name
+        yield partial
+        _sync(partial)
+        os.replace(partial, path)
+        _sync(path.parent)
 
 
 @contextmanager
@@ -65,38 +103,48 @@ def folder_written_whole(path):
     yields: Path of an empty folder to write to; removed again when the block raises
     """
     with _writing(path):
-        path = Path(path)
-        partial = _partial(path)
-        if path.is_dir():
-            finish_moves(path)
-            partial = _partial(path / path.name)  # inside, for it may be a disk of its own
+        finish_moves(path)
+        remove_left(path)
+        place = _resolved(path)
+        if place.is_dir():
+            place = place / place.name  # inside, for it may be a disk of its own
+    with _writing(path), _aside(place) as (aside, place):
+        partial = aside / "new"
         partial.mkdir()
-        try:
-            yield partial
-            if path.exists():
-                os.replace(partial, path / f".{path.name}.{os.getpid()}.whole")
+        yield partial
+        _sync_tree(partial)
+        path = _resolved(path)
+        while True:
+            try:
+                os.replace(partial, _whole(path) if path.exists() else path)
+                break
+            except OSError as error:  # another process has its whole files there
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
                 finish_moves(path)
-            else:
-                os.replace(partial, path)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        _sync(path.parent)
+        finish_moves(path)
 
 
 def finish_moves(path):
     """Move the whole files of a killed folder_written_whole(path) to their places.
 
-    Any number of processes may do this at once.
+    Any number of processes may do this at once: whoever moves a file, it is the newest.
     """
     with _writing(path):
-        for whole in Path(path).glob(".*.whole"):
-            for folder, _, names in os.walk(whole, topdown=False):
-                place = path / Path(folder).relative_to(whole)
-                place.mkdir(parents=True, exist_ok=True)
-                for name in names:
-                    with suppress(FileNotFoundError):  # moved by another process
-                        os.replace(Path(folder, name), place / name)
-                with suppress(OSError):
-                    os.rmdir(folder)
+        path = _resolved(path)
+        whole = _whole(path)
+        if whole.is_symlink() or not whole.is_dir():
+            return
+        for folder, _, names in os.walk(whole, topdown=False):
+            place = path / Path(folder).relative_to(whole)
+            place.mkdir(parents=True, exist_ok=True)
+            for name in names:
+                with suppress(FileNotFoundError):  # moved by another process
+                    os.replace(Path(folder, name), place / name)
+            with suppress(OSError):
+                os.rmdir(folder)
+            _sync(place)
 
 
 @contextmanager
@@ -108,77 +156,156 @@ def folder_replaced_whole(path):
 
     yields: Path of an empty folder to write to; removed again when the block raises
     """
-    with _writing(path):
-        path = Path(path)
-        partial = _partial(path)
-        old, new = partial / "old", partial / "new"
-        new.mkdir(parents=True)
+    with _writing(path), _aside(path) as (aside, path):
+        old, new = aside / "old", aside / "new"
+        new.mkdir()
         try:
             yield new
-            if path.exists():
-                os.replace(path, old)
-            os.replace(new, path)
-        finally:
-            if old.exists() and not path.exists():
+            _sync_tree(new)
+            while new.exists():
+                with suppress(FileNotFoundError):
+                    os.replace(path, old)
+                try:
+                    os.replace(new, path)
+                except OSError as error:  # another process was sooner: its folder is replaced
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                        raise
+                    shutil.rmtree(old, ignore_errors=True)
+            _sync(path.parent)
+        except BaseException:
+            with suppress(OSError):  # nothing was moved, or another process was sooner
                 os.replace(old, path)
-            shutil.rmtree(partial, ignore_errors=True)
+            raise
 
 
 def check_room(path, size):
     """Raise ForeshapError unless the disk of a file or folder (made here) has size bytes free."""
-    path = Path(path)
     with _writing(path):
+        path = _resolved(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(path if path.exists() else path.parent).free
     if free < size:
-        raise ForeshapError(
+        raise MachineError(
             f"{path} needs {size / 2**20:.1f} MiB and its disk has {free / 2**20:.1f}: "
             "make room first."
         )
 
 
 def remove_left(path):
-    """Remove what killed writers of a file or folder left; what they moved aside is put back."""
-    path = Path(path)
+    """Remove what killed writers of a file or folder left; what they moved aside is put back.
+
+    The partial folder of a writer at work is locked, whichever machine or container it runs in.
+
+    path: str or Path; of the name "*" for all in its folder
+    """
     with _writing(path):
-        for left in path.parent.glob(f".{path.name}.*.partial"):
-            owner = re.fullmatch(r"\.(\d+)\.partial", left.name.removeprefix(f".{path.name}"))
-            if not owner:
-                continue
-            process = int(owner[1])
-            if process != os.getpid() and _runs(process):  # numbers come again
-                continue
-            if (left / "old").exists() and not path.exists():
-                os.replace(left / "old", path)
-            if left.is_dir():
+        path = _resolved(path)
+        name = ".+" if path.name == "*" else re.escape(path.name)
+        for left in path.parent.glob(".*.partial"):
+            ours = re.fullmatch(rf"\.({name})\.[0-9a-f]{{16}}\.partial", left.name)
+            if not ours or left.is_symlink():
+                continue  # not made here
+            with suppress(OSError):
+                left.rmdir()  # empty: nobody has locked it
+            with suppress(FileNotFoundError), _locked(left) as is_locked:
+                if not is_locked:
+                    continue  # its writer is at work
+                place = left.with_name(ours[1])
+                if (left / "old").exists() and not place.exists():
+                    os.replace(left / "old", place)
                 shutil.rmtree(left, ignore_errors=True)
-            else:
-                left.unlink(missing_ok=True)
 
 
-def _partial(path):
-    """Return a name beside a path to write to; its folder is made, and cleared of what was left."""
-    path = Path(path)
+@contextmanager
+def _aside(path):
+    """Make a locked folder beside a path to write in; yields it and the whole path."""
+    path = _resolved(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_left(path)
-    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+    with ExitStack() as stack:
+        is_ours = False
+        while not is_ours:  # before it is locked, another process may take it for left
+            with suppress(FileNotFoundError):
+                aside.mkdir(exist_ok=True)
+                is_locked = stack.enter_context(_locked(aside, os.O_CREAT))
+                is_ours = is_locked and (aside / LOCK).exists()
+        try:
+            yield aside, path
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
 
 
-def _runs(process):
-    """Whether a process of this number runs on this machine."""
+@contextmanager
+def _locked(folder, flags=0):
+    """Lock a partial folder, until this process ends at the latest; yields whether it could be."""
+    number = os.open(folder / LOCK, os.O_RDWR | flags)
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # somebody else's
-        pass
-    return True
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_locked = True
+        except BlockingIOError:
+            is_locked = False
+        yield is_locked
+    finally:
+        os.close(number)
+
+
+def _resolved(path):
+    """Return the whole Path of a file or folder; ForeshapError where it can't be one."""
+    path = Path(path)
+    if "\0" in str(path):
+        raise ForeshapError(f"{str(path)!r} names no file: a name can't hold a zero byte.")
+    return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
+
+
+def _whole(path):
+    """Return where the whole files of a folder wait for their places."""
+    return path / f".{path.name}.whole"
+
+
+def _sync(path):
+    """Wait until a file or a folder's names are on the disk, so that a power cut takes neither."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _sync_tree(folder):
+    """Wait until all files in a folder, and their names, are on the disk."""
+    for inner, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            _sync(Path(inner, name))
+        _sync(inner)
 
 
 def sha256(path):
     """Return the SHA-256 of a file's content, 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_states(folder):
+    """List name, inode, size and time of each file in a folder: another list, other files."""
+    states = []
+    for path in sorted(Path(folder).iterdir()):
+        state = path.stat()
+        if path.is_file():
+            states.append((path.name, state.st_ino, state.st_size, state.st_mtime_ns))
+    return states
+
+
+def check_zip(file, largest):
+    """Raise ValueError where a zip file's parts hold more than so many bytes, or are damaged."""
+    with zipfile.ZipFile(file) as parts:
+        size = sum(part.file_size for part in parts.infolist())
+        if size > largest:
+            raise ValueError(f"its parts hold {size} bytes, more than {largest}")
+        damaged = parts.testzip()
+    if damaged:
+        raise ValueError(f"{damaged} is damaged")
 
 
 def keep_result(path, key, compute, read=None, write=None):
@@ -188,10 +315,12 @@ def keep_result(path, key, compute, read=None, write=None):
     key: dict that JSON can hold: everything that the result depends on
     compute: function without arguments that returns the result
     read: function of a path that returns (key, result); it raises ForeshapError, OSError,
-        ValueError, KeyError or TypeError where nothing of use is kept; left out: of a table
+        ValueError, KeyError, TypeError or RecursionError where nothing of use is kept; left out:
+        of a table
     write: function of (path, key, result) that writes the file whole; left out: of a table
 
     returns: the result
+    raises: MachineError where it can't be read or written: never another result
     """
     if path is None:
         return compute()
@@ -199,22 +328,30 @@ def keep_result(path, key, compute, read=None, write=None):
         kept_key, result = (read or _read_kept_table)(path)
         if kept_key == key:
             return result
-    except (ForeshapError, OSError, ValueError, KeyError, TypeError):
-        pass
+    except (ForeshapError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        check_machine(path, error)
     result = compute()
     (write or _write_kept_table)(path, key, result)
     return result
 
 
 def _read_kept_table(path):
-    """Read (key, DataFrame) as _write_kept_table() wrote them."""
+    """Read (key, DataFrame) as _write_kept_table() wrote them; ValueError where they changed."""
     content = json.loads(Path(path).read_text())
+    stated = content.pop("sha256")
+    if stated != _json_sha256(content):
+        raise ValueError(f"{path} was changed after it was written")
     return content["key"], pd.DataFrame(content["rows"], columns=content["columns"])
 
 
 def _write_kept_table(path, key, table):
-    """Write a DataFrame and the key of what it depends on as JSON."""
+    """Write a DataFrame, the key of what it depends on and the hash of both as JSON."""
     rows = table.astype(object).where(table.notna(), None).to_numpy().tolist()
     content = {"key": key, "columns": list(table.columns), "rows": rows}
     with written_whole(path) as partial:
-        partial.write_text(json.dumps(content, indent=1))
+        partial.write_text(json.dumps(content | {"sha256": _json_sha256(content)}, indent=1))
+
+
+def _json_sha256(content):
+    """Return the SHA-256 of what JSON can hold, without its "sha256", 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -42,7 +42,7 @@ def test_training_events_of_both_classes_or_one(trained):
 def test_a_background_that_can_not_be_gets_a_sentence(trained):
     checkpoint, s = foreshap.load_checkpoint(trained.path), trained.spectrograms
     foreshocks = [int(row) for row in trained.result.split.train if s.labels[row] == 0]
-    onesided = replace(checkpoint, card={"split": {"train": foreshocks}})
+    onesided = replace(checkpoint, card={"split": checkpoint.card["split"] | {"train": foreshocks}})
     with pytest.raises(
         foreshap.ForeshapError, match="no background 'zeros': choose from both, foreshocks"
     ):

@@ -81,7 +81,12 @@ def write_small_checkpoint(path, tensors):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = SpectrogramCNN(SHORT[0].shape, widths=(2, 2, 2), hidden=8)
-    card = {"split": {"test": [0, 3]}, "tensor_file": {"sha256": sha256(tensors)}}
+    card = {
+        "split": {"name": "random", "train": [1, 2], "validation": [], "test": [0, 3]},
+        "tensor_file": {"name": tensors.name, "sha256": sha256(tensors)},
+        "test_events": ["a", "b"],
+    }
+    card |= {"config": {}, "metrics": {}, "intervals_95": {}}
     write_checkpoint(path, model, SHORT[0], Scaling((0.5,) * 3, (0.2,) * 3), card)
 
 

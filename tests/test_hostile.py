@@ -346,12 +346,12 @@ foreshap.preprocess(sys.argv[1], sys.argv[2])
 
 @pytest.mark.parametrize("limit", [20_000, 300_000, 1_000_000, 2_000_000])
 def test_a_disk_that_takes_no_more_leaves_what_was_there(demo, tmp_path, limit):
-    """The system refuses bytes beyond a limit, like a full disk; HDF5 may crash at exit."""
+    """The system refuses bytes beyond a limit, like a full disk."""
     foreshap.preprocess(layout(tmp_path / "in", {"A": noise(0)}), tmp_path / "out")
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     call = [sys.executable, "-c", LIMITED, demo.waveforms, tmp_path / "out", str(limit)]
     run = subprocess.run(call, capture_output=True, text=True)
-    assert run.returncode and "foreshap.files.ForeshapError" in run.stderr, run.stderr[-2000:]
+    assert run.returncode == 1 and "foreshap.files.MachineError" in run.stderr, run.stderr[-2000:]
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
@@ -486,21 +486,12 @@ def test_after_a_kill_between_renames_all_files_are_the_old_or_the_new_ones(
     assert not list(target.glob(".*.whole"))
 
 
-def test_a_process_of_the_same_number_removes_what_was_left(tmp_path):
-    (tmp_path / f".target.{os.getpid()}.partial").mkdir()  # after a restart numbers come again
-    with folder_written_whole(tmp_path / "target") as partial:
-        (partial / "kept").write_text("new")
-    assert [path.name for path in tmp_path.iterdir()] == ["target"]
-
-
 def test_what_a_killed_run_left_beside_a_dataset_that_is_up_to_date_is_removed(tmp_path):
     (tmp_path / "datasets.toml").write_text(
         '[demo]\nsource = "simulated"\nseed = 1\nn_events = 60\n'
     )
     written = (waveform_folder("demo", tmp_path) / "DEMO_pre.hdf5").stat().st_mtime_ns
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    left = tmp_path / "demo" / f".waveforms.{ended.pid}.partial"
+    left = tmp_path / "demo/.waveforms.0123456789abcdef.partial"
     for moved_aside in (False, True):  # killed while it built, or between its two renames
         (left / "new").mkdir(parents=True)
         if moved_aside:

@@ -103,7 +103,9 @@ def test_eighty_after_forty_computes_forty(trained, tmp_path, monkeypatch):
     computed = []
     write = shap_store._explain_part
     monkeypatch.setattr(
-        shap_store, "_explain_part", lambda task, rows: computed.extend(rows) or write(task, rows)
+        shap_store,
+        "_explain_part",
+        lambda task, rows, **more: computed.extend(rows) or write(task, rows, **more),
     )
     forty = explained(trained, tmp_path / "a", rows=np.arange(40))
     before = {part: part.read_bytes() for part in parts_of(tmp_path)}

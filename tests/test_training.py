@@ -126,7 +126,8 @@ def test_checkpoints_of_other_shapes_load(tmp_path, trained):
 
     variant = foreshap.VARIANTS["S32"]
     model = foreshap.SpectrogramCNN(variant.shape, n_outputs=3, widths=(4, 8), hidden=16)
-    write_checkpoint(tmp_path / "S32.pt", model, variant, trained.result.scaling, {})
+    card = foreshap.load_checkpoint(trained.path).card
+    write_checkpoint(tmp_path / "S32.pt", model, variant, trained.result.scaling, card)
     found = foreshap.load_checkpoint(tmp_path / "S32.pt")
     assert found.variant == variant and found.model(torch.zeros(1, *variant.shape)).shape == (1, 3)
     with pytest.raises(foreshap.ForeshapError, match="S32.pt.*P64.h5"):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..files import ForeshapError, keep_result, sha256
+from ..files import ForeshapError, MachineError, keep_result
 from ..preprocessing.variants import WINDOWS, frame_windows
 from ..preprocessing.waveforms import known_s_p
 from ..training.fitting import TrainingConfig, train
@@ -44,7 +44,7 @@ def train_parts(spectrograms, split, config=TrainingConfig(), folder=None, known
     noise_is_known = np.isfinite(spectra[:, 0]).all(axis=(1, 2))
     split = split.only(quiet_before_p(spectra, spectrograms.table) | ~noise_is_known)
     key = {
-        "tensors": [sha256(source.path) for source in (spectrograms, noise) if source],
+        "tensors": [source.sha256 for source in (spectrograms, noise) if source],
         "split": {side: rows.tolist() for side, rows in split.rows().items()},
         "config": asdict(config),
     }
@@ -60,6 +60,8 @@ def train_parts(spectrograms, split, config=TrainingConfig(), folder=None, known
         compute = partial(_train_part, part, spectrograms, noise, split, config)
         try:
             tables[part] = keep_result(path, key, compute)
+        except MachineError:
+            raise  # no reason of the data
         except ForeshapError as error:
             skipped[part] = str(error)
     table = pd.concat(tables).droplevel(1) if tables else pd.DataFrame(columns=COLUMNS)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..files import ForeshapError, keep_result, sha256, written_whole
+from ..files import ForeshapError, MachineError, keep_result, sha256, written_whole
 from ..preprocessing.cross_spectra import FILE_NAME, load_cross_spectra
 from .data_checks import COLUMNS, CONTROLS
 from .evidence import gather_evidence
@@ -73,6 +73,8 @@ def run_controls(
     cross_spectra = _found_cross_spectra(spectrograms, cross_spectra)
     try:
         evidence = gather_evidence(spectrograms, cross_spectra, seed, noise, station_record)
+    except MachineError:
+        raise  # no reason of the data
     except ForeshapError as error:
         return _judged({}, dict.fromkeys(CONTROLS, str(error)), [], {})
     key = [VERSION, _digest(evidence), seed, [list(map(float, n)) for n in notches]]
@@ -86,6 +88,8 @@ def run_controls(
     for name, step in tqdm(steps.items(), desc="controls", unit="control"):
         try:
             details[name] = keep_result(path(name), key, step)
+        except MachineError:
+            raise
         except ForeshapError as error:
             skipped[name] = str(error)
     return _judged(details, skipped, _read_findings(findings), evidence.left_out)
@@ -136,7 +140,7 @@ def _digest(evidence):
     if evidence.noise is not None:
         noise = evidence.noise
         digest.update(noise.table.assign(label=noise.labels).to_csv().encode())
-        parts = [digest.hexdigest(), sha256(noise.path)]
+        parts = [digest.hexdigest(), noise.sha256]
     if evidence.station_record is not None:
         parts.append(sha256(evidence.station_record))
     return " ".join(parts)

@@ -41,6 +41,7 @@ def choose_background(checkpoint, spectrograms, n=200, seed=0, kind="both"):
     returns: Background
     raises: ForeshapError for an unknown kind, fewer than two events, a class that nobody trained on
     """
+    checkpoint.check(spectrograms)
     if kind not in KINDS:
         raise ForeshapError(f"There is no background '{kind}': choose from {', '.join(KINDS)}.")
     if n < 2:

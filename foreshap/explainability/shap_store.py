@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 import warnings
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -20,10 +20,18 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..files import ForeshapError, check_room, first_line, sha256, written_whole
+from ..files import (
+    ForeshapError,
+    MachineError,
+    check_machine,
+    check_room,
+    first_line,
+    remove_left,
+    written_whole,
+)
+from ..hdf5 import open_dataset, open_hdf5
 from ..parallel import map_in_order, one_thread
 from ..preprocessing import tensor_file
-from ..preprocessing.hdf5 import open_dataset, open_hdf5
 from ..preprocessing.variants import Variant
 from ..preprocessing.waveforms import known_s_p
 from ..training.model import load_checkpoint
@@ -34,7 +42,6 @@ from .methods.tiles import physical_tiles
 VERSION = 1  # of the parts' format
 PART = 8  # largest number of events in a part
 FEWEST_PARTS = 4  # so that several workers share a few events
-OLD = 3600  # age of half-written files that are removed [s]; writing one takes seconds
 COMPUTING = threading.Lock()  # following a model's forward disturbs other threads' forward passes
 TOLERANCE = 1e-8  # between stated and found additivity error
 ADDED = ["row", "output", "predicted", "correct", "base_value", "additivity_error", "seconds"]
@@ -193,7 +200,7 @@ def explain_events(
             spread = _range_of_outputs(checkpoint, spectrograms, background, output)
             task = Task(*[str(path.resolve()) for path in files], made_from, spread)
             check_room(store, len(absent) * 4 * np.prod(checkpoint.variant.shape))
-            parts += _explain_absent(task, absent, executor)
+            parts += _explain_absent(task, absent, spectrograms, executor)
     return _collect(store, parts, rows)
 
 
@@ -230,7 +237,7 @@ def _describe(checkpoint, spectrograms, background, method, output, options):
             raise ForeshapError(
                 f"A SHAP store can't keep the option '{name}': use shap_tensors() for it."
             )
-    tensors = sha256(spectrograms.path)
+    tensors = spectrograms.sha256
     if tensors != checkpoint.card["tensor_file"]["sha256"]:
         raise ForeshapError(
             f"{checkpoint.path} was trained on another file than {spectrograms.path}: "
@@ -260,19 +267,17 @@ def _range_of_outputs(checkpoint, spectrograms, background, output):
     return attribution.output_range(np.concatenate(list(map_in_order(outputs, batches))))
 
 
-def _explain_absent(task, rows, executor):
+def _explain_absent(task, rows, spectrograms, executor):
     """Explain events part by part; return the parts."""
-    for path in Path(task.store).glob(".*.partial"):  # what killed processes have left
-        with suppress(OSError):  # another process may remove it, too
-            if time.time() - path.stat().st_mtime > OLD:
-                path.unlink()
+    remove_left(Path(task.store, "*"))
     size = min(PART, -(-len(rows) // FEWEST_PARTS))
     batches = np.split(rows, range(size, len(rows), size))
     parts = []
     try:
         with one_thread():  # as the workers, or the last bits would differ
-            _prepared(task)  # before several threads need it
-        paths = map_in_order(partial(_explain_part, task), batches, executor)
+            prepared = None if executor else _prepare(task, spectrograms)
+        work = partial(_explain_part, task, prepared=prepared)
+        paths = map_in_order(work, batches, executor)
         name = Path(task.store).name.rpartition("-")[0]
         with tqdm(total=len(rows), desc=f"SHAP {name}", unit="event") as bar:
             for path, batch in zip(paths, batches):
@@ -285,7 +290,15 @@ def _explain_absent(task, rows, executor):
 
 @lru_cache(maxsize=1)
 def _prepared(task):
-    """Open checkpoint and spectrograms of a task, and prepare to explain an event by its row."""
+    """Open the tensors of a task in a worker, and prepare to explain their events."""
+    spectrograms = tensor_file.load_spectrograms(task.tensors)
+    if spectrograms.sha256 != json.loads(task.made_from)["tensor file"]:
+        raise ForeshapError(f"{task.tensors} has changed since it was loaded: load it again.")
+    return _prepare(task, spectrograms)
+
+
+def _prepare(task, spectrograms):
+    """Open the checkpoint of a task, and prepare to explain an event by its row."""
     made_from = json.loads(task.made_from)
     checkpoint = load_checkpoint(task.checkpoint)
     if checkpoint.card["sha256"] != made_from["checkpoint"]:
@@ -309,12 +322,12 @@ def _prepared(task):
     return checkpoint, spectrograms, explain
 
 
-def _explain_part(task, rows):
+def _explain_part(task, rows, prepared=None):
     """Explain some events and write them as a part; runs in any thread or process."""
     made_from = json.loads(task.made_from)
     values, errors, found = [], [], []
     with one_thread():
-        checkpoint, spectrograms, explain = _prepared(task)
+        checkpoint, spectrograms, explain = prepared or _prepared(task)
         events = checkpoint.scaling(tensor_file.read_events(spectrograms.values, rows))
         attribution.check_events(events, events)
         for event, row in zip(events, rows):
@@ -365,13 +378,14 @@ def _part_content(part, task, made_from, spectrograms, table, maps):
         tensor_file.write_axes(file, spectrograms.variant)
         tensor_file.write_columns(file, table)
         for name, values in maps.items():
-            file[name] = values
+            file.create_dataset(name, data=values, chunks=(1, *values.shape[1:]), fletcher32=True)
             file[name].attrs["units"] = "1"
             tensor_file.attach_axes(file[name])
         rows = made_from["background"]["rows"]
         file["background"] = names[rows].astype(h5py.string_dtype())
         file["background"].make_scale("background")
         file["made_from"] = task.made_from  # no attribute: those end at 64 KiB
+        tensor_file.seal(file, len(table))
         file.flush()
         return file.id.get_file_image()
 
@@ -403,7 +417,7 @@ def _read_parts(store, leave_damaged=False):
         try:
             parts.append(_read_part(path))
         except ForeshapError as error:
-            if not leave_damaged:
+            if isinstance(error, MachineError) or not leave_damaged:
                 raise
             warnings.warn(f"{error} Events that were asked for are computed anew.", stacklevel=3)
             continue
@@ -473,6 +487,7 @@ def _reading(path):
     try:
         yield
     except Exception as error:  # h5py, json and numpy raise a dozen kinds for damaged files
+        check_machine(path, error)
         raise ForeshapError(
             f"{path} is a damaged part of a SHAP store ({first_line(error.__cause__ or error)}): "
             "delete it and explain its events again."

@@ -50,7 +50,8 @@ def time_label(phase):
 
 def event_title(event, margin=None):
     """Name an event (row of a table) in one line: trace, class, magnitude, S-P time, margin."""
-    parts = [event["trace_name"], CLASSES[int(event["label"])]]
+    name = event["trace_name"].replace("$", r"\$")  # else it would begin a formula
+    parts = [name, CLASSES[int(event["label"])]]
     for column, form in (("source_magnitude", "M {:.1f}"), ("p_s_diff_sec", "S-P {:.2f} s")):
         if np.isfinite(event.get(column, np.nan)):
             parts.append(form.format(event[column]))

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import fft
 from tqdm.auto import tqdm
 
-from ..files import ForeshapError
+from ..files import ForeshapError, folder_written_whole
 from .periods import periods
 from .variants import PERIODS, SAMPLING_RATE, SECONDS_BEFORE_P
 from .waveforms import COLUMNS, write_waveforms
@@ -99,6 +99,8 @@ def simulate_sequence(output, n_events, seed, effects=None, stations=None):
                     "give it in effects, and at each station that has effects of its own."
                 )
         of_stations.append((Station(name, number), at_station))
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ForeshapError(f"The seed {seed!r} is no whole number from 0 on: give one.")
     if n_events < 2:
         raise ForeshapError(
             f"{n_events} events were asked for: a sequence needs one foreshock and one aftershock "
@@ -106,9 +108,10 @@ def simulate_sequence(output, n_events, seed, effects=None, stations=None):
         )
     counts = (n_events // 2, n_events - n_events // 2)
     n_traces = 2 * n_events + sum((count + 1) // 2 for count in counts)
-    with tqdm(total=len(stations) * n_traces, desc="simulating", unit="trace") as progress:
+    progress = tqdm(total=len(stations) * n_traces, desc="simulating", unit="trace")
+    with folder_written_whole(output) as new, progress:
         for station, acting in of_stations:
-            _write_station(output, station, counts, seed, acting, progress)
+            _write_station(new, station, counts, seed, acting, progress)
     return output
 
 
@@ -119,7 +122,11 @@ def _known_effects(effects):
         raise ForeshapError(
             f"No effect {', '.join(unknown)} can be simulated: choose from {', '.join(EFFECTS)}."
         )
-    return {name: size for name, size in effects.items() if size}
+    effects = {name: size for name, size in effects.items() if size}
+    for name, size in effects.items():
+        if not isinstance(size, int | float | np.number) or not np.isfinite(size):
+            raise ForeshapError(f"The effect {name} has the size {size!r}: give a number.")
+    return effects
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import fft, signal
 from tqdm.auto import tqdm
 
-from ..files import ForeshapError, check_room, folder_written_whole, sha256
+from ..files import ForeshapError, check_room, file_states, folder_written_whole, sha256
 from ..parallel import map_in_order
 from .clipping import clipped, filled_gap
 from .cross_spectra.file import BYTES, FILE_NAME, append_batch, complete_file, create_file
@@ -185,6 +185,8 @@ def _write(new, folder, variants, unit, attributes):
             if of_events:
                 measured.append(append_batch(spectra, of_events))
         hashes = {path.name: digest for path, digest in zip(paths, hashes)}
+        if file_states(folder.path) != folder.states:
+            raise ForeshapError(f"{folder.path} was changed while it was read: run again.")
         if not any((reason == "").any() for reason in reasons.values()):
             name = variants[0].name
             counts = pd.Series(reasons[name], dtype=str).value_counts()

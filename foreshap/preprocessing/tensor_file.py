@@ -1,5 +1,6 @@
 """The tensor file: one HDF5 file a variant, with named axes and a column for each property."""
 
+import hashlib
 import json
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -9,18 +10,24 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from ..files import ForeshapError, finish_moves, first_line
-from .hdf5 import open_dataset, open_hdf5
+from ..files import ForeshapError, check_machine, finish_moves, first_line, sha256
+from ..hdf5 import StoredArray, create_hdf5, memory_size, open_dataset, open_hdf5, opened_sha256
 from .variants import CLASSES, COMPONENTS, Variant
 
 AXES = ("channel", "frequency", "time", "class", "n_events", "background")  # no columns of events
+TAKEN = {  # names that a tensor file or a SHAP store gives to something else
+    *("spectrogram", "shap", "shap_standard_error", "made_from", "row", "output", "predicted"),
+    *("correct", "base_value", "additivity_error", "seconds", "output_range", "path", "place", "."),
+    *AXES,
+}
+LARGEST_TABLE = 2**28  # bytes of all columns of a file together
 TENSOR_DIMENSIONS = ("trace_name", "channel", "frequency", "time")
 
 
 @contextmanager
 def create_tensor_file(path, variant, unit="counts"):
     """Create a tensor file with its axes and no events yet (unit: of the waveforms)."""
-    with h5py.File(path, "w") as file:
+    with create_hdf5(path) as file:
         write_axes(file, variant)
         values = file.create_dataset(
             "spectrogram",
@@ -29,6 +36,7 @@ def create_tensor_file(path, variant, unit="counts"):
             maxshape=(None, *variant.shape),
             chunks=(1, *variant.shape),
             fillvalue=None,
+            fletcher32=True,
         )
         values.attrs["units"] = f"log10({as_factor(unit)}^2 Hz^-1)"
         values.attrs["long_name"] = "log10 of the power spectral density"
@@ -54,7 +62,7 @@ def write_axes(file, variant):
 
 def can_be_column(name):
     """Whether a tensor file can give this name to a column of its events."""
-    return name not in ("spectrogram", "shap", ".", *AXES) and "/" not in name
+    return name not in TAKEN and "/" not in name
 
 
 def write_columns(file, table):
@@ -97,7 +105,36 @@ def complete(file, events, stated, about):
     attach_axes(file["spectrogram"])
     file.attrs.update(stated)
     file.attrs.update(about)
-    file.flush()  # a full disk is an error here, not in closing
+    seal(file, len(events))
+
+
+def seal(file, n, axes=AXES):
+    """State the checksum of a file's columns (of n events) and attributes in it, at the end."""
+    table = read_columns(file, n, axes, most=None)
+    file.attrs["checksum"] = _checksum(file, table, dict(file.attrs))
+
+
+def check_seal(file, table, attributes):
+    """Raise ValueError where a file's columns (table) or attributes are not those of its seal."""
+    if attributes.get("checksum", "") not in ("", _checksum(file, table, attributes)):
+        raise ValueError("it was changed after it was written: its checksum is another")
+
+
+def _checksum(file, table, attributes):
+    """Hash everything that is read of a file but its tensors, which HDF5 checks itself."""
+    digest = hashlib.sha256()
+    for name, value in sorted(attributes.items()):
+        if name != "checksum":
+            digest.update(f"{name}={value};".encode(errors="surrogateescape"))
+    if "made_from" in file:
+        digest.update(file["made_from"][()])
+    for name, column in table.items():
+        digest.update(f"{name},{column.dtype};".encode())
+        if column.dtype.kind in "biuf":
+            digest.update(column.to_numpy().tobytes())
+        else:
+            digest.update("\0".join(column).encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -118,6 +155,13 @@ class Spectrograms:
     labels: np.ndarray
     table: pd.DataFrame
     attributes: dict
+
+    @property
+    def sha256(self):
+        """SHA-256 of the file that was opened, though another may have its name by now."""
+        if isinstance(self.values, h5py.Dataset) and self.values:
+            return opened_sha256(self.values.file)
+        return sha256(self.path)
 
 
 def load_spectrograms(path):
@@ -143,7 +187,7 @@ def open_events(path, name, what):
     file = open_hdf5(path)
     try:
         variant = Variant(**json.loads(file.attrs["variant"]))
-        values = h5py.Dataset(open_dataset(file, name))
+        values = StoredArray(open_dataset(file, name))
         expected = (len(values), *variant.shape)
         is_whole = values.id.get_storage_size() >= values.nbytes
         if values.shape != expected or values.dtype != np.float32 or not is_whole:
@@ -153,21 +197,28 @@ def open_events(path, name, what):
         table = read_columns(file, len(values))
         if not table["label"].isin(range(len(CLASSES))).all():
             raise ValueError("a label is neither 0 nor 1")
-        return variant, values, table, dict(file.attrs)
+        attributes = dict(file.attrs)
+        check_seal(file, table, attributes)
+        return variant, values, table, attributes
     except Exception as error:  # json, numpy and h5py raise a dozen kinds for damaged files
         file.close()
+        check_machine(path, error)
         raise ForeshapError(f"{path} is no {what} ({first_line(error)}): make it again.") from error
 
 
-def read_columns(file, n, axes=AXES):
-    """Read the per-event columns of a file of n events, all but its axes, DataFrame."""
-    columns = {}
+def read_columns(file, n, axes=AXES, most=LARGEST_TABLE):
+    """Read the per-event columns of a file of n events but its axes, at most so many bytes."""
+    columns, size = {}, 0
     for name in file:
         dataset = h5py.Dataset(open_dataset(file, name))
         if dataset.ndim != 1 or name in axes:
             continue
         if dataset.shape != (n,):
             raise ValueError(f"{name} has {len(dataset)} values for {n} events")
+        if most is not None:
+            size += memory_size(dataset)
+            if size > most:
+                raise ValueError(f"its columns are larger than {most // 2**20} MiB")
         is_text = h5py.check_string_dtype(dataset.dtype)
         columns[name] = dataset.asstr()[:] if is_text else dataset[:]
     return pd.DataFrame(columns)

@@ -13,10 +13,17 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from ..files import ForeshapError, finish_moves, first_line, written_whole
+from ..files import (
+    ForeshapError,
+    check_machine,
+    file_states,
+    finish_moves,
+    first_line,
+    written_whole,
+)
+from ..hdf5 import create_hdf5, open_dataset
+from ..hdf5 import open_hdf5 as open_waveforms
 from .clipping import flagged
-from .hdf5 import open_dataset
-from .hdf5 import open_hdf5 as open_waveforms
 from .periods import iso_times
 from .variants import CLASSES, COMPONENTS, PERIODS, SAMPLING_RATE, SECONDS_BEFORE_P
 
@@ -91,6 +98,7 @@ class WaveformFolder:
     path: Path
     offered: pd.DataFrame  # as offered_traces() returns it
     attributes: dict  # (station, period) -> dict of the attributes of an HDF5 file with traces
+    states: list  # of the files when they were opened first: file_states()
 
     @property
     def is_good(self):
@@ -195,6 +203,7 @@ def read_table_file(path):
             if f"{name}.1" in header:
                 raise ValueError(f"two columns are called {name}")
     except (ValueError, OSError, OverflowError, MemoryError) as error:
+        check_machine(path, error)
         raise ForeshapError(
             f"{path} can't be read as a comma-separated table in UTF-8 ({first_line(error)}): "
             "save it as one."
@@ -273,7 +282,7 @@ def write_waveforms(folder, station, period, traces, table, **attributes):
     """
     path = waveform_file(folder, station, period)
     with written_whole(path) as partial:
-        with h5py.File(partial, "w") as file:
+        with create_hdf5(partial) as file:
             file.attrs.update(STANDARD_ATTRIBUTES | attributes)
             for name, samples in traces:
                 write_trace(file, name, np.ascontiguousarray(samples))
@@ -309,7 +318,9 @@ def read_folder(folder, can_be_column=None):
     can_be_column: function str -> bool, whether a table may have a column of this name; None: any
     """
     parts, attributes = [], {}
-    for station in stations(folder):
+    names = stations(folder)
+    states = file_states(folder)
+    for station in names:
         for label, period in enumerate(PERIODS):
             path = waveform_file(folder, station, period)
             table = read_table(folder, station, period)
@@ -336,7 +347,7 @@ def read_folder(folder, can_be_column=None):
     offered.loc[twice, "reason"] = "duplicate name"
     offered = offered.drop_duplicates("trace_name", ignore_index=True)
     offered = pd.concat([offered, _rejected_by_source(folder)], ignore_index=True)
-    return WaveformFolder(Path(folder), offered.astype({"label": np.int8}), attributes)
+    return WaveformFolder(Path(folder), offered.astype({"label": np.int8}), attributes, states)
 
 
 def _compare(table, stored, path):
@@ -381,6 +392,7 @@ def _rejected_by_source(folder):
         if unknown:
             raise ValueError(f"'{unknown.pop()}' is no reason")
     except (ValueError, KeyError, OSError) as error:
+        check_machine(path, error)
         raise ForeshapError(
             f"{path} can't be read ({first_line(error)}): import the source again."
         ) from error
@@ -398,6 +410,7 @@ def read_root(path):
         try:
             names, attributes = list(file), dict(file.attrs)
         except Exception as error:  # h5py raises a dozen kinds for damaged files
+            check_machine(path, error)
             raise ForeshapError(
                 f"{path} is damaged ({first_line(error)}): make or download it again."
             ) from error
@@ -434,7 +447,8 @@ def read_trace(file, name, most=MOST_SAMPLES):
     try:
         dataset = open_dataset(file, name)
         shape, kind = dataset.shape, dataset.dtype.kind
-    except (KeyError, ValueError, OSError, TypeError, RuntimeError):
+    except (KeyError, ValueError, OSError, TypeError, RuntimeError) as error:
+        check_machine(file.filename, error)
         return None, "no array of samples"
     reason = unfit(shape, kind)
     if reason:
@@ -447,7 +461,8 @@ def read_trace(file, name, most=MOST_SAMPLES):
             part = dataset.get_space()
             part.select_hyperslab((0, 0), samples.shape)
             dataset.read(h5py.h5s.create_simple(samples.shape), part, samples)
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError) as error:
+        check_machine(file.filename, error)
         return None, "samples can't be read: the file is damaged here"
     if kind == "f" and not np.isfinite(samples).all():
         return None, "samples not finite"

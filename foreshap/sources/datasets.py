@@ -1,8 +1,8 @@
 """The datasets that data/datasets.toml declares, and the folder of each in the waveform layout."""
 
 import json
+import re
 import tomllib
-from contextlib import suppress
 from datetime import date
 from itertools import product
 from pathlib import Path
@@ -10,14 +10,15 @@ from pathlib import Path
 import msgspec
 import pandas as pd
 
-from ..files import ForeshapError, folder_replaced_whole, remove_left
+from ..files import ForeshapError, check_machine, folder_replaced_whole, remove_left
 from ..preprocessing.cross_spectra.file import FILE_NAME as CROSS_SPECTRA
 from ..preprocessing.periods import classes, periods, utc
 from ..preprocessing.simulation import MAINSHOCK, simulate_sequence
 from ..preprocessing.variants import PERIODS, VARIANTS
 from ..preprocessing.waveforms import event_times, read_table, stations, waveform_file
 from .continuous import from_continuous
-from .fdsn import FdsnQuery, fetch_fdsn
+from .downloads import PLAIN
+from .fdsn import FdsnQuery, fetch_fdsn, public
 from .norcia_archives import from_frames, from_nine_stations, from_nrca_archive
 from .published_spectrograms import import_spectrograms
 from .seisbench import from_seisbench
@@ -127,7 +128,10 @@ def datasets(data="data"):
         for name, declared in found.items():
             if not isinstance(declared, dict):
                 raise ValueError(f"{name} is no dataset")
+            if not re.fullmatch(PLAIN, name):
+                raise ValueError(f"{name!r} can name no folder: use letters, digits, _ and -")
     except (OSError, ValueError, RecursionError) as error:
+        check_machine(path, error)
         raise ForeshapError(f"{path} can't be read ({error}): it declares the datasets.") from error
     return found
 
@@ -212,10 +216,14 @@ def waveform_folder(name, data="data", **simulation):
     folder = data / name / "waveforms"
     remove_left(folder)
     recipe = {k: v for k, v in _fields(declared).items() if k not in ABOUT}
+    for key in recipe.keys() & {"provider", "catalogue"}:
+        recipe[key] = public(recipe[key])  # without a password
     paths = {key: data / path for key, path in _fields(declared, *PATHS).items()}
     kept = {}
-    with suppress(OSError, ValueError):
-        kept = json.loads((folder / RECIPE_FILE).read_text())
+    try:
+        kept = dict(json.loads((folder / RECIPE_FILE).read_text()))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        check_machine(folder / RECIPE_FILE, error)
     if paths:
         recipe["inputs"] = dict(kept.get("inputs", {}))  # what is gone is as it was
         for key, path in paths.items():

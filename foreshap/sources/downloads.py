@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import tarfile
+import time
 import zipfile
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -16,7 +17,7 @@ from tqdm.auto import tqdm
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
-from ..files import ForeshapError, folder_written_whole, sha256, written_whole
+from ..files import ForeshapError, check_machine, folder_written_whole, sha256, written_whole
 
 ARCHIVES = {  # name -> DOI
     "nrca": "10.5281/zenodo.15683047",  # IV.NRCA in the waveform layout: from_nrca_archive
@@ -29,6 +30,7 @@ PLAIN = r"[^./\\\x00-\x1f][^/\\\x00-\x1f]*"  # the name of a file and not of a p
 LARGEST = 100 * 2**30  # bytes that an archive may declare for its files together
 PIECE = 2**20  # bytes read together
 SECONDS = 60  # without a byte, then the connection counts as lost
+SLOWEST = 1000  # bytes a second that an answer has on average after the first SECONDS
 
 
 def download(name, folder, site="https://zenodo.org"):
@@ -78,6 +80,7 @@ def _read_registry(folder, doi):
             if not {"url", "size", "checksum"} <= set(facts):
                 raise ValueError(f"{name} without url, size or checksum")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        check_machine(path, error)
         raise ForeshapError(
             f"{path} can't be read ({error!r}): delete it, then run again."
         ) from error
@@ -180,10 +183,14 @@ def _continue(session, url, partial, size):
         continues = answer.status_code == 206 and given.startswith(f"bytes {done}-")
         progress = tqdm(desc=url, total=size, initial=done * continues, unit="B", unit_scale=True)
         with progress, open(partial, "ab" if continues else "wb") as file, suppress(HTTPError):
+            begin, start = time.monotonic(), file.tell()
             piece = answer.raw.read1(PIECE)  # where it breaks off, the next request continues
             while piece and file.tell() <= size:
                 file.write(piece)
                 progress.update(len(piece))
+                seconds = time.monotonic() - begin
+                if seconds > SECONDS and file.tell() - start < SLOWEST * seconds:
+                    raise OSError(f"fewer than {SLOWEST} bytes a second are sent")
                 piece = answer.raw.read1(PIECE)
 
 
@@ -214,6 +221,7 @@ def extract(archive, folder, largest=LARGEST):
     except ForeshapError:
         raise
     except Exception as error:  # zipfile, tarfile and their decompressors raise a dozen kinds
+        check_machine(archive, error)
         raise ForeshapError(
             f"{archive} can't be extracted ({error}): delete it, then download it again."
         ) from error

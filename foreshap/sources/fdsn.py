@@ -9,13 +9,15 @@ import time
 import urllib.request
 import warnings
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from fnmatch import fnmatchcase
-from http.client import IncompleteRead
+from http.client import HTTPConnection, HTTPResponse, HTTPSConnection, IncompleteRead
 from pathlib import Path
-from threading import Lock
+from socket import SHUT_RDWR
+from threading import Event, Lock, Timer
 from urllib.parse import unquote
 from urllib.response import addinfourl
 
@@ -28,7 +30,7 @@ from obspy.geodetics import gps2dist_azimuth, kilometers2degrees
 from obspy.io.mseed.util import get_record_information
 from tqdm.auto import tqdm
 
-from ..files import ForeshapError, sha256, written_whole
+from ..files import ForeshapError, check_machine, sha256, written_whole
 from ..preprocessing.periods import Periods, periods
 from .picks import utc_times
 from .quakeml import event_id, keep_station, preferred_origin, read_events, write_events
@@ -171,6 +173,7 @@ def _open_store(folder, query, pause, timeout):
             if entry["status"] == 200 and not entry["sha256"]:
                 raise ValueError("a file without sha256")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        check_machine(path, error)
         raise ForeshapError(f"{path} is damaged ({error!r}): use another folder.") from error
     if others:
         raise ForeshapError(
@@ -224,7 +227,33 @@ def public(url):
     return re.sub("//[^/]*@", "//", url).partition("?")[0]
 
 
-class AnswerReader(urllib.request.BaseHandler):
+class TimedResponse(HTTPResponse):
+    """An answer, headers too, that is ended after LONGEST_ANSWER, however slowly bytes come."""
+
+    def __init__(self, sock, *arguments, **options):
+        super().__init__(sock, *arguments, **options)
+        self.ended = Event()
+        self.timer = Timer(LONGEST_ANSWER, self.end, [sock, self.ended])
+        self.timer.daemon = True
+        self.timer.start()
+
+    @staticmethod
+    def end(sock, ended):
+        """End the connection."""
+        ended.set()
+        with suppress(OSError):  # it has ended already
+            sock.shutdown(SHUT_RDWR)
+
+
+class TimedConnection(HTTPConnection):
+    response_class = TimedResponse
+
+
+class TimedSecureConnection(HTTPSConnection):
+    response_class = TimedResponse
+
+
+class AnswerReader(urllib.request.HTTPSHandler):
     """Read what ObsPy's client receives within limits; note what the client doesn't tell."""
 
     handler_order = 100  # before redirections are followed and errors raised
@@ -232,11 +261,20 @@ class AnswerReader(urllib.request.BaseHandler):
     words = ""  # the beginning of its content
     retry_after = None  # its header of this name
 
+    http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_
+
+    def http_open(self, request):
+        """Ask; the answer takes LONGEST_ANSWER at most."""
+        return self.do_open(TimedConnection, request)
+
+    def https_open(self, request):
+        """Ask; the answer takes LONGEST_ANSWER at most."""
+        return self.do_open(TimedSecureConnection, request)
+
     def http_response(self, request, response):
         """Return a whole answer in memory; OSError or HTTPException where it is none."""
         self.status = None
         content = bytearray()
-        last = time.monotonic() + LONGEST_ANSWER
         expected = response.length  # None where it is not announced
         while len(content) != expected:
             block = response.read1(2**16)
@@ -246,8 +284,9 @@ class AnswerReader(urllib.request.BaseHandler):
             if len(content) > LARGEST_ANSWER:
                 self.status = TOO_LARGE
                 raise OSError(f"more than {LARGEST_ANSWER} bytes")
-            if time.monotonic() > last:
-                raise TimeoutError(f"not whole after {LONGEST_ANSWER:.0f} s")
+        if response.ended.is_set():
+            raise TimeoutError(f"not whole after {LONGEST_ANSWER:.0f} s")
+        response.timer.cancel()
         if expected is not None and len(content) < expected:
             raise IncompleteRead(content)
         self.words = " ".join(content[:300].decode(errors="replace").split())
@@ -271,7 +310,7 @@ def wait_time(attempt, pause, retry_after=None):
             left = parsedate_to_datetime(retry_after) - datetime.now(UTC)
             return max(growing, left.total_seconds())
         return max(growing, float(retry_after or 0))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return growing
 
 
@@ -475,7 +514,7 @@ class Store:
         client._url_opener.add_handler(reader)
         try:
             getattr(client, METHODS[request.service])(filename=str(path), **request.arguments)
-        except (FDSNException, NotImplementedError) as error:
+        except (FDSNException, NotImplementedError, ValueError) as error:
             why = f"{type(error).__name__}, no whole answer"
             if reader.status is not None:
                 why = f"status {reader.status} {reader.words}".rstrip()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..files import ForeshapError, first_line
+from ..files import ForeshapError, check_machine, first_line
 from .unpickle_child import BYTES, Refused
 
 CHILD = Path(__file__).with_name("unpickle_child.py")
@@ -54,6 +54,7 @@ def read_frame(path):
             "download it again."
         ) from None
     except Exception as error:  # whatever numpy and pandas raise for damaged values
+        check_machine(path, error)
         raise ForeshapError(
             f"{path} can't be read as a pickled data frame ({first_line(error)}): "
             "download it again."

@@ -11,7 +11,7 @@ import obspy
 import pandas as pd
 from obspy.core.util.base import buffered_load_entry_point
 
-from ..files import ForeshapError, first_line
+from ..files import ForeshapError, check_machine, first_line
 from ..preprocessing.periods import iso_times
 from .quakeml import event_id
 from .responses import PLACE
@@ -152,6 +152,7 @@ def _read_folder(path):
         try:
             tables.append(_read(file))
         except ForeshapError as error:
+            check_machine(file, error)
             if not isinstance(error, NoPicks) and re.search(SUFFIXES, file.name.lower()):
                 raise
             others.append(error)
@@ -185,6 +186,7 @@ def _read(path):
     except ForeshapError:
         raise
     except Exception as error:  # ObsPy and pandas raise whatever their parsers raise
+        check_machine(path, error)
         raise ForeshapError(
             f"{path} can't be read as picks ({first_line(error)}): {GIVE}."
         ) from error

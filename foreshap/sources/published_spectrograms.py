@@ -6,16 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..files import ForeshapError, first_line, sha256, written_whole
-from ..preprocessing.tensor_file import (
-    append_events,
-    attach_axes,
-    create_tensor_file,
-    write_columns,
-)
+from ..files import ForeshapError, check_machine, check_zip, first_line, sha256, written_whole
+from ..preprocessing.tensor_file import append_events, complete, create_tensor_file
 from ..preprocessing.variants import SECONDS_BEFORE_P, Variant
 
 TOGETHER = 16  # events written at a time
+LARGEST = 2**30  # bytes that the arrays may have together
 NAMES = "spectrogram", "label", "source_id", "frequency", "time"
 
 
@@ -31,12 +27,18 @@ def import_spectrograms(path, output, **attributes):
     raises: ForeshapError where the file is damaged or its arrays don't fit together
     """
     try:
+        check_zip(path, LARGEST)
         with np.load(path, allow_pickle=False) as file:
             values, label, source_id, *axes = [file[name] for name in NAMES]
         variant = _variant_of(*axes)
+        sources = source_id.astype(str)
+        if values.dtype != np.uint8 or any("\0" in source for source in sources):
+            raise ValueError("spectrogram is not uint8, or a source_id holds a zero byte")
+        "".join(sources).encode()
         labels = np.unique(label).tolist()
         expected = len(label), *variant.shape
     except Exception as error:  # zipfile, numpy and zlib raise a dozen kinds for damaged files
+        check_machine(path, error)
         raise ForeshapError(
             f"{path} holds no published spectrograms ({first_line(error)}): download it again."
         ) from error
@@ -45,7 +47,6 @@ def import_spectrograms(path, output, **attributes):
             f"{path} holds spectrograms of shape {values.shape} with labels {labels}, its axes ask "
             f"for {expected} and labels 0 and 1: download it again."
         )
-    sources = source_id.astype(str)
     names = [f"{source}_EV" for source in sources]
     table = pd.DataFrame({"trace_name": names, "source_id": sources, "label": label.astype("i1")})
     about = {
@@ -59,9 +60,7 @@ def import_spectrograms(path, output, **attributes):
         for first in range(0, len(label), TOGETHER):
             append_events(tensors, values[first : first + TOGETHER].astype(np.float32))
         tensors.attrs["units"] = "1"
-        write_columns(file, table)
-        attach_axes(tensors)
-        file.attrs.update(about | attributes)
+        complete(file, table, {}, about | attributes)
     return target
 
 

@@ -13,8 +13,9 @@ import pandas as pd
 from obspy.io.mseed.core import _is_mseed
 from obspy.io.sac.core import _is_sac
 
-from ..files import ForeshapError
+from ..files import ForeshapError, check_machine
 from ..preprocessing.clipping import as_recorded, filled_gap
+from ..preprocessing.periods import EARLIEST, LATEST
 from ..preprocessing.variants import COMPONENTS, SAMPLING_RATE, SECONDS_BEFORE_P
 from .resampling import FILTER, is_100_hz, resampled, smallest_step
 from .responses import PADDING, TAPER, Unusable, ground_velocity, to_east_north_up
@@ -50,7 +51,8 @@ def index_recordings(path):
     """List what a file or a folder of recordings holds, from the headers alone.
 
     path: str or Path, a miniSEED or SAC file, or a folder with such files in it or its subfolders;
-        other files and channels below 1 Hz or above 10 kHz are passed over
+        other files, channels below 1 Hz or above 10 kHz and times that are not of 1900 to 2200
+        are passed over
 
     returns: DataFrame, one row a gapless stretch: network, station, instrument ("<location>.<band
         and instrument code>"), component (E, N, Z), seed_id, start, end [ns since 1970, UTC],
@@ -71,6 +73,8 @@ def index_recordings(path):
             if not (re.fullmatch(CHANNEL, code) and known_rate and stats.npts):
                 others.add(stats.channel)
                 continue
+            if not EARLIEST.year <= stats.starttime.year <= stats.endtime.year < LATEST.year:
+                continue  # picks of such a time find no waveform
             sac = stats.get("sac", {})
             row = {
                 "network": stats.network,
@@ -154,6 +158,7 @@ def read_recording(path, **options):
             if kind:
                 stream = obspy.read(source, format=kind, check_compression=False, **options)
     except Exception as error:  # ObsPy raises whatever its parsers raise
+        check_machine(path, error)
         words = " ".join(str(error).split())
         raise ForeshapError(
             f"{path} can't be read as a recording ({words}): remove or replace it."
@@ -289,6 +294,7 @@ class Station:
             if damaged:
                 stream, damaged = read_recording(path, starttime=start, endtime=end)
         except ForeshapError as error:
+            check_machine(path, error)
             raise Unusable(DAMAGED) from error
         if damaged:
             raise Unusable(DAMAGED)

@@ -8,7 +8,7 @@ import numpy as np
 import obspy
 import pandas as pd
 
-from ..files import ForeshapError
+from ..files import ForeshapError, check_machine
 from .safe_xml import open_xml, root_name
 
 PADDING = 30.0  # s on each side of a window that the deconvolution sees where they were recorded
@@ -45,6 +45,7 @@ def read_inventory(path):
             with warnings.catch_warnings(action="ignore"):
                 inventory += obspy.read_inventory(content, format="STATIONXML")
         except Exception as error:  # ObsPy raises whatever its parsers raise
+            check_machine(file, error)
             raise ForeshapError(
                 f"{file} can't be read as StationXML ({error}): download it again."
             ) from error

@@ -5,7 +5,7 @@ from io import BytesIO
 from pathlib import Path
 from xml.parsers import expat
 
-from ..files import ForeshapError
+from ..files import ForeshapError, check_machine
 
 
 def open_xml(path):
@@ -14,6 +14,7 @@ def open_xml(path):
         content = Path(path).read_bytes()
         check_xml(content)
     except OSError as error:
+        check_machine(path, error)
         raise ForeshapError(f"{path} can't be read ({error}): check the path.") from error
     except ForeshapError as error:
         raise ForeshapError(f"{path} {error}: download or write it again.") from error

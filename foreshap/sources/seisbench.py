@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..files import ForeshapError, finish_moves, folder_written_whole
+from ..files import ForeshapError, check_machine, finish_moves, folder_written_whole
+from ..hdf5 import OutputFile, check_stored
 from ..preprocessing.clipping import as_recorded, filled_gap
-from ..preprocessing.hdf5 import check_stored
 from ..preprocessing.periods import classes, iso_times, periods
 from ..preprocessing.variants import CLASSES, COMPONENTS, SAMPLING_RATE, SECONDS_BEFORE_P
 from ..preprocessing.waveforms import (
@@ -161,6 +161,7 @@ def _chunks(folder):
     try:
         chunks = listed.read_text().split("\n") if listed.exists() else []
     except (OSError, ValueError) as error:
+        check_machine(listed, error)
         raise ForeshapError(
             f"{listed} can't be read ({error}): it names one chunk a line."
         ) from error
@@ -225,6 +226,7 @@ def _read_metadata(path, stations):
                 found.append(part)
         return pd.concat(found, ignore_index=True).fillna("")
     except (ValueError, OSError) as error:
+        check_machine(path, error)
         raise ForeshapError(
             f"{path} can't be read as a comma-separated table ({error})."
         ) from error
@@ -314,6 +316,7 @@ def _data_format(file, stated):
         if "sampling_rate" in known:
             known["sampling_rate"] = float(known["sampling_rate"])
     except (KeyError, OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        check_machine(file.filename, error)
         raise ForeshapError(
             f"{file.filename} has a data_format that can't be read ({error}): download it again."
         ) from error
@@ -443,6 +446,7 @@ def _offers(rows, plan, files, lengths):
                         row["trace_start_time"] = _text(how["start"], seconds)
                         row = about | {k: v for k, v in row.items() if v != ""}
                 except ForeshapError as error:
+                    check_machine(how["stored"], error)
                     reason = str(error)
                 yield Offer(row, samples, reason)
                 progress.update()
@@ -519,6 +523,7 @@ def _read(how, find_block, first, last):
     try:
         samples = dataset[tuple(place)]
     except (OSError, RuntimeError) as error:
+        check_machine(how["stored"], error)
         raise ForeshapError("samples can't be read: the file is damaged here") from error
     if samples.dtype.kind == "f" and not np.isfinite(samples).all():
         raise ForeshapError("samples not finite")
@@ -533,6 +538,7 @@ def _block(file, name):
     try:
         dataset = file["data"][name]
     except (KeyError, ValueError, OSError, RuntimeError) as error:
+        check_machine(file.filename, error)
         raise ForeshapError("no waveform in the file") from error
     try:
         is_stored_here = dataset.file.filename == file.filename and dataset.shape is not None
@@ -588,8 +594,11 @@ def to_seisbench(folder, output):
     records = dict(zip(good.index, _metadata(good).to_dict("records")))
     data_format = {"dimension_order": "CW", "component_order": "".join(COMPONENTS)}
     data_format |= {"sampling_rate": SAMPLING_RATE, "unit": _unit(folder, good)}
-    with folder_written_whole(output) as partial:
+    with folder_written_whole(output) as partial, ExitStack() as stack:
+        target = stack.enter_context(OutputFile(partial / "waveforms.hdf5", "w+"))
         with WaveformDataWriter(partial / "metadata.csv", partial / "waveforms.hdf5") as writer:
+            writer.waveforms_path = target
+            stack.callback(_close, writer)
             writer.bucket_size = 1  # each trace keeps its name
             writer.data_format = data_format
             for group, rows in good.groupby(["station", "period"], sort=False):
@@ -604,6 +613,12 @@ def to_seisbench(folder, output):
         if len(rejected) == len(traces):
             raise ForeshapError(f"{folder} holds no trace that can be used: nothing is exported.")
     return Imported(len(traces) - len(rejected), rejected.reset_index(drop=True))
+
+
+def _close(writer):
+    """Close a writer's HDF5 file, which it leaves open where its table can't be written."""
+    if writer._waveform_file is not None:
+        writer._waveform_file.close()
 
 
 def _unit(folder, traces):

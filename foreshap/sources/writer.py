@@ -8,11 +8,11 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 import pandas as pd
 
 from ..files import ForeshapError, folder_written_whole
+from ..hdf5 import create_hdf5
 from ..preprocessing.periods import classes
 from ..preprocessing.tensor_file import can_be_column
 from ..preprocessing.variants import PERIODS
@@ -166,7 +166,8 @@ def _open_station(folder, station, header, attributes):
         files, tables = {}, {}
         for period in PERIODS:
             path = waveform_file(folder, station, period)
-            files[period] = stack.enter_context(h5py.File(path, "a"))
+            mode = "r+" if path.exists() else "w"
+            files[period] = stack.enter_context(create_hdf5(path, mode))
             files[period].attrs.update(attributes)
             table = path.with_name(f"{path.stem}_attributes.csv")
             is_new = not table.exists()

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..files import ForeshapError, keep_result, sha256
+from ..files import ForeshapError, keep_result
 from ..preprocessing.tensor_file import read_events
 from ..preprocessing.variants import Variant
 from .model import Scaling, SpectrogramCNN, load_checkpoint, margin, min_max, write_checkpoint
@@ -67,7 +67,7 @@ def train(spectrograms, split, config=TrainingConfig()):
     config: TrainingConfig
 
     returns: TrainingResult
-    raises: ForeshapError where a side has events of one class only
+    raises: ForeshapError where a side has events of one class only, or the file was changed
     """
     for side, rows in split.rows().items():
         if len(np.unique(spectrograms.labels[rows])) < 2:
@@ -75,6 +75,7 @@ def train(spectrograms, split, config=TrainingConfig()):
                 f"The {side} side of the split '{split.name}' needs events of both classes, "
                 f"it has {len(rows)} events."
             )
+    tensor_file = _tensor_file(spectrograms)
     scaling = fit_scaling(spectrograms.values, split.train)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -83,6 +84,8 @@ def train(spectrograms, split, config=TrainingConfig()):
         history = _fit(model, spectrograms, split, scaling, config)
     predictions = _predict(model, spectrograms, split.test, scaling, config)
     metrics, intervals = evaluate(predictions["label"], predictions["margin"], config.seed)
+    if _tensor_file(spectrograms) != tensor_file:
+        raise ForeshapError(f"{spectrograms.path} was changed while it was read: train again.")
     return TrainingResult(
         model=model,
         variant=spectrograms.variant,
@@ -93,7 +96,7 @@ def train(spectrograms, split, config=TrainingConfig()):
         metrics=metrics,
         intervals=intervals,
         predictions=predictions,
-        tensor_file=_tensor_file(spectrograms),
+        tensor_file=tensor_file,
     )
 
 
@@ -248,7 +251,7 @@ def save_checkpoint(result, path):
 
 def _tensor_file(spectrograms):
     """Name and hash of a tensor file, for the card."""
-    return {"name": spectrograms.path.name, "sha256": sha256(spectrograms.path)}
+    return {"name": spectrograms.path.name, "sha256": spectrograms.sha256}
 
 
 def _key(tensor_file, split, config):

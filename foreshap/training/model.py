@@ -1,15 +1,26 @@
 """The CNN, the scaling of its input, and the checkpoint that holds both."""
 
+import hashlib
 import io
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
 import numpy as np
 import torch
 from torch import nn
 
-from ..files import ForeshapError, first_line, sha256, written_whole
+from ..files import (
+    ForeshapError,
+    check_machine,
+    check_zip,
+    finish_moves,
+    first_line,
+    folder_written_whole,
+)
 from ..preprocessing.variants import Variant
 
 
@@ -61,8 +72,8 @@ class Scaling:
     mean, std: tuple of 3 floats, of the training events after the first step
     """
 
-    mean: tuple
-    std: tuple
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
 
     def __call__(self, values):
         """Scale log-spectrograms (N, 3, F, T) to a float32 tensor of that shape."""
@@ -77,6 +88,29 @@ def min_max(values):
     low = values.min(axis=(1, 2, 3), keepdims=True)
     high = values.max(axis=(1, 2, 3), keepdims=True)
     return (values - low) / np.maximum(high - low, np.float32(1e-6))
+
+
+Rows = list[Annotated[int, msgspec.Meta(ge=0, lt=2**31)]]
+
+
+class CardSplit(msgspec.Struct):
+    """Which events a network was trained and tested on, as its card says it."""
+
+    name: str
+    train: Rows
+    validation: Rows
+    test: Rows
+
+
+class Card(msgspec.Struct):
+    """What a card holds at least."""
+
+    tensor_file: dict[str, str]
+    split: CardSplit
+    config: dict[str, float | None]
+    test_events: list[str]
+    metrics: dict[str, float | None]
+    intervals_95: dict[str, tuple[float | None, float | None]]
 
 
 @dataclass(frozen=True)
@@ -97,11 +131,18 @@ class Checkpoint:
     card: dict
 
     def check(self, spectrograms):
-        """Raise ForeshapError unless this network is of the variant of these Spectrograms."""
+        """Raise ForeshapError unless this network is of the variant and rows of Spectrograms."""
         if self.variant != spectrograms.variant:
             raise ForeshapError(
                 f"{self.path} was trained on {self.variant}, but {spectrograms.path} holds "
                 f"{spectrograms.variant}: load the checkpoint of {spectrograms.variant.name}."
+            )
+        split = self.card["split"]
+        last = max(split["train"] + split["validation"] + split["test"], default=0)
+        if last >= len(spectrograms.labels):
+            raise ForeshapError(
+                f"{self.path} was trained on event {last + 1} of a file, {spectrograms.path} holds "
+                f"{len(spectrograms.labels)}: load the tensors that it was trained on."
             )
 
     def outputs(self, values):
@@ -120,10 +161,11 @@ def write_checkpoint(path, model, variant, scaling, card):
         "scaling": asdict(scaling),
         "card": json.dumps(card),
     }
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    with written_whole(path) as partial, written_whole(path.with_suffix(".json")) as readable:
-        partial.write_bytes(buffer.getvalue())
+    with folder_written_whole(path.parent) as new:
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        (new / path.name).write_bytes(buffer.getvalue())
+        readable = (new / path.name).with_suffix(".json")
         readable.write_text(json.dumps(card, indent=2) + "\n")
 
 
@@ -135,18 +177,45 @@ def load_checkpoint(path):
     returns: Checkpoint, its model in evaluation mode
     raises: ForeshapError where the file is missing, damaged or no checkpoint of this package
     """
+    path = Path(path)
+    finish_moves(path.parent)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        variant, scaling = Variant(**content["variant"]), Scaling(**content["scaling"])
-        model = SpectrogramCNN(variant.shape, **_sizes(content["state_dict"]))
-        model.load_state_dict(content["state_dict"])
+        stored = path.read_bytes()
+        check_zip(io.BytesIO(stored), len(stored))
+        content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
+        variant = Variant(**content["variant"])
+        scaling = msgspec.convert(content["scaling"], Scaling)
+        if not (all(map(math.isfinite, scaling.mean + scaling.std)) and min(scaling.std) > 0):
+            raise ValueError(f"its scaling is {scaling}")
+        model = _model(variant, content["state_dict"])
         card = json.loads(content["card"])
+        known = msgspec.convert(card, Card)
+        if not {"name", "sha256"} <= known.tensor_file.keys():
+            raise ValueError("its card names no tensor file")
+        if len(known.test_events) != len(known.split.test):
+            raise ValueError("its card has other test events than rows of them")
     except Exception as error:  # torch raises a dozen kinds for damaged files
+        check_machine(path, error)
         raise ForeshapError(
             f"{path} is no checkpoint that foreshap can open ({first_line(error)}): "
             "train the model again."
         ) from error
-    return Checkpoint(Path(path), model.eval(), variant, scaling, card | {"sha256": sha256(path)})
+    card |= {"sha256": hashlib.sha256(stored).hexdigest()}
+    return Checkpoint(path, model.eval(), variant, scaling, card)
+
+
+def _model(variant, state):
+    """Make the network of a variant that has these weights; ValueError where it can't be."""
+    with torch.device("meta"):  # nothing is allocated
+        model = SpectrogramCNN(variant.shape, **_sizes(state))
+    wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    if wanted != {name: tensor.shape for name, tensor in state.items()}:
+        raise ValueError(f"its weights are not those of a network of {variant.name}")
+    if not all(tensor.is_contiguous() for tensor in state.values()):
+        raise ValueError("not all of its weights are stored")
+    model = model.to_empty(device="cpu")
+    model.load_state_dict(state)
+    return model
 
 
 def _sizes(state):

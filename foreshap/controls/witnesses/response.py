@@ -23,10 +23,10 @@ from .signal import Change, held_out, signal_features, try_change, without_catal
 BAND = (3.0, 45.0)  # Hz: microseism leaks through short tapers below
 BINS = 3  # of a band
 HEARD, HEARD_SHARE = 3.0, 0.75  # times the noise's power, in this share of the events
-WINDOWS_EXCLUDE = 0.58  # lower end of the ROC AUC of windows against each other
-WINDOWS_SURVIVE = 0.65  # the same beside a noise that shows a response
-SHARE_SURVIVES = 0.35  # of the signal's distance, then
-WINDOWS_SHARE = 0.25  # of the signal's distance: a strong response leaks a little between windows
+WINDOWS_EXCLUDE = 0.58  # lower end of the ROC AUC of windows against each other, if it is
+WINDOWS_SHARE = 0.25  # of the signal's distance at least: a strong response leaks into ratios
+WINDOWS_ALONE = 0.72  # lower end that excludes whatever the signal's distance
+WINDOWS_SURVIVE, SHARE_SURVIVES = 0.65, 0.35  # the same beside a noise that shows a response
 PLACE_EXCLUDES = 0.3  # rise of the R2 of scores on the hypocentre
 GROUND = 0.25  # share of the ground in the noise, from which a bin could have shown a response
 FREEDOM = 38.0  # of the noise's power in a band of one component: overlapping Hann frames of 3 s
@@ -200,6 +200,8 @@ def ask_the_noise(evidence, covariates, weights):
     signal = (signal * trust).sum(axis=1)[:, some] / trust.sum(axis=0)[some]
     share, noise = share[some], noise[:, some]
     predicted = np.log10(np.maximum(1 + share * (10**signal - 1), 1e-3))
+    if not predicted[0].any():  # no ground in the noise
+        return NoiseAnswer()
     squared = signal[0] ** 2
     scatter = predicted[1:].var(axis=0).sum() / np.square(predicted[0]).sum()
     by_modes = _slope(noise, predicted, MODES)
@@ -255,16 +257,22 @@ def examine_response(evidence, signal, under_coda=False):
     noise = NoiseAnswer() if under_coda else ask_the_noise(evidence, catalogue, signal.weights)
     share = max(windows.distance, 0) / max(signal.distance, 0.1)
     answers = {
-        "windows": windows.low > WINDOWS_EXCLUDE and share > WINDOWS_SHARE,
+        "windows": windows.low > WINDOWS_ALONE
+        or (windows.low > WINDOWS_EXCLUDE and share > WINDOWS_SHARE),
         "places": rise > PLACE_EXCLUDES,
         "noise": noise.excludes,
     }
-    saw = (
+    saw = [
         f"windows against each other: ROC AUC {windows.auc:.2f} ({windows.low:.2f} to "
-        f"{windows.high:.2f}), {share:.0%} of the signal's distance; R2 on the hypocentre rises by "
-        f"{rise:.2f}; noise follows the signal with a slope of {noise.b:.2f} ({noise.low:.2f} to "
-        f"{noise.high:.2f}; 1: a response, 0: none)"
-    )
+        f"{windows.high:.2f}), {share:.0%} of the signal's distance"
+    ]
+    if np.isfinite(rise):
+        saw.append(f"R2 on the hypocentre rises by {rise:.2f}")
+    if np.isfinite(noise.b):
+        saw.append(
+            f"noise follows the signal with a slope of {noise.b:.2f} ({noise.low:.2f} to "
+            f"{noise.high:.2f}; 1: a response, 0: none)"
+        )
     could_see = "what acts on all windows alike is seen by the noise alone"
     if not noise.excludes and not noise.shows:
         could_see += ", which was mute: " + (
@@ -280,7 +288,7 @@ def examine_response(evidence, signal, under_coda=False):
         **found,
         state=state,
         witness=witness,
-        saw=saw,
+        saw="; ".join(saw),
         could_see=could_see,
         decides=decides if state == "open" else "",
         measured=windows.auc,

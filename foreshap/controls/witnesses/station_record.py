@@ -6,7 +6,7 @@ from xml.parsers import expat
 import numpy as np
 import pandas as pd
 
-from ...files import ForeshapError
+from ...files import ForeshapError, check_machine
 from ...preprocessing.waveforms import known_times
 from ..evidence import stations_of
 from .matching import judged, mute
@@ -69,6 +69,7 @@ def read_station_record(path):
     try:
         content = path.read_bytes()
     except OSError as error:
+        check_machine(path, error)
         raise ForeshapError(f"{path} can't be read ({error}): check the path.") from error
     table = _read_xml(content, path) if content.lstrip()[:1] == b"<" else _read_csv(path)
     for column in ("start", "end"):

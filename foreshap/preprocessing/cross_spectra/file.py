@@ -9,9 +9,17 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from ...files import ForeshapError, finish_moves, first_line, written_whole
-from ..hdf5 import open_dataset, open_hdf5
-from ..tensor_file import append_events, as_factor, attach_axes, read_columns, write_columns
+from ...files import ForeshapError, check_machine, finish_moves, first_line, written_whole
+from ...hdf5 import create_hdf5, open_dataset, open_hdf5
+from ..tensor_file import (
+    append_events,
+    as_factor,
+    attach_axes,
+    check_seal,
+    read_columns,
+    seal,
+    write_columns,
+)
 from ..variants import SAMPLING_RATE
 from ..waveforms import read_batches, read_folder
 from .measurements import MEASUREMENTS, measure_batch, samples_needed
@@ -50,7 +58,7 @@ class CrossSpectra:
 def create_file(path, sampling_rate=SAMPLING_RATE, unit="counts"):
     """Create a cross-spectra file with its axes and no events yet (unit: of the waveforms)."""
     frequencies = np.fft.rfftfreq(NPERSEG, 1 / sampling_rate)
-    with h5py.File(path, "w") as file:
+    with create_hdf5(path) as file:
         file["window"] = np.array(tuple(SPECTRUM_WINDOWS), dtype=h5py.string_dtype())
         file["frequency"] = frequencies
         file["frequency"].attrs["units"] = "Hz"
@@ -59,9 +67,8 @@ def create_file(path, sampling_rate=SAMPLING_RATE, unit="counts"):
             file[name].make_scale(name)
         shape = len(SPECTRUM_WINDOWS), len(frequencies), len(ELEMENTS)
         for name, kind, tail in (("cross_spectrum", "f4", shape), ("frames", "i2", shape[:1])):
-            file.create_dataset(
-                name, (0, *tail), kind, maxshape=(None, *tail), chunks=(BATCH, *tail)
-            )
+            options = {"chunks": (BATCH, *tail), "fletcher32": True}
+            file.create_dataset(name, (0, *tail), kind, maxshape=(None, *tail), **options)
         file["frames"].attrs["long_name"] = "frames that a window's mean is of"
         values = file["cross_spectrum"]
         values.attrs["units"] = f"{as_factor(unit)}^2 Hz^-1"
@@ -100,7 +107,7 @@ def complete_file(file, events, measured, unit, about):
     attach_axes(file["cross_spectrum"], DIMENSIONS)
     attach_axes(file["frames"], DIMENSIONS)
     file.attrs.update(about)
-    file.flush()  # a full disk is an error here, not in closing
+    seal(file, len(columns), DIMENSIONS[1:])
 
 
 def write_cross_spectra(source, output):
@@ -156,9 +163,11 @@ def load_cross_spectra(path):
             if packed.shape != expected or packed.dtype != np.float32:
                 raise ValueError(f"its cross-spectra are {packed.shape}, not {expected}")
             table = read_columns(file, len(frames), DIMENSIONS[1:])
-            values = unpack(packed[:])
             attributes = dict(file.attrs)
+            check_seal(file, table, attributes)
+            values = unpack(packed[:])
         except Exception as error:  # numpy and h5py raise a dozen kinds for damaged files
+            check_machine(path, error)
             raise ForeshapError(
                 f"{path} is no file of cross-spectra ({first_line(error)}): "
                 "make it again with foreshap.preprocess."

@@ -1,17 +1,62 @@
-"""HDF5 files that are read: none is trusted, neither where it points nor how large it says."""
+"""HDF5 files: none that is read is trusted; the disk's errors while writing become exceptions."""
 
+import hashlib
+import io
 import math
 import os
 import struct
+from contextlib import contextmanager
 from functools import lru_cache
 
 import h5py
+import numpy as np
 
-from ..files import ForeshapError, first_line
+from .files import ForeshapError, check_machine, first_line
 
 LARGEST_CHUNK = 2**26  # bytes: HDF5 reads whole chunks, however few samples are asked for
 HEAP = b"GCOL\x01\0\0\0"  # how a heap of texts begins
 ENDS = 2**24  # bytes at either end of a file that are searched for it
+
+
+class OutputFile(io.FileIO):
+    """A file whose first error is kept: told of it, HDF5 would crash when the process ends."""
+
+    error = None
+
+    def seek(self, *place):
+        """Go to a place, unless there was an error."""
+        return 0 if self.error or self.closed else super().seek(*place)
+
+    def write(self, data):
+        """Write all bytes, or none once there was an error."""
+        left = memoryview(data).cast("B")
+        try:
+            while len(left) and not self.error:
+                left = left[super().write(left) :]
+        except (OSError, ValueError) as error:  # ValueError: it is closed
+            self.error = error
+        return len(data)
+
+    def truncate(self, size=None):
+        """Change the file's length, unless there was an error."""
+        try:
+            return size if self.error else super().truncate(size)
+        except (OSError, ValueError) as error:
+            self.error = error
+            return size
+
+    def close(self):
+        """Close the file; raise the first error."""
+        super().close()
+        if self.error:
+            raise self.error
+
+
+@contextmanager
+def create_hdf5(path, mode="w"):
+    """Create an HDF5 file, or write on ("r+"); an error of the disk is raised at the end."""
+    with OutputFile(path, f"{mode[0]}+") as output, h5py.File(output, mode) as file:
+        yield file
 
 
 def open_hdf5(path):
@@ -20,10 +65,20 @@ def open_hdf5(path):
         state = os.stat(path)
         _check_heaps(path, (state.st_ino, state.st_size, state.st_mtime_ns))
         return h5py.File(path, "r")
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, MemoryError) as error:
+        check_machine(path, error)
         raise ForeshapError(
             f"{path} can't be read as HDF5 ({first_line(error)}): make or download it again."
         ) from error
+
+
+def opened_sha256(file):
+    """Return the SHA-256 of the file that was opened, though another may have its name by now."""
+    digest, place = hashlib.sha256(), 0
+    while piece := os.pread(file.id.get_vfd_handle(), 2**20, place):
+        digest.update(piece)
+        place += len(piece)
+    return digest.hexdigest()
 
 
 def open_dataset(file, name):
@@ -36,6 +91,38 @@ def open_dataset(file, name):
     dataset = h5py.h5d.open(file.id, name.encode())  # a third of the time of file[name]
     check_stored(dataset)
     return dataset
+
+
+class StoredArray(h5py.Dataset):
+    """An array on disk; what can't be read, or was changed there, is a ForeshapError."""
+
+    def __getitem__(self, *arguments, **options):
+        """Read a part, as h5py.Dataset does."""
+        try:
+            return super().__getitem__(*arguments, **options)
+        except (OSError, RuntimeError, MemoryError) as error:
+            path = self.file.filename
+            check_machine(path, error)
+            raise ForeshapError(
+                f"{path} is damaged in {self.name} ({first_line(error)}): make it again."
+            ) from error
+
+    def __array__(self, *arguments, **options):
+        """Read all, as h5py.Dataset does."""
+        return np.asarray(self[()], *arguments, **options)
+
+
+def memory_size(dataset):
+    """Return the bytes that a column (N,) takes in memory; many texts may be one on the disk."""
+    size = max(dataset.nbytes, dataset.id.get_storage_size())
+    text = h5py.check_string_dtype(dataset.dtype)
+    if text is None or text.length is not None or size == 0:
+        return size
+    place = dataset.id.get_offset()
+    if place is None:
+        raise ValueError(f"{dataset.name} holds texts in pieces")
+    lengths = os.pread(dataset.file.id.get_vfd_handle(), size, place)
+    return int(np.frombuffer(lengths, "<u4")[::4].sum())  # of 16 bytes a text, HDF5's III.E
 
 
 def check_stored(dataset):
