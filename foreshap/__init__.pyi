@@ -1,4 +1,5 @@
 from . import figures as figures
+from . import sources as sources
 from .controls.ablation import part_of as part_of
 from .controls.ablation import train_parts as train_parts
 from .controls.data_checks import effects_off as effects_off
