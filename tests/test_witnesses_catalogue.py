@@ -19,6 +19,7 @@ from foreshap.controls.witnesses.physical_units import measure_units
 from foreshap.controls.witnesses.picks import examine_picks
 from foreshap.controls.witnesses.recorder import (
     examine_clipping,
+    examine_instrument,
     examine_native_rate,
     examine_record_length,
     examine_sample_step,
@@ -456,6 +457,16 @@ def test_the_default_simulations_t_star_lies_in_the_interval(demo):
         row = table.loc[(name, "together")]
         assert row["low"] < milliseconds < row["high"], name
     assert table.loc[("t* of S", "together"), "low"] > 8
+
+
+def test_another_rate_that_the_source_states_is_shown(nothing):
+    assert examine_instrument(nothing) is None  # nothing is stated
+    table = nothing.table.assign(recorded_rate_hz=100.0, recorded_step=nothing.labels + 1.0)
+    assert examine_instrument(replace(nothing, table=table)).state == "excluded"
+    table["recorded_rate_hz"] = np.where(nothing.labels == 1, 125.0, 100.0)
+    finding = examine_instrument(replace(nothing, table=table))
+    assert finding.state == "shown" and finding.group == "station"
+    assert "recorded_rate_hz is 100.0 in foreshocks, 125.0 in aftershocks" in finding.saw
 
 
 def test_what_is_no_attenuation_remains_unexplained(nothing):

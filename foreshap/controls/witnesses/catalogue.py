@@ -6,6 +6,7 @@ from .picks import examine_picks
 from .place import examine_depth, examine_place
 from .recorder import (
     examine_clipping,
+    examine_instrument,
     examine_native_rate,
     examine_record_length,
     examine_sample_step,
@@ -38,4 +39,7 @@ def examine_catalogue(evidence):
     findings = [examine_second_events(evidence)]
     for examine in OF_CLEAN_EVENTS:
         findings.append(examine(clean))
+    instrument = examine_instrument(clean)
+    if instrument is not None:
+        findings.append(instrument)
     return findings

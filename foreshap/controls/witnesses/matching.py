@@ -1,6 +1,6 @@
 """What the catalogue's witnesses share: how much of the change remains at equal values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -103,6 +103,8 @@ def judged(about, interval, saw, could_see, remains=None, keeps=0.0, state="show
 def judge_auc(about, found, what, evidence, before, after, bar=SHOWN, keeps=0.5):
     """Finding of a witness by how well something alone tells the classes apart.
 
+    Too wide an interval acquits nobody; where it lies above SHOWN as a whole, it still shows.
+
     about: dict, fields of Finding
     found: ROC AUC, low, high of it alone
     what: str, it, in the plural
@@ -113,7 +115,8 @@ def judge_auc(about, found, what, evidence, before, after, bar=SHOWN, keeps=0.5)
     """
     saw = f"{what} tell the classes apart with a ROC AUC of {in_words(*found)}"
     if too_wide(found):
-        return mute(about, WIDE, saw, found)
+        unsure = mute(about, WIDE, saw, found)
+        return replace(unsure, state="shown") if found[1] > SHOWN else unsure
     remains = remainder(evidence, before, after) if found[1] > bar else None
     state = "shown" if found[1] > SHOWN else "open"
     return judged(about, found, saw, f"a ROC AUC above {bar:.2f}", remains, keeps, state)

@@ -50,7 +50,7 @@ def examine_place(evidence):
     could_see = f"places further apart than {3 * error:.1f} km ({size})"
     state = "shown" if found[1] > SHOWN else "open"
     if too_wide(found):
-        return mute(ABOUT, WIDE, saw, found)
+        return replace(mute(ABOUT, WIDE, saw, found), state=state)
     if found[1] <= DIFFERS and error <= RESOLVED * spread:
         return judged(ABOUT, found, saw, could_see)
     if error > RESOLVED * spread:

@@ -1,7 +1,9 @@
-"""The recorder: clipping, sample step, record length and native rate."""
+"""The recorder: clipping, sample step, record length, native rate, and what its source states."""
 
 import numpy as np
 
+from ...preprocessing.waveforms import INSTRUMENT_COLUMNS, instrument_differences
+from .finding import Finding
 from .matching import Remainder, difference_of, in_words, judged, mute, remainder, share_known
 
 PEAKS = 5  # raw peaks within 0.1 % of the largest value, from which a component is clipped
@@ -71,6 +73,28 @@ def examine_native_rate(evidence):
     could_see = f"a loss of {10 * EDGE:.0f} dB within {EDGE_HZ:.0f} Hz"
     remains = None if abs(after - before) <= EDGE_HZ else NOTHING
     return judged(about, NO_INTERVAL, saw, could_see, remains)
+
+
+def examine_instrument(evidence):
+    """Ask whether the source states another rate, epoch, gain or unit after the mainshock.
+
+    The step of the samples is left to examine_sample_step(): it depends on the events, too.
+
+    returns: Finding, or None where the source states none of INSTRUMENT_COLUMNS
+    """
+    table = evidence.table.drop(columns="recorded_step", errors="ignore")
+    stated = [name for name in INSTRUMENT_COLUMNS if name in table and table[name].notna().any()]
+    if not stated:
+        return None
+    differences = instrument_differences(table.assign(label=evidence.labels))
+    return Finding(
+        **ABOUT | {"decides": ABOUT["decides"] if differences else ""},
+        alternative="instrument",
+        witness="what the source states of each trace",
+        state="shown" if differences else "excluded",
+        saw="; ".join(differences) or "the same in both classes",
+        could_see="another " + ", ".join(stated),
+    )
 
 
 def upper_edge(evidence):
