@@ -4,6 +4,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import operator
 import os
 import re
 import secrets
@@ -40,6 +41,17 @@ def first_line(error):
     return lines[0][:200] if lines else type(error).__name__
 
 
+def whole_number(name, value, least=0):
+    """Return a value as int; ForeshapError, with its name, unless it is whole and large enough."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < least:
+        raise ForeshapError(f"{name} is {value}: give at least {least}, a whole number.")
+    return number
+
+
 def check_machine(path, error):
     """Raise MachineError where an error (HDF5's too) while a file was read is not the file's."""
     if isinstance(error, MachineError):
@@ -72,9 +84,11 @@ def _writing(path):
     except Exception as error:
         if getattr(error, "errno", None) is None and not is_of_machine(error):
             raise
+        advice = "make room or choose another folder"
+        if "unable to lock file" in str(error):
+            advice = "its disk has no locks; set HDF5_USE_FILE_LOCKING=FALSE before Python starts"
         raise MachineError(
-            f"{path} can't be written ({first_line(error)}): make room or choose another folder; "
-            "what was there is as it was."
+            f"{path} can't be written ({first_line(error)}): {advice}; what was there is as it was."
         ) from error
 
 

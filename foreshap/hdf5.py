@@ -11,7 +11,7 @@ from functools import lru_cache
 import h5py
 import numpy as np
 
-from .files import ForeshapError, check_machine, first_line
+from .files import ForeshapError, MachineError, check_machine, first_line
 
 LARGEST_CHUNK = 2**26  # bytes: HDF5 reads whole chunks, however few samples are asked for
 HEAP = b"GCOL\x01\0\0\0"  # how a heap of texts begins
@@ -66,6 +66,12 @@ def open_hdf5(path):
         _check_heaps(path, (state.st_ino, state.st_size, state.st_mtime_ns))
         return h5py.File(path, "r")
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
+        if "unable to lock file" in str(error):
+            raise MachineError(
+                f"{path} is open elsewhere, or its disk has no locks ({first_line(error)}): close "
+                "it in the other program; on such a disk set HDF5_USE_FILE_LOCKING=FALSE before "
+                "Python starts."
+            ) from error
         check_machine(path, error)
         raise ForeshapError(
             f"{path} can't be read as HDF5 ({first_line(error)}): make or download it again."

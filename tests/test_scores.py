@@ -8,7 +8,7 @@ from scipy.special import logit
 from sklearn import metrics
 
 import foreshap
-from foreshap.training.scores import bootstrap_interval, evaluate
+from foreshap.training.scores import auc_interval, bootstrap_interval, evaluate
 
 
 def test_a_calibrated_network_has_no_calibration_error():
@@ -81,3 +81,26 @@ def test_scores_are_those_of_scikit_learn():
     half_width = 1.96 * np.sqrt(found["accuracy"] * (1 - found["accuracy"]) / 150)  # binomial
     assert np.subtract(*intervals["accuracy"][::-1]) / 2 == pytest.approx(half_width, rel=0.15)
     assert all(low < found[name] < high for name, (low, high) in intervals.items())
+
+
+def test_the_interval_of_a_roc_auc_by_its_formula_and_near_one():
+    rng = np.random.default_rng(2)
+    positive = np.arange(50) < 20
+    values = np.round(rng.standard_normal(50) + 2 * positive, 1)
+    pairs = np.sign(values[positive][:, None] - values[~positive]) / 2 + 0.5
+    area = pairs.mean()
+    variance = pairs.mean(axis=1).var(ddof=1) / 20 + pairs.mean(axis=0).var(ddof=1) / 30
+    half = 2.093024 * np.sqrt(variance) / area / (1 - area)  # t of 19 degrees of freedom
+    expected = [area, *(1 / (1 + np.exp(-logit(area) - side * half)) for side in (-1, 1))]
+    assert auc_interval(values, positive) == pytest.approx(expected)
+    apart = np.arange(50.0)
+    area, low, high = auc_interval(apart, apart >= 20)
+    assert (area, high) == (1, 1) and low == pytest.approx(20 / (20 + 1.959964**2))  # Wilson
+    assert np.isnan(auc_interval(apart, apart < 0)).all()
+
+
+def test_scores_without_events_are_nan():
+    found, intervals = evaluate([0, 0, 0], [-1.0, -2.0, -3.0])
+    assert found["accuracy"] == 1 and intervals["accuracy"][0] < 0.5
+    for name in ("precision", "recall", "f1", "roc_auc"):
+        assert np.isnan(found[name]) and np.isnan(intervals[name]).all()

@@ -5,6 +5,7 @@ import pickle
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
@@ -165,3 +166,34 @@ def test_sides_need_both_classes(trained):
     )
     with pytest.raises(foreshap.ForeshapError, match="validation side of the split 'random'"):
         foreshap.train(trained.spectrograms, bad, CONFIG)
+
+
+def test_a_training_that_was_kept_is_not_done_again(trained, tmp_path, monkeypatch):
+    spectrograms, split = trained.spectrograms, trained.result.split
+    config = foreshap.TrainingConfig(max_epochs=1)
+    first = foreshap.kept_training(spectrograms, tmp_path / "a.pt", split, config)
+    monkeypatch.setattr("foreshap.training.fitting.train", None)
+    again = foreshap.kept_training(spectrograms, tmp_path / "a.pt", split, config)
+    pd.testing.assert_frame_equal(again.history, first.history)
+    pd.testing.assert_frame_equal(again.predictions, first.predictions)
+    assert again.metrics == first.metrics and again.intervals == first.intervals
+    with pytest.raises(TypeError):  # another seed is another training
+        other = foreshap.TrainingConfig(max_epochs=1, seed=5)
+        foreshap.kept_training(spectrograms, tmp_path / "a.pt", split, other)
+
+
+@pytest.mark.parametrize(
+    ["settings", "words"],
+    [
+        ({"max_epochs": 0}, "max_epochs is 0: give at least 1"),
+        ({"batch_size": 2.5}, "batch_size is 2.5: give at least 1, a whole number"),
+        ({"seed": -1}, "seed is -1"),
+        ({"learning_rate": float("nan")}, "learning rate of nan"),
+        ({"dropout": 1.5}, "dropout of 1.5"),
+        ({"learning_rate": 1e12, "max_epochs": 1}, "loss is not finite .* lower the learning rate"),
+    ],
+)
+def test_what_can_not_be_trained_gets_a_sentence(trained, settings, words):
+    config = foreshap.TrainingConfig(**settings)
+    with pytest.raises(foreshap.ForeshapError, match=words):
+        foreshap.train(trained.spectrograms, trained.result.split, config)

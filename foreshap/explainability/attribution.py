@@ -3,21 +3,21 @@
 Positive values push toward aftershock.
 """
 
-import copy
 import inspect
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
-from ..files import ForeshapError
+from ..files import ForeshapError, first_line, whole_number
 from ..parallel import map_in_order
 from ..preprocessing.variants import CLASSES
 from .methods import libraries
 from .methods.deep import deep
-from .methods.inspection import inspect_model
+from .methods.inspection import compute_output, copy_model, inspect_model
 from .methods.tiles import shapley_tiles
 
 METHODS = {
@@ -30,7 +30,8 @@ METHODS = {
     "tiles": shapley_tiles,
 }
 BY_RULES = ("deep", "deep-shap")  # additive where their rules cover every module of a network
-LARGEST_ERROR = 1e-3  # of additivity, relative to the outputs' range, that rounding can explain
+LARGEST_ERROR = 1e-3  # of additivity that rounding can explain
+NUMPY_TYPES = {torch.float32: np.float32, torch.float64: np.float64}
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class ShapTensors:
     base_value: float, what the values of an event start from (the mean output of the background,
         for most methods); float array (N,) where the method gives each event its own
     outputs: float array (N,), the events' outputs
-    additivity_error: float array (N,), |sum of values + base_value - output| / range of outputs
+    additivity_error: float array (N,), see additivity_error()
     method: str
     background: int, number of background events
     standard_error: float array (N, 3, F, T) of values that were sampled; None where they weren't
@@ -65,7 +66,7 @@ class ChosenOutput(nn.Module):
 
     def __init__(self, model, weights):
         super().__init__()
-        self.model = copy.deepcopy(model).requires_grad_(False)
+        self.model = copy_model(model).requires_grad_(False)
         self.register_buffer("weights", weights)
 
     def forward(self, x):
@@ -73,6 +74,7 @@ class ChosenOutput(nn.Module):
         return (self.model(x) @ self.weights)[:, None]
 
 
+@torch.inference_mode(False)  # for gradients
 def shap_tensors(model, x, background, method="deep", output="margin", **options):
     """Compute SHAP tensors of some events, each with its additivity error.
 
@@ -97,25 +99,57 @@ def shap_tensors(model, x, background, method="deep", output="margin", **options
         that are not finite or differ in shape, an empty background, an unknown method, output or
         option
     """
-    dtype = next((parameter.dtype for parameter in model.parameters()), torch.float32)
-    x = torch.as_tensor(x).to(dtype)
-    background = torch.as_tensor(background).to(dtype)
-    check_request(model, background, method, options)
+    dtype = _precision(model)
+    x = _own_tensor(x, dtype, "events")
+    background = _own_tensor(background, dtype, "background")
     check_events(x, background)
+    check_request(model, torch.cat([background, x]), method, output, options)
     explain = explainer(model, background, method, output, **options)
     outputs = outputs_of(model, x, output)
-    spread = output_range(np.concatenate([outputs, outputs_of(model, background, output)]))
     maps = map_in_order(lambda i: explain(x[i], i), range(len(x)))
     bar = tqdm(maps, total=len(x), desc=f"SHAP, {method}", unit="event", delay=2, leave=False)
     values, base, errors = zip(*bar)
     values = np.stack(values)
     base = np.array(base)
-    missed = additivity_error(values, base, outputs, spread)
+    missed = additivity_error(values, base, outputs)
     check_additivity(missed, method)
     if (base == base[0]).all():
         base = float(base[0])
     sampled = None if errors[0] is None else np.stack(errors)
     return ShapTensors(values, base, outputs, missed, method, len(background), sampled)
+
+
+def _precision(model):
+    """Find the precision of a model's weights; ForeshapError for one that methods can't use."""
+    if not isinstance(model, nn.Module):
+        raise ForeshapError(f"The model is a {type(model).__name__}: give a torch.nn.Module.")
+    precision = torch.float32
+    for weights in model.parameters():
+        precision = weights.dtype
+        if precision not in NUMPY_TYPES or weights.device.type != "cpu":
+            raise ForeshapError(
+                f"The model has weights of {precision} on the device {weights.device}: "
+                "call model.float().cpu() first."
+            )
+    return precision
+
+
+def _own_tensor(values, dtype, name):
+    """Copy an array of numbers of any kind, byte order and layout to a tensor."""
+    try:
+        if not isinstance(values, torch.Tensor):
+            array = np.asarray(values)
+            if array.dtype.kind not in "biuf":
+                raise ValueError(f"it holds {array.dtype}")
+            values = torch.from_numpy(array.astype(NUMPY_TYPES[dtype], order="C"))
+        if values.is_complex() or values.layout != torch.strided:
+            raise ValueError(f"it is {values.dtype}, {values.layout}")
+        return values.detach().cpu().to(dtype).clone()
+    except Exception as error:  # of whatever library the values come from
+        raise ForeshapError(
+            f"The {name} can't be taken as numbers ({first_line(error)}): give a tensor or array "
+            "(N, channel, frequency, time)."
+        ) from error
 
 
 def explainer(model, background, method, output="margin", **options):
@@ -127,13 +161,40 @@ def explainer(model, background, method, output="margin", **options):
     returns: function (event (3, F, T), key) -> values (3, F, T), base value, standard error or
         None; key is an int that seeds the event's draws; threads may share the function
     """
-    weights = output_weights(model, background[:1], output)
-    if method == "deep":
-        return deep(model, weights, background)
-    network = ChosenOutput(model, weights).eval()
-    if method not in BY_RULES:  # the same but for rounding, in half the time
-        network = network.to(memory_format=torch.channels_last)
-    return METHODS[method](network, background, **options)
+    with _named_failure(method):
+        weights = output_weights(compute_output(model, background[:1]), output)
+        if method == "deep":
+            explain = deep(model, weights, background)
+        else:
+            network = ChosenOutput(model, weights).eval()
+            if method not in BY_RULES:
+                _use_channels_last(network, background)
+            explain = METHODS[method](network, background, **all_options(method, options))
+    return _named_failure(method)(explain)
+
+
+@contextmanager
+def _named_failure(method):
+    """Turn what torch, a library or a user's module raises into a sentence."""
+    try:
+        yield
+    except (ForeshapError, MemoryError):
+        raise
+    except Exception as error:
+        raise ForeshapError(
+            f"The method '{method}' failed ({type(error).__name__}: {first_line(error)}): "
+            f"choose another of {', '.join(METHODS)}."
+        ) from error
+
+
+def _use_channels_last(network, background):
+    """Store a network's weights so that it takes half the time, where .view() in it allows that."""
+    network.to(memory_format=torch.channels_last)
+    try:
+        with torch.no_grad():
+            network(background[:1].repeat(2, 1, 1, 1))
+    except RuntimeError:
+        network.to(memory_format=torch.contiguous_format)
 
 
 def all_options(method, options):
@@ -144,75 +205,70 @@ def all_options(method, options):
     for name, parameter in inspect.signature(METHODS[method]).parameters.items():
         if parameter.default is not parameter.empty:
             known[name] = parameter.default
-    for name in options:
+    for name, value in options.items():
         if name not in known:
             raise ForeshapError(
                 f"The method '{method}' has no option '{name}': "
                 f"it takes {', '.join(known) or 'none'}."
             )
-    return known | options
+        if isinstance(known[name], int):
+            value = whole_number(f"The option '{name}'", value)
+        known[name] = value
+    return known
 
 
-def check_request(model, background, method, options):
+def check_request(model, events, method, output, options):
     """Raise ForeshapError for what can't be explained; call it before threads start.
 
-    model, method, options: as in shap_tensors()
-    background: tensor (B, 3, F, T)
+    model, method, output, options: as in shap_tensors()
+    events: tensor (N, 3, F, T), background events and others
     """
     all_options(method, options)
-    if model.training:
+    inspect_model(model, events[:1], rules=method in BY_RULES)
+    if len(events) > 1 and np.ptp(outputs_of(model, events, output)) == 0:
         raise ForeshapError(
-            "The model is in training mode, where dropout draws anew each time: "
-            "call model.eval() first."
+            "The network gives every event the same output: "
+            "there is nothing to explain, train it again."
         )
-    if len(background) == 0 or not torch.isfinite(background).all():
-        raise ForeshapError(
-            f"The background has shape {tuple(background.shape)}: give finite events, one at least."
-        )
-    if method in BY_RULES:
-        inspect_model(model, background[:1])
 
 
 def check_events(x, background):
-    """Raise ForeshapError unless events (N, 3, F, T) are finite and of the background's shape."""
-    if len(x) == 0:
-        raise ForeshapError("There are no events to explain: give one at least.")
+    """Raise ForeshapError unless events (N, 3, F, T) and background are finite and of one shape."""
+    shape = tuple(background.shape)
+    if len(shape) != 4 or 0 in shape or not torch.isfinite(background).all():
+        raise ForeshapError(
+            f"The background has shape {shape}: give finite events (N, channel, frequency, time), "
+            "one at least."
+        )
     if x.shape[1:] != background.shape[1:]:
         raise ForeshapError(
-            f"The events have shape {tuple(x.shape)}, the background {tuple(background.shape)}: "
-            "give one variant."
+            f"The events have shape {tuple(x.shape)}, the background {shape}: "
+            "give one variant, (N, channel, frequency, time)."
         )
+    if len(x) == 0:
+        raise ForeshapError("There are no events to explain: give one at least.")
     if not torch.isfinite(x).all():
         raise ForeshapError("The events hold values that are not finite: leave those events out.")
 
 
-def output_weights(model, event, output):
+def output_weights(outputs, name):
     """Make weights that pick one output, chosen by name, out of all outputs.
 
-    model, output: as in shap_tensors()
-    event: tensor (1, 3, F, T)
+    outputs: tensor (N, outputs) that the model gave
+    name: str, as in shap_tensors()
 
     returns: tensor (outputs,)
     """
-    try:
-        with torch.no_grad():
-            count = model(event).shape[1]
-    except RuntimeError as error:
-        raise ForeshapError(
-            f"The model can't take events of shape {tuple(event.shape[1:])}: "
-            "give the variant it was made for."
-        ) from error
+    count = outputs.shape[1]
     if count == 1:
         choices = {"margin": [1.0]}
     elif count == 2:
         choices = {CLASSES[0]: [1.0, 0.0], CLASSES[1]: [0.0, 1.0], "margin": [-1.0, 1.0]}
     else:
         choices = {f"output {i}": row for i, row in enumerate(np.eye(count).tolist())}
-    if output not in choices:
-        raise ForeshapError(
-            f"The model has no output '{output}': choose from {', '.join(choices)}."
-        )
-    return torch.tensor(choices[output]).to(event)
+    if name not in choices:
+        raise ForeshapError(f"The model has no output '{name}': choose from {', '.join(choices)}.")
+    return torch.tensor(choices[name]).to(outputs)
 
 
 def outputs_of(model, x, output="margin"):
@@ -223,42 +279,40 @@ def outputs_of(model, x, output="margin"):
 
     returns: float64 array (N,)
     """
-    weights = output_weights(model, x[:1], output).double()
-    with torch.no_grad():
-        parts = [model(part).double() @ weights for part in x.split(32)]
-    return torch.cat(parts).numpy()
+    parts = [compute_output(model, part).double() for part in x.split(32)]
+    weights = output_weights(parts[0], output)
+    return torch.cat([part @ weights for part in parts]).numpy()
 
 
-def output_range(outputs):
-    """Find the range of events' outputs, float array (N,), to which errors are relative."""
-    spread = np.ptp(outputs)
-    if spread == 0:
-        raise ForeshapError(
-            "The network gives every event the same output: "
-            "there is nothing to explain, train it again."
-        )
-    return float(spread)
+def additivity_error(values, base, outputs):
+    """Compute by how much each event's values miss its output, relative to what they explain.
 
-
-def additivity_error(values, base, outputs, spread):
-    """Compute by how much each event's values miss its output, relative to the outputs' range.
+    That is |output - base value|, but at least a twentieth of all that is summed and a hundredth
+    of the outputs' sizes: where nothing is left to explain, rounding is no error.
 
     values: float array (N, 3, F, T)
     base: float or float array (N,)
     outputs: float array (N,)
-    spread: float or float array (N,), range of the outputs
 
     returns: float array (N,)
     """
-    return np.abs(values.sum(axis=(1, 2, 3), dtype=np.float64) + base - outputs) / spread
+    axes = (1, 2, 3)
+    missed = np.abs(values.sum(axis=axes, dtype=np.float64) + base - outputs)
+    summed = np.abs(values).sum(axis=axes, dtype=np.float64) / 20
+    sizes = (np.abs(base) + np.abs(outputs)) / 100 + np.finfo(float).tiny
+    return missed / np.max([np.abs(outputs - base), summed, sizes], axis=0)
 
 
 def check_additivity(errors, method):
-    """Raise ForeshapError where a method by rules misses by more than rounding explains."""
-    largest = errors.max()
-    if method in BY_RULES and largest > LARGEST_ERROR:
+    """Raise ForeshapError for values that aren't finite or miss by more than rounding explains."""
+    if not np.isfinite(errors).all():
         raise ForeshapError(
-            f"The values of '{method}' miss an output by {largest:.1e} of the outputs' range, so "
-            "the network holds something its rules get wrong: "
+            f"The values of '{method}' are not finite: the network overflows between an event and "
+            "its background; train it again or choose another method."
+        )
+    if method in BY_RULES and errors.max() > LARGEST_ERROR:
+        raise ForeshapError(
+            f"The values of '{method}' miss what they explain of an output by {errors.max():.1e}, "
+            "so the network holds something its rules get wrong: "
             'choose method="expected-gradients" or "tiles".'
         )

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from tqdm import tqdm
 
-from ..files import ForeshapError
+from ..files import ForeshapError, whole_number
 from ..preprocessing.variants import CLASSES, frame_windows
 
 KINDS = ("both", "foreshocks", "aftershocks", "own noise")
@@ -44,16 +45,16 @@ def choose_background(checkpoint, spectrograms, n=200, seed=0, kind="both"):
     checkpoint.check(spectrograms)
     if kind not in KINDS:
         raise ForeshapError(f"There is no background '{kind}': choose from {', '.join(KINDS)}.")
-    if n < 2:
+    whole_number("seed", seed)
+    if whole_number("n", n) < 2:
         raise ForeshapError(
             f"A background of {n} has no scatter to average over: give two events or more."
         )
     if kind == "own noise":
         return Background(kind, np.array([], dtype=int), n, seed)
     train = np.array(checkpoint.card["split"]["train"], dtype=int)
-    labels = [0, 1] if kind == "both" else [KINDS.index(kind) - 1]
     classes = []
-    for label in labels:
+    for label in [0, 1] if kind == "both" else [KINDS.index(kind) - 1]:
         rows = train[spectrograms.labels[train] == label]
         if len(rows) == 0:
             raise ForeshapError(
@@ -62,9 +63,8 @@ def choose_background(checkpoint, spectrograms, n=200, seed=0, kind="both"):
             )
         classes.append(rows)
     rng = np.random.default_rng(seed)
-    of_each = min(n // len(labels), *map(len, classes))
-    drawn = [rng.choice(rows, of_each, replace=False) for rows in classes]
-    rows = np.sort(np.concatenate(drawn))
+    of_each = min(n // len(classes), *map(len, classes))
+    rows = np.sort(np.concatenate([rng.choice(rows, of_each, replace=False) for rows in classes]))
     return Background(kind, rows, len(rows), seed)
 
 
@@ -127,7 +127,7 @@ def background_curve(values_of, sizes, n_reference, draws, seed):
     rng = np.random.default_rng(seed)
     reference = values_of(np.arange(n_reference))
     rows = []
-    for size in sizes:
+    for size in tqdm(sizes, desc="background", unit="size"):
         distances = []
         for _ in range(draws):
             subset = np.sort(rng.choice(n_reference, size, replace=False))

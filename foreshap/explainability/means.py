@@ -1,5 +1,6 @@
 """Means of SHAP tensors over events, with the errors and the cancellation that they hide."""
 
+from collections import namedtuple
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,19 +47,16 @@ def batch_mean(values, rows, scale=None, seed=0):
     rng = np.random.default_rng(seed)
     n = len(rows)
     scale = np.ones(n) if scale is None else np.asarray(scale, float)
-    total = np.zeros(int(np.prod(shape)))
-    absolute = np.zeros(total.size)
+    total = absolute = np.zeros(int(np.prod(shape)))
     resampled = np.zeros((RESAMPLES, total.size), np.float32)
     copies = np.zeros(RESAMPLES)
     for first in range(0, n, PART):
         part = slice(first, first + PART)
-        events = []
-        for row in rows[part]:
-            events.append(np.mean([v[row].ravel() for v in networks], axis=0))
+        events = [np.mean([v[row].ravel() for v in networks], axis=0) for row in rows[part]]
         events = np.stack(events) / scale[part, None]
         weights = rng.poisson(1.0, (RESAMPLES, len(events)))
-        total += events.sum(axis=0)
-        absolute += np.abs(events).sum(axis=0)
+        total = total + events.sum(axis=0)
+        absolute = absolute + np.abs(events).sum(axis=0)
         resampled += weights.astype(np.float32) @ events.astype(np.float32)
         copies += weights.sum(axis=1)
     error = np.full(total.size, np.nan)
@@ -83,7 +81,7 @@ def group_means(shap, groups, per_output=False, seed=0):
 
     returns: dict, group -> BatchMean, sorted
     """
-    groups = pd.Series(list(groups)).reset_index(drop=True)
+    groups = pd.Series(list(groups))
     scale = np.ones(len(groups))
     if per_output:
         scale = (shap.table["output"] - shap.table["base_value"]).abs().to_numpy()
@@ -102,30 +100,11 @@ def profiles(values, rows):
 
     returns: float arrays (len(rows), F) and (len(rows), T)
     """
-    over_frequency = np.zeros((len(rows), values.shape[2]))
-    over_time = np.zeros((len(rows), values.shape[3]))
-    for i, row in enumerate(rows):
-        event = values[row].sum(axis=0)
-        over_frequency[i] = event.sum(axis=1)
-        over_time[i] = event.sum(axis=0)
-    return over_frequency, over_time
+    maps = np.reshape([values[row].sum(axis=0) for row in rows], (len(rows), *values.shape[2:]))
+    return maps.sum(axis=2), maps.sum(axis=1)
 
 
-@dataclass(frozen=True)
-class TrainingMeans:
-    """Mean SHAP tensors of some events over several trainings, and what the trainings disagree on.
-
-    signed, absolute: mean of the values and of their absolutes (3, F, T)
-    deviation: (F, T), standard deviation between trainings of the sum over components
-    clear: float, share of the pixels that differ from 0 by two standard errors
-    cancellation: float, sum of |signed| over sum of absolute
-    """
-
-    signed: np.ndarray
-    absolute: np.ndarray
-    deviation: np.ndarray
-    clear: float
-    cancellation: float
+TrainingMeans = namedtuple("TrainingMeans", "signed absolute deviation clear cancellation")
 
 
 def training_means(values, rows, seed=0):
@@ -135,7 +114,9 @@ def training_means(values, rows, seed=0):
     rows: int array, the events
     seed: int, of the bootstrap over events
 
-    returns: TrainingMeans
+    returns: signed, absolute, means of the values and of their absolutes (3, F, T); deviation
+        (F, T), standard deviation between trainings of the sum over components; clear, float, share
+        of the pixels that differ from 0 by two standard errors; cancellation, as of BatchMean
     """
     mean = batch_mean(values, rows, seed=seed)
     trainings = np.stack([batch_mean(training, rows).signed for training in values])

@@ -6,10 +6,10 @@ these is in the folder's name. Parts are only ever added: any number of processe
 
 import hashlib
 import json
-import threading
 import time
 import uuid
 import warnings
+from collections import namedtuple
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
@@ -18,7 +18,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
+import torch
+from tqdm import tqdm
 
 from ..files import (
     ForeshapError,
@@ -32,42 +33,65 @@ from ..files import (
 from ..hdf5 import open_dataset, open_hdf5
 from ..parallel import map_in_order, one_thread
 from ..preprocessing import tensor_file
-from ..preprocessing.variants import Variant
+from ..preprocessing.variants import COMPONENTS, Variant
 from ..preprocessing.waveforms import known_s_p
 from ..training.model import load_checkpoint
 from . import attribution
 from .background import Background, own_noise
 from .methods.tiles import physical_tiles
 
-VERSION = 1  # of the parts' format
+VERSION = 2  # of the parts' format
 PART = 8  # largest number of events in a part
 FEWEST_PARTS = 4  # so that several workers share a few events
-COMPUTING = threading.Lock()  # following a model's forward disturbs other threads' forward passes
 TOLERANCE = 1e-8  # between stated and found additivity error
 ADDED = ["row", "output", "predicted", "correct", "base_value", "additivity_error", "seconds"]
 MARGIN = "logit(aftershock) - logit(foreshock); positive pushes toward aftershock"
 
 
-def chosen_test_rows(checkpoint, n=None, seed=0):
+def chosen_test_rows(checkpoint, n=None, seed=0, among=None):
     """Choose test events of a checkpoint, all or a random sample of them.
 
     checkpoint: Checkpoint
     n: int, size of the sample; all where left out or where there are no more
     seed: int
+    among: int array, rows that may be chosen, such as station_rows(); all where left out
 
     returns: int array, sorted rows of the tensor file
     """
     rows = np.array(checkpoint.card["split"]["test"])
+    if among is not None:
+        rows = np.intersect1d(rows, among)
     if n is None or n >= len(rows):
         return rows
     return np.sort(np.random.default_rng(seed).choice(rows, n, replace=False))
+
+
+def misclassified_rows(checkpoint, spectrograms, among=None):
+    """List the test events that a checkpoint puts into the other class, the surest errors first.
+
+    checkpoint: Checkpoint
+    spectrograms: Spectrograms that it was trained on
+    among: int array, rows that may be listed; all where left out
+
+    returns: int array, rows of the tensor file
+    """
+    rows = np.array(checkpoint.card["split"]["test"])
+    if among is not None:
+        rows = np.intersect1d(rows, among)
+    parts = [np.array([])]
+    for first in range(0, len(rows), 32):
+        events = tensor_file.read_events(spectrograms.values, rows[first : first + 32])
+        parts.append(checkpoint.outputs(events))
+    margins = np.concatenate(parts)
+    wrong = np.flatnonzero((margins > 0) != (spectrograms.labels[rows] == 1))
+    return rows[wrong[np.argsort(-np.abs(margins[wrong]), kind="stable")]]
 
 
 class StoredMaps:
     """Maps in the parts of a store: an array (N, 3, F, T) that is read by slices.
 
     places: DataFrame, one row an event, with path and place in a part, and what SHAP values add up
-        to: base_value, output, output_range and additivity_error
+        to: base_value, output and additivity_error
     name: str, the parts' dataset; sums are checked of "shap"
     shape: (channel, frequency, time) of one event
     """
@@ -110,10 +134,8 @@ class StoredMaps:
 
 def _check_sums(values, events):
     """Raise ValueError where a map doesn't miss its output by the stated error."""
-    base, outputs, spread, stated = (
-        events[["base_value", "output", "output_range", "additivity_error"]].to_numpy(float).T
-    )
-    same = np.abs(attribution.additivity_error(values, base, outputs, spread) - stated) <= TOLERANCE
+    base, outputs, stated = events[["base_value", "output", "additivity_error"]].to_numpy(float).T
+    same = np.abs(attribution.additivity_error(values, base, outputs) - stated) <= TOLERANCE
     if not same.all():
         raise ValueError(f"the map at place {events['place'].iloc[same.argmin()]} doesn't add up")
 
@@ -140,23 +162,42 @@ class StoredShap:
     base_value: float
     attributes: dict
 
+    def to_xarray(self):
+        """Open as xarray.Dataset with named axes and a coordinate for each column of the table."""
+        return tensor_file.as_xarray(self.values, "shap", self.variant, self.table, self.attributes)
 
-@dataclass(frozen=True)
-class Task:
-    """What a worker needs to explain events: it opens the files itself and writes parts.
+    def to_explanation(self, spectrograms=None):
+        """Make a shap.Explanation for shap's own plots, one feature a pixel.
 
-    checkpoint, tensors, store: str, absolute paths
-    made_from: str, JSON of what the maps depend on
-    output_range: float, to which additivity errors are relative
-    """
+        spectrograms: Spectrograms that were explained, for the features' values
+        """
+        import shap
 
-    checkpoint: str
-    tensors: str
-    store: str
-    made_from: str
-    output_range: float
+        count = len(self.table)
+        data = None
+        if spectrograms is not None:
+            events = tensor_file.read_events(spectrograms.values, self.table["row"])
+            data = events.reshape(count, -1)
+        names = []
+        for component in COMPONENTS:
+            for frequency in self.variant.frequencies:
+                names += [f"{component} {frequency:.1f} Hz {t:.2f} s" for t in self.variant.times]
+        base = self.table["base_value"].to_numpy(float)
+        values = self.values[:].reshape(count, -1)
+        return shap.Explanation(values, base, data, feature_names=names)
+
+    def _repr_html_(self):
+        unit = f"{self.attributes['meaning']}, {self.attributes['method']}"
+        labels = self.table["label"].to_numpy()
+        return tensor_file.summary_html(self.path, self.variant, self.values.shape, labels, unit)
 
 
+# What a worker needs to explain events: absolute paths (str) of files that it opens itself and of
+# the store, and JSON (str) of what the maps depend on.
+Task = namedtuple("Task", "checkpoint tensors store made_from")
+
+
+@torch.inference_mode(False)  # for gradients
 def explain_events(
     checkpoint,
     spectrograms,
@@ -183,33 +224,39 @@ def explain_events(
     raises: ForeshapError for what can't be explained or written; parts that are whole stay
     """
     checkpoint.check(spectrograms)
-    rows = np.asarray(rows, dtype=int)
-    _check_arguments(spectrograms, rows, background, folder)
+    rows = _row_numbers(rows, len(spectrograms.labels))
+    _check_arguments(spectrograms, background, folder)
     made_from = _describe(checkpoint, spectrograms, background, method, output, options)
     key = hashlib.sha256(made_from.encode()).hexdigest()[:12]
     store = Path(folder).resolve() / f"{checkpoint.path.stem}-{method}-{key}"
-    with COMPUTING:
-        parts = _read_parts(store, leave_damaged=True)
-        present = [table["row"].to_numpy() for table, _ in parts]
-        absent = np.setdiff1d(rows, np.concatenate([[], *present]))
-        if len(absent):
-            examples = background.rows if len(background.rows) else rows[:1]
-            events = checkpoint.scaling(tensor_file.read_events(spectrograms.values, examples))
-            attribution.check_request(checkpoint.model, events, method, options)
-            files = (checkpoint.path, spectrograms.path, store)
-            spread = _range_of_outputs(checkpoint, spectrograms, background, output)
-            task = Task(*[str(path.resolve()) for path in files], made_from, spread)
-            check_room(store, len(absent) * 4 * np.prod(checkpoint.variant.shape))
-            parts += _explain_absent(task, absent, spectrograms, executor)
+    parts = _read_parts(store, leave_damaged=True)
+    present = [table["row"].to_numpy() for table, _ in parts]
+    absent = np.setdiff1d(rows, np.concatenate([[], *present]))
+    if len(absent):
+        examples = background.rows if len(background.rows) else rows[:1]
+        events = checkpoint.scaling(tensor_file.read_events(spectrograms.values, examples))
+        attribution.check_request(checkpoint.model, events, method, output, options)
+        files = (checkpoint.path, spectrograms.path, store)
+        task = Task(*[str(path.resolve()) for path in files], made_from)
+        check_room(store, len(absent) * 4 * np.prod(checkpoint.variant.shape))
+        parts += _explain_absent(task, absent, spectrograms, executor)
     return _collect(store, parts, rows)
 
 
-def _check_arguments(spectrograms, rows, background, folder):
-    """Raise ForeshapError for rows, a background or a folder that can't be."""
-    _check_folder(folder)
-    count = len(spectrograms.labels)
-    if len(rows) == 0 or rows.min() < 0 or rows.max() >= count:
+def _row_numbers(rows, count):
+    """Take one row, several or a mask of all as int array (N,); ForeshapError for no such rows."""
+    rows = np.atleast_1d(np.asarray(rows))
+    if rows.dtype == bool and rows.shape == (count,):
+        rows = np.flatnonzero(rows)
+    whole = rows.ndim == 1 and len(rows) and rows.dtype.kind in "iu"
+    if not whole or rows.min() < 0 or rows.max() >= count:
         raise ForeshapError(f"There are no such events: give one or more rows, 0 to {count - 1}.")
+    return rows.astype(int)
+
+
+def _check_arguments(spectrograms, background, folder):
+    """Raise ForeshapError for a background or a folder that can't be."""
+    _check_folder(folder)
     if not isinstance(background, Background):
         raise ForeshapError(
             "The background is no Background: draw it with foreshap.choose_background()."
@@ -232,8 +279,9 @@ def _check_folder(folder):
 
 def _describe(checkpoint, spectrograms, background, method, output, options):
     """Write down as JSON what maps depend on."""
+    options = attribution.all_options(method, options)
     for name, value in options.items():
-        if not isinstance(value, (int, float, str)):
+        if not isinstance(value, (int, float, str, type(None))):
             raise ForeshapError(
                 f"A SHAP store can't keep the option '{name}': use shap_tensors() for it."
             )
@@ -248,23 +296,11 @@ def _describe(checkpoint, spectrograms, background, method, output, options):
         "checkpoint": checkpoint.card["sha256"],
         "tensor file": tensors,
         "method": method,
-        "options": attribution.all_options(method, options),
+        "options": options,
         "output": output,
         "background": asdict(background) | {"rows": background.rows.tolist()},
     }
     return json.dumps(made_from, sort_keys=True)
-
-
-def _range_of_outputs(checkpoint, spectrograms, background, output):
-    """Range of the outputs of all test and background events, whatever events are explained."""
-    rows = np.union1d(checkpoint.card["split"]["test"], background.rows).astype(int)
-
-    def outputs(part):
-        events = checkpoint.scaling(tensor_file.read_events(spectrograms.values, part))
-        return attribution.outputs_of(checkpoint.model, events, output)
-
-    batches = np.split(rows, range(32, len(rows), 32))
-    return attribution.output_range(np.concatenate(list(map_in_order(outputs, batches))))
 
 
 def _explain_absent(task, rows, spectrograms, executor):
@@ -288,7 +324,7 @@ def _explain_absent(task, rows, spectrograms, executor):
     return parts
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=4)
 def _prepared(task):
     """Open the tensors of a task in a worker, and prepare to explain their events."""
     spectrograms = tensor_file.load_spectrograms(task.tensors)
@@ -343,9 +379,8 @@ def _explain_part(task, rows, prepared=None):
     if errors[0] is not None:
         maps["shap_standard_error"] = np.stack(errors).astype(np.float32)
     added = pd.DataFrame(found, columns=["row", "output", "predicted", "base_value", "seconds"])
-    missed = attribution.additivity_error(
-        maps["shap"], added["base_value"], added["output"], task.output_range
-    )
+    base, outputs = added["base_value"].to_numpy(), added["output"].to_numpy()
+    missed = attribution.additivity_error(maps["shap"], base, outputs)
     attribution.check_additivity(missed, made_from["method"])
     table = spectrograms.table.iloc[rows].reset_index(drop=True).assign(**added)
     table["correct"] = table["predicted"] == table["label"]
@@ -371,7 +406,6 @@ def _part_content(part, task, made_from, spectrograms, table, maps):
             method=made_from["method"],
             explained_output=explained,
             meaning=f"SHAP of {MARGIN if explained == 'margin' else explained}",
-            output_range=task.output_range,
             checkpoint_sha256=made_from["checkpoint"],
             background_kind=made_from["background"]["kind"],
         )
@@ -401,7 +435,6 @@ def _read_part(path):
             if name not in table or not pd.api.types.is_numeric_dtype(table[name]):
                 raise ValueError(f"it has no numbers named {name}")
         table = table.astype({"row": int, "correct": bool})
-        table["output_range"] = float(attributes["output_range"])
     table["path"] = str(path)
     table["place"] = np.arange(len(table))
     return table, attributes | {"made_from": made_from, "sampled": sampled}
@@ -442,7 +475,7 @@ def _collect(store, parts, rows=None):
     if attributes["sampled"]:
         error = StoredMaps(table, "shap_standard_error", variant.shape)
     base_value = float(table["base_value"].mean())
-    table = table.drop(columns=["output_range", "path", "place"])
+    table = table.drop(columns=["path", "place"])
     return StoredShap(store, variant, values, error, table, base_value, attributes)
 
 

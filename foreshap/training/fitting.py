@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
-from ..files import ForeshapError, keep_result
+from ..files import ForeshapError, keep_result, whole_number
 from ..preprocessing.tensor_file import read_events
 from ..preprocessing.variants import Variant
 from .model import Scaling, SpectrogramCNN, load_checkpoint, margin, min_max, write_checkpoint
@@ -38,7 +38,7 @@ class TrainingResult:
     variant, scaling, split, config: what it was trained with
     history: DataFrame, one row an epoch: train_loss, validation_loss, validation_accuracy
     metrics: dict, accuracy, precision, recall, f1 and roc_auc of the test events
-    intervals: dict, the same names -> (low, high), bootstrap 95 %
+    intervals: dict, the same names -> (low, high), 95 %, see evaluate()
     predictions: DataFrame, one row a test event: row, trace_name, label, margin, predicted, correct
     tensor_file: dict, name and sha256 of the tensor file
     beside: dict, name of another split -> its metrics and intervals, kept on the card
@@ -67,8 +67,10 @@ def train(spectrograms, split, config=TrainingConfig()):
     config: TrainingConfig
 
     returns: TrainingResult
-    raises: ForeshapError where a side has events of one class only, or the file was changed
+    raises: ForeshapError where a side has events of one class only, for a config that can't be,
+        where the loss is never finite, or the file was changed
     """
+    _check_config(config)
     for side, rows in split.rows().items():
         if len(np.unique(spectrograms.labels[rows])) < 2:
             raise ForeshapError(
@@ -77,13 +79,18 @@ def train(spectrograms, split, config=TrainingConfig()):
             )
     tensor_file = _tensor_file(spectrograms)
     scaling = fit_scaling(spectrograms.values, split.train)
+    if not np.isfinite([scaling.mean, scaling.std]).all():
+        raise ForeshapError(
+            f"{spectrograms.path} holds training events with values that are not finite: "
+            "leave them out of the split, or make the file again."
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = SpectrogramCNN(spectrograms.variant.shape, dropout=config.dropout)
         model = model.to(memory_format=torch.channels_last)
         history = _fit(model, spectrograms, split, scaling, config)
     predictions = _predict(model, spectrograms, split.test, scaling, config)
-    metrics, intervals = evaluate(predictions["label"], predictions["margin"], config.seed)
+    metrics, intervals = evaluate(predictions["label"], predictions["margin"])
     if _tensor_file(spectrograms) != tensor_file:
         raise ForeshapError(f"{spectrograms.path} was changed while it was read: train again.")
     return TrainingResult(
@@ -98,6 +105,19 @@ def train(spectrograms, split, config=TrainingConfig()):
         predictions=predictions,
         tensor_file=tensor_file,
     )
+
+
+def _check_config(config):
+    """Raise ForeshapError for a setting that nothing can be trained with."""
+    whole_number("max_epochs", config.max_epochs, 1)
+    whole_number("batch_size", config.batch_size, 1)
+    whole_number("patience", config.patience)
+    whole_number("seed", config.seed)
+    if not 0 < config.learning_rate < np.inf or not 0 <= config.dropout < 1:
+        raise ForeshapError(
+            f"A learning rate of {config.learning_rate} with a dropout of {config.dropout} can't "
+            "be: give a rate above 0, such as 0.001, and a dropout from 0 to below 1."
+        )
 
 
 def _fit(model, spectrograms, split, scaling, config):
@@ -125,6 +145,12 @@ def _fit(model, spectrograms, split, scaling, config):
         if epoch - best_epoch >= config.patience:
             break
     progress.close()
+    if best_weights is None:
+        raise ForeshapError(
+            "The validation loss is not finite after any epoch: lower the learning rate of "
+            f"{config.learning_rate:g}, and look for values that are not finite in "
+            f"{spectrograms.path}."
+        )
     model.load_state_dict(best_weights)
     columns = ["train_loss", "validation_loss", "validation_accuracy"]
     return pd.DataFrame(history, columns=columns).rename_axis("epoch")
@@ -173,6 +199,28 @@ def event_batches(spectrograms, rows, scaling, config):
         x = scaling(read_events(spectrograms.values, batch))
         labels = torch.from_numpy(spectrograms.labels[batch].astype(np.int64))
         yield x.contiguous(memory_format=torch.channels_last), labels
+
+
+class EventDataset(torch.utils.data.Dataset):
+    """Events as a torch Dataset of (input (3, F, T), label), for a DataLoader of one's own.
+
+    spectrograms: Spectrograms
+    rows: int array, events
+    scaling: Scaling, such as that of a checkpoint or of fit_scaling()
+    """
+
+    def __init__(self, spectrograms, rows, scaling):
+        self.spectrograms = spectrograms
+        self.rows = np.asarray(rows, dtype=int)
+        self.scaling = scaling
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, place):
+        row = self.rows[place]
+        x = self.scaling(self.spectrograms.values[row : row + 1])[0]
+        return x, int(self.spectrograms.labels[row])
 
 
 def fit_scaling(values, rows):
@@ -230,6 +278,36 @@ def load_or_train(spectrograms, path, split, config=TrainingConfig()):
     return load_checkpoint(path)
 
 
+def kept_training(spectrograms, path, split, config=TrainingConfig()):
+    """Return a training from its checkpoint, or train and save it there: an interrupt keeps it.
+
+    spectrograms, path, split, config: as in load_or_train()
+
+    returns: TrainingResult
+    raises: ForeshapError as train() does
+    """
+    checkpoint = load_or_train(spectrograms, path, split, config)
+    card = checkpoint.card
+    if "history" not in card:  # of an earlier version
+        save_checkpoint(train(spectrograms, split, config), path)
+        checkpoint = load_checkpoint(path)
+        card = checkpoint.card
+    predicted = _predict(checkpoint.model, spectrograms, split.test, checkpoint.scaling, config)
+    return TrainingResult(
+        model=checkpoint.model,
+        variant=checkpoint.variant,
+        scaling=checkpoint.scaling,
+        split=split,
+        config=config,
+        history=pd.DataFrame(card["history"]).rename_axis("epoch"),
+        metrics=card["metrics"],
+        intervals={name: tuple(interval) for name, interval in card["intervals_95"].items()},
+        predictions=predicted,
+        tensor_file=card["tensor_file"],
+        beside=card["beside"],
+    )
+
+
 def save_checkpoint(result, path):
     """Write a trained network and its card.
 
@@ -244,6 +322,7 @@ def save_checkpoint(result, path):
         "intervals_95": result.intervals,
         "beside": result.beside,
         "epochs": len(result.history),
+        "history": result.history.to_dict("list"),
         "versions": {name: version(name) for name in ("foreshap", "torch", "numpy")},
     }
     write_checkpoint(path, result.model, result.variant, result.scaling, card)

@@ -10,7 +10,6 @@ One difference to the library: at a unit where event and background lie within 1
 either side, the library gives two gradients to a max pooling below; here it gets the background's.
 """
 
-import copy
 from functools import cache
 
 import numpy as np
@@ -20,9 +19,13 @@ from torch.nn import functional as F
 
 from ...files import ForeshapError
 from ...parallel import map_in_order
+from .inspection import copy_model
 
 TILE_BYTES = 3 * 2**20  # of the widest layer in one tile of the background: a core's cache
-INSTEAD = 'choose method="expected-gradients" or "tiles"'
+INSTEAD = 'choose method="deep-shap", which has rules for it, "expected-gradients" or "tiles"'
+ORDER = "linear layer (of stride 1), batch normalisation, ReLU, pooling"
+UNCHANGED = (nn.Dropout, nn.Dropout2d, nn.Identity)
+COVERED = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten, nn.Linear)
 
 
 def deep(model, weights, background):
@@ -38,9 +41,9 @@ def deep(model, weights, background):
     raises: ForeshapError for a module that the rules don't cover
     """
     with torch.inference_mode():
-        modules = [copy.deepcopy(m) for m in model.modules() if not list(m.children())]
-        linears, rules = _read_chain(modules, background[:1])
-        _check_chain(model, modules, background[:1])
+        own = copy_model(model)
+        modules, linears, rules = _read_chain(own, background[:1])
+        _check_chain(own, modules, background[:1])
         parts = map_in_order(lambda part: _activations(modules, part), background.split(8))
         activations, outputs = zip(*parts)
         references = [np.concatenate(layer) for layer in zip(*activations)]
@@ -90,9 +93,11 @@ def _check_chain(model, modules, event):
     ramp = torch.linspace(-1, 2, event[0].numel(), dtype=event.dtype)
     probe = event + ramp.view_as(event)
     if not torch.equal(_activations(modules, probe)[1], model(probe.repeat(2, 1, 1, 1))[:1]):
-        raise ForeshapError(
-            f"The model is no plain chain of its modules, as the rules need: {INSTEAD}."
-        )
+        raise _no_chain()
+
+
+def _no_chain():
+    return ForeshapError(f'The model is no plain chain of its modules, as "deep" needs: {INSTEAD}.')
 
 
 @torch.inference_mode()
@@ -123,32 +128,63 @@ def _channels_last(x):
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def _read_chain(modules, event):
-    """Read the linear maps of a chain, and the rules between them."""
-    linears, rules = [], []
-    for module in modules:
-        if isinstance(module, nn.Conv2d):
+def _modules_in_order(model, event):
+    """List the modules without modules in them, in the order in which the model calls them."""
+    order, hooks = [], []
+    for module in model.modules():
+        if not list(module.children()):
+            hook = module.register_forward_pre_hook(lambda called, _: order.append(called))
+            hooks.append(hook)
+    model(event)
+    for hook in hooks:
+        hook.remove()
+    return order
+
+
+def _read_chain(model, event):
+    """Read a chain: its modules in order, its linear maps, and the rules between them."""
+    modules, linears, rules = [], [], []
+    last = None  # "linear", "ReLU" or "pooling"
+    shape = None  # of what was flattened
+    for module in _modules_in_order(model, event):
+        if isinstance(module, nn.Linear) and event.ndim == 4:  # forward flattens by a function
+            modules.append(nn.Flatten())
+            shape, event = event.shape[1:], event.flatten(1)
+        before = event
+        try:
+            event = module(before)
+        except Exception as error:  # torch raises several kinds
+            raise _no_chain() from error
+        modules.append(module)
+        if isinstance(module, UNCHANGED):
+            continue
+        if isinstance(module, nn.Flatten) and last != "linear" and event.ndim == 2:
+            if before.ndim == 4:
+                shape = before.shape[1:]
+        elif isinstance(module, nn.Conv2d) and last != "linear":
             linears.append(_Convolution(module))
-        elif isinstance(module, nn.BatchNorm2d) and linears and len(rules) < len(linears):
-            linears[-1].absorb(module)
-        elif isinstance(module, nn.ReLU):
-            rules.append(_rule(through_average, (1, 1)))
-        elif isinstance(module, (nn.MaxPool2d, nn.AvgPool2d)):
-            rules[-1] = _pooling_rule(module)
-        elif isinstance(module, nn.Flatten):
-            shape = event.shape[1:]
-        elif isinstance(module, nn.Linear):
+            last = "linear"
+        elif isinstance(module, nn.Linear) and last != "linear":
             linears.append(_Dense(module, shape))
             shape = (module.out_features, 1, 1)
-        elif not isinstance(module, (nn.Dropout, nn.Dropout2d, nn.Identity)):
+            last = "linear"
+        elif isinstance(module, nn.BatchNorm2d) and last == "linear":
+            linears[-1].absorb(module)
+        elif isinstance(module, nn.ReLU) and last == "linear":
+            rules.append(_rule(through_average, (1, 1)))
+            last = "ReLU"
+        elif isinstance(module, (nn.MaxPool2d, nn.AvgPool2d)) and last == "ReLU":
+            rules[-1] = _pooling_rule(module)
+            last = "pooling"
+        elif isinstance(module, COVERED):
+            raise ForeshapError(
+                f'"deep" reads {ORDER}, in this order, not {module} here: {INSTEAD}.'
+            )
+        else:
             raise ForeshapError(f'The rules of "deep" don\'t cover {module}: {INSTEAD}.')
-        event = module(event)
-    if len(linears) != len(rules) + 1 or not isinstance(module, nn.Linear):
-        raise ForeshapError(
-            "The model doesn't alternate linear layers with ReLU up to a last linear one: "
-            f"{INSTEAD}."
-        )
-    return linears, rules
+    if last != "linear" or not isinstance(linears[-1], _Dense):
+        raise ForeshapError(f'"deep" needs a dense layer at the end of the model: {INSTEAD}.')
+    return modules, linears, rules
 
 
 def _pooling_rule(module):
@@ -173,9 +209,13 @@ def _rule(kernel, window):
     """
 
     def rule(multipliers, x, b, room=(0, 0)):
+        m = _channels_behind(multipliers)
         n, high, wide, channels = b.shape
+        pooled = (n, high // window[0], wide // window[1], channels)
+        if m.shape != pooled or x.shape[1:] != b.shape[1:]:  # kernels would write elsewhere
+            raise _no_chain()
         out = np.zeros((n, high + room[0], wide + room[1], channels), b.dtype)
-        compiled(kernel)(_channels_behind(multipliers), x[0], b, *window, out)
+        compiled(kernel, b.dtype)(m, x[0], b, *window, out)
         return torch.from_numpy(out).permute(0, 3, 1, 2)
 
     return rule
@@ -202,7 +242,7 @@ class _Convolution:
         self.weight = (self.weight * scale[None, :, None, None]).to(self.weight.dtype)
 
     def backward(self, multipliers):
-        return F.conv2d(multipliers, self.weight, padding=self.padding)
+        return _convolve(multipliers, self.weight, self.padding)
 
     def as_first(self, background):
         return _FirstConvolution(self, background.shape[2:])
@@ -233,7 +273,16 @@ class _FirstConvolution:
         return F.pixel_shuffle(x, 2)[:, : self.size[0], : self.size[1]]
 
     def backward(self, multipliers):
-        return F.conv2d(multipliers, self.weight, stride=2, padding=self.padding)
+        return _convolve(multipliers, self.weight, self.padding, stride=2)
+
+
+def _convolve(x, weight, padding, stride=1):
+    """Convolve; negative padding cuts, where a layer pads by more than its kernel reaches."""
+    high, wide = padding
+    if min(padding) < 0:
+        x = F.pad(x, (wide, wide, high, high))
+        high = wide = 0
+    return F.conv2d(x, weight, stride=stride, padding=(high, wide))
 
 
 class _Dense:
@@ -261,11 +310,17 @@ class _Dense:
 
 
 @cache
-def compiled(kernel):
+def compiled(kernel, dtype):
     """Compile a kernel; numba takes half a second to import, so only who explains waits."""
     import numba
 
-    return numba.njit(nogil=True, cache=True, error_model="numpy")(kernel)
+    number = numba.from_dtype(dtype)
+    event, events = number[:, :, ::1], number[:, :, :, ::1]
+    signature = numba.void(events, event, events, numba.int64, numba.int64, events)
+    try:
+        return numba.njit(signature, nogil=True, error_model="numpy", cache=True)(kernel)
+    except Exception:  # its cache is damaged or nowhere
+        return numba.njit(signature, nogil=True, error_model="numpy")(kernel)
 
 
 # The element-wise rules. m (n, F', T', C): multipliers behind the pooling; x (F, T, C) and

@@ -1,6 +1,7 @@
-"""What DeepLIFT's rules get wrong in a model, found before anything is computed."""
+"""What is wrong with a model, for all methods or for DeepLIFT's rules, found beforehand."""
 
 import copy
+import threading
 from collections import Counter
 
 import torch
@@ -21,50 +22,123 @@ LINEAR_FUNCTIONS = set(
 SIZE_METHODS = {"dim", "size"}  # they give no activations
 SIZE_ATTRIBUTES = {"device", "dtype", "ndim", "shape"}
 OTHERWISE = "or use the method 'expected-gradients' or 'tiles'"
+ALIKE = {"rtol": 1e-3, "atol": 1e-4}
+TRACING = threading.Lock()
 
 
-def inspect_model(model, event):
-    """Raise where DeepLIFT's rules, shap.DeepExplainer's or ours, would give wrong values.
+class _Tracer(fx.Tracer):
+    """Follow a forward in one thread: torch patches the modules of all threads meanwhile."""
 
-    The rules (Shrikumar et al., 2017) compare a module's input and output for the event and the
-    background. So each non-linearity must be a module of a known kind and work once, out of place,
-    on one input.
+    def __init__(self):
+        super().__init__()
+        self.thread = threading.get_ident()
+
+    def call_module(self, m, forward, args, kwargs):
+        if threading.get_ident() != self.thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr, attr_val, parameter_proxy_cache):
+        if threading.get_ident() != self.thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+
+def copy_model(model):
+    """Copy a model; ForeshapError where it can't be copied.
+
+    Tensors that a forward pass left in attributes (weight normalisation does) lose their history.
+    """
+    left = {}
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, torch.Tensor) and not value.is_leaf:
+                left[id(value)] = value.detach().clone()
+    try:
+        return copy.deepcopy(model, left)
+    except Exception as error:  # whatever the user's modules hold
+        raise ForeshapError(
+            f"The model can't be copied ({first_line(error)}): let it keep nothing but weights, "
+            "buffers and plain values."
+        ) from error
+
+
+def compute_output(model, events):
+    """Compute a model's outputs (N, outputs) of events (N, 3, F, T).
+
+    raises: ForeshapError where it fails, or gives something else or values that are not finite
+    """
+    try:
+        with torch.no_grad():
+            output = model(events)
+    except Exception as error:  # whatever the user's forward raises
+        raise ForeshapError(
+            f"The model fails on an event of shape {tuple(events.shape)} ({first_line(error)}): "
+            "give events of the variant it was made for, in the precision of its weights."
+        ) from error
+    kind = type(output).__name__
+    if isinstance(output, torch.Tensor):
+        kind = f"{output.dtype} of shape {tuple(output.shape)}"
+    is_tensor = isinstance(output, torch.Tensor) and output.is_floating_point()
+    if not is_tensor or output.ndim != 2 or len(output) != len(events) or output.shape[1] == 0:
+        raise ForeshapError(
+            f"The model gives {kind} for a batch of {len(events)}: let its forward return one "
+            "tensor (events, outputs) of floating-point numbers."
+        )
+    if not torch.isfinite(output).all():
+        raise ForeshapError(
+            "The network's outputs are not finite: train it again with a lower learning rate, "
+            "or scale the events as in training."
+        )
+    return output
+
+
+def inspect_model(model, event, rules=True):
+    """Raise where no method can explain a model, or where DeepLIFT's rules would be wrong.
+
+    The rules (Shrikumar et al., 2017), shap.DeepExplainer's or ours, compare a module's input and
+    output for the event and the background. So each non-linearity must be a module of a known kind
+    and work once, out of place, on one input.
 
     model: torch.nn.Module, (N, 3, F, T) -> (N, outputs), the user's own and not a wrapper
     event: tensor (1, 3, F, T), one that the model shall explain
+    rules: bool, whether the rules are asked about
 
-    raises: ForeshapError naming the module or function
+    raises: ForeshapError naming the module or function; for a module in training mode; for outputs
+        that are no finite tensor (N, outputs), or depend on chance or on the event beside
     """
     if any(module.training for module in model.modules()):
         raise ForeshapError(
             "The model is in training mode, where dropout draws anew each time: "
             "call model.eval() first."
         )
-    own = copy.deepcopy(model)
-    output = _compute_output(own, event)
-    graph = _trace(own)
-    modules = dict(own.named_modules())
-    uses = Counter(node.target for node in graph.nodes if node.op == "call_module")
-    for name, count in uses.items():
-        _check_module(name, modules[name], count)
-    _check_functions(graph)
-    _check_batch(own, event, output)
-
-
-def _compute_output(model, event):
-    try:
-        with torch.no_grad():
-            return model(event)
-    except Exception as error:  # whatever the user's forward raises
+    own = copy_model(model)
+    output = compute_output(own, event)
+    if not torch.allclose(compute_output(own, event), output, **ALIKE):
         raise ForeshapError(
-            f"The model fails on an event of shape {tuple(event.shape)} ({first_line(error)}): "
-            "give events of the variant it was made for, in the precision of its weights."
-        ) from error
+            "The model gives an event another output each time: let its forward draw no random "
+            "numbers and keep nothing in evaluation mode."
+        )
+    if rules:
+        graph = _trace(own)
+        modules = dict(own.named_modules())
+        uses = Counter(node.target for node in graph.nodes if node.op == "call_module")
+        for name, count in uses.items():
+            _check_module(name, modules[name], count)
+        _check_functions(graph)
+    both = compute_output(own, torch.cat([event, 2 * event.flip(-1) + 1]))
+    if not torch.allclose(both[:1], output, **ALIKE):
+        raise ForeshapError(
+            "The model gives an event another output when another event stands beside it in the "
+            "batch: let batch normalisation track running statistics, and let forward keep the "
+            "first axis apart."
+        )
 
 
 def _trace(model):
     try:
-        return fx.symbolic_trace(model).graph
+        with TRACING:
+            return _Tracer().trace(model)
     except Exception as error:  # torch raises many kinds
         raise ForeshapError(
             f"The model's forward can't be followed ({first_line(error)}), so nothing says that "
@@ -137,18 +211,6 @@ def _check_function(node, active):
     if not (name in LINEAR_FUNCTIONS or scales or divides):
         raise _wrong(
             f"{place} calls the function {name}", "use a module of torch.nn for it, each once"
-        )
-
-
-def _check_batch(model, event, output):
-    """Raise where an event's output depends on the event beside it."""
-    with torch.no_grad():
-        both = model(torch.cat([event, 2 * event.flip(-1) + 1]))
-    if len(both) != 2 or not torch.allclose(both[:1], output, rtol=1e-3, atol=1e-4):
-        raise ForeshapError(
-            "The model gives an event another output when another event stands beside it in the "
-            "batch: let batch normalisation track running statistics, and let forward keep the "
-            "first axis apart."
         )
 
 

@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from ...files import ForeshapError
+from ...files import ForeshapError, whole_number
+from .inspection import POOLING, copy_model
 
 PART = 20  # inputs computed together: their activations stay in the processor's cache
 BLURRED = 8  # the standard deviation of "blur" is this part of an axis
@@ -36,8 +37,17 @@ def deep_shap(network, background):
     Lundberg and Lee (2017), section 4.2; rescale rule: Shrikumar et al. (2017). The library keeps
     hooks and values in a network, so every call gets its own copy. Base value: mean output of the
     background.
+
+    raises: ForeshapError for max pooling under torch.use_deterministic_algorithms()
     """
     import shap  # takes seconds to import: only who explains waits
+
+    pooling = any(type(module).__name__ in POOLING for module in network.modules())
+    if pooling and torch.are_deterministic_algorithms_enabled():
+        raise ForeshapError(
+            'shap\'s rule for max pooling has no deterministic form in torch: choose method="deep" '
+            "or call torch.use_deterministic_algorithms(False) first."
+        )
 
     parts = background.split(PART)
     base = _mean_output(network, background)
@@ -67,8 +77,8 @@ def expected_gradients(network, background, samples=200, seed=0):
     """
     import shap
 
-    _check_least(2, samples, "samples")
-    cast = copy.deepcopy(network)
+    whole_number("samples", samples, 2)
+    cast = copy_model(network)
     cast.register_forward_pre_hook(lambda module, inputs: (inputs[0].to(background.dtype),))
     prepared = shap.GradientExplainer(cast, background, batch_size=PART).explainer
     base = _mean_output(network, background)
@@ -93,13 +103,15 @@ def integrated_gradients(network, background, steps=50):
 
     raises: ForeshapError for no steps, and without captum
     """
-    _check_least(1, steps, "steps")
+    whole_number("steps", steps, 1)
     mean = background.mean(dim=0, keepdim=True)
     integrated = _import_optional("captum.attr").IntegratedGradients(network)
     base = _mean_output(network, mean)
 
     def explain(event, key):
-        values = integrated.attribute(event[None], mean, target=0, n_steps=steps)
+        values = integrated.attribute(
+            event[None], mean, target=0, n_steps=steps, internal_batch_size=PART
+        )
         return values[0].detach().numpy(), base, None
 
     return explain
@@ -126,8 +138,8 @@ def partition(network, background, evaluations=1000, masker="mean", seed=0):
     """
     import shap
 
-    _check_least(2, evaluations, "evaluations")
-    if masker not in FILLINGS:
+    whole_number("evaluations", evaluations, 2)
+    if str(masker) not in FILLINGS:
         raise ForeshapError(f"There is no masker '{masker}': choose from {', '.join(FILLINGS)}.")
     if masker == "inpaint":
         _import_optional("cv2")
@@ -162,7 +174,7 @@ def partition_telea(network, background, evaluations=5000, seed=0):
     """
     import shap
 
-    _check_least(2, evaluations, "evaluations")
+    whole_number("evaluations", evaluations, 2)
     _import_optional("cv2")
     channels, frequencies, times = background.shape[1:]
     masker = shap.maskers.Image("inpaint_telea", (frequencies, times, channels))
@@ -195,11 +207,6 @@ def _on_arrays(network):
             return network(torch.from_numpy(np.ascontiguousarray(x)))[:, 0].numpy()
 
     return outputs
-
-
-def _check_least(least, value, name):
-    if value < least:
-        raise ForeshapError(f"{name} is {value}: give at least {least}.")
 
 
 def _import_optional(name):
