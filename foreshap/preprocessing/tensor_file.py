@@ -135,7 +135,7 @@ def _checksum(file, table, attributes):
         if column.dtype.kind in "biuf":
             digest.update(column.to_numpy().tobytes())
         else:
-            digest.update("\0".join(column).encode(errors="surrogateescape"))
+            digest.update("\0".join(column.to_numpy(object)).encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
