@@ -227,33 +227,84 @@ def test_the_other_pictures_of_controls_show_their_numbers(ax):
     assert "days" in ax.get_xlabel()
 
 
+def findings_of(states):
+    """A finding a state, with texts as long as the longest of real ones."""
+    found = []
+    for k, state in enumerate(states):
+        words = {"saw": f"saw {k}: " + "ROC AUC 0.44 (0.42 to 0.46); " * 8}
+        words |= {"could_see": f"could {k}: " + "a turn of the horizontals " * 4}
+        decides = f"data {k % 2}" if state == "open" else ""
+        found.append(
+            foreshap.Finding(f"cause {k}", "station", state, "a witness", **words, decides=decides)
+        )
+    return found
+
+
+def check_page(fig):
+    """All text of a page is large enough, inside, and overlaps no other."""
+    renderer = fig.canvas.get_renderer()
+    texts = fig.axes[0].texts
+    boxes = [text.get_window_extent(renderer) for text in texts]
+    for k, box in enumerate(boxes):
+        assert texts[k].get_fontsize() >= 8
+        assert box.x0 >= 0 and box.x1 <= fig.bbox.x1, texts[k].get_text()
+        assert box.y0 >= 0 and box.y1 <= fig.bbox.y1, texts[k].get_text()
+        others = boxes[k + 1 :]
+        assert not any(box.padded(-1).overlaps(other.padded(-1)) for other in others)
+    return " ".join(text.get_text() for text in texts)
+
+
+@pytest.mark.parametrize("states", [[], ["open"], ["excluded", "shown", "open", "survived"] * 5])
+def test_the_verdict_page_says_what_each_witness_saw(states):
+    found = findings_of(states)
+    opened = [finding.alternative for finding in found if finding.state == "open"]
+    reasons = ["One plain sentence.", "Cause 0: open, at length.", "Left out: 3 events."]
+    units = pd.DataFrame({"quantity": ["t* of S", "t* of S"], "component": ["together", "E"]})
+    units = units.assign(measured=[9.8, 7.7], low=9.0, high=11.0)
+    page = (found, "station/background", opened, reasons, "demo, SIMULATED", units)
+    text = check_page(figures.verdict_page(plt.figure(), *page))
+    for words in ("station, or the ground beneath it", "demo, SIMULATED", "One plain", "Left out"):
+        assert text.count(words) == 1
+    assert "t* of S +9.8 ms (+9.0 to +11.0)" in text and "7.7" not in text
+    assert ("at length" in text) == (not states)  # its row says it
+    for k, finding in enumerate(found):
+        assert text.count(f"saw {k}:") == text.count(f"could {k}:") == 1
+    assert text.count("not excluded") == len(opened)
+    if len(opened) > 1:
+        assert "cause 2, cause 6, cause 10, cause 14, cause 18: data 0" in text
+        order = [text.index(f"saw {k}:") for k in (1, 2, 3, 0)]
+        assert order == sorted(order)  # shown, open, survived, excluded
+    plt.close("all")
+
+
+@pytest.mark.parametrize(("name", "reasoned"), [("place", True), ("size", False)])
+def test_a_catalogue_score_below_chance_has_its_reason_beside_it(name, reasoned):
+    found = foreshap.Finding(
+        name, "catalogue", "excluded", "w", "saw 0.4", "could", "", 0.4, 0.3, 0.45
+    )
+    page = ([found], "undecided", [], ["why"], "demo")
+    text = check_page(figures.verdict_page(plt.figure(), *page))
+    assert ("below chance" in text) == reasoned
+    plt.close("all")
+
+
 @pytest.mark.parametrize("n", [1, 45])
-def test_the_verdict_page_says_everything_once(n):
+def test_the_second_page_says_every_measurement_once(n):
     table = rows(n).rename(columns={"value": "measured"})
     table = table.assign(group="1 windows", control=[f"control {k}" for k in range(n)])
     table = table.assign(chance=0.5, if_path="chance", if_station="above")
     table.loc[0, ["measured", "low", "high"]] = np.nan
+    table.loc[n - 1, "control"] = "catalogue alone"
+    table.loc[n - 1, "high"] = 0.48 if n > 1 else np.nan
     before = table.copy()
-    fig = figures.verdict_page(
-        plt.figure(figsize=(8.27, 11.69)),
-        table,
-        "mixed",
-        ["why"],
-        {"6 placebo": "no times"},
-        "demo, SIMULATED",
-    )
+    skipped = {"6 placebo": "no times"}
+    fig = figures.measurements_page(plt.figure(), table, skipped, "demo, SIMULATED")
+    check_page(fig)
     texts = [t.get_text() for t in fig.axes[0].texts]
-    assert (
-        any("mixed" in t for t in texts)
-        and "demo, SIMULATED" in texts
-        and any("6 placebo: no times" in t for t in texts)
-    )
-    assert [texts.count(f"control {k}") for k in range(n)] == [1] * n and texts.count(
-        "not measured"
-    ) == 1
-    heights = [t.get_position()[1] for t in fig.axes[0].texts]
-    assert 0 < min(heights) and max(heights) < 1
-    assert min(t.get_fontsize() for t in fig.axes[0].texts) >= 4.5
+    assert "demo, SIMULATED" in texts and "6 placebo: no times" in texts
+    assert [texts.count(f"control {k}") for k in range(n - 1)] == [1] * (n - 1)
+    assert texts.count("not measured") == 1
+    assert any("below chance" in text for text in texts) == (n > 1)
     pd.testing.assert_frame_equal(table, before)
     plt.close("all")
 

@@ -144,6 +144,7 @@ def test_controls_of_published_spectrograms_without_dates(nrca, tmp_path):
     assert set(found["skipped"]) == no_split | no_part | no_maps | {
         "1 noise without events",
         "4 matched",
+        "10 physical units",
     }
     states = {finding["alternative"]: finding["state"] for finding in found["findings"]}
     assert states["noise"] == "shown" and "response" in found["open"]

@@ -16,13 +16,35 @@ VERDICT_STYLE = {  # colour and symbol: one is enough to tell them apart
     "mixed": ("#CC79A7", "✚"),
     "undecided": ("0.45", "○"),
 }
-COLUMNS = {  # of the verdict's page: heading -> left end
-    "control": 0.05,
-    "fault or path predicts": 0.3,
-    "station or catalogue predicts": 0.46,
-    "ROC AUC, or as named": 0.665,
+VERDICT_WORDS = {"station/background": "station, or the ground beneath it"}
+STATE_STYLE = {  # in the order of the page: words, colour
+    "shown": ("■ shown", "#D55E00"),
+    "open": ("○ not excluded", "0.35"),
+    "survived": ("◆ shown, but the change remains", "#0072B2"),
+    "excluded": ("✓ excluded", "#00755A"),
 }
-AXIS_START, AXIS_LENGTH = 0.815, 0.095  # of the page's axis from 0 to 1
+PAGE_WIDTH, MARGIN = 11.0, 0.35  # of both pages [inch]
+LINE, GAP = 0.148, 0.09  # from line to line, and between rows [inch]
+CHARACTER = 0.069  # mean width at the pages' font size [inch]
+BASELINE = 0.11  # below the upper end of a line [inch]
+FINDING_COLUMNS = {  # heading -> width [inch]
+    "alternative": 1.3,
+    "state": 1.2,
+    "witness": 1.7,
+    "what it saw": 3.5,
+    "what it could have seen": 2.6,
+}
+COLUMNS = {  # of the measurements: heading -> width [inch]
+    "control": 2.6,
+    "fault or path predicts": 1.75,
+    "station or catalogue predicts": 2.25,
+    "ROC AUC, or as named": 1.6,
+}
+AXIS_START, AXIS_LENGTH = 8.7, 1.2  # of the measurements' axis from 0 to 1 [inch]
+HELD_OUT = ("place", "completeness", "hours")  # scores of the catalogue alone, on held-out events
+BELOW_CHANCE = (
+    "below chance, since days held out differ from days trained on: nothing is told apart"
+)
 PLACEBO_STYLE = {  # colour, marker, size
     "inside foreshocks": (CLASS_COLOURS[0], "o", 6),
     "inside aftershocks": (CLASS_COLOURS[1], "^", 6),
@@ -213,59 +235,171 @@ def shares_by_week(ax, table, area, part):
     return ax
 
 
-def verdict_page(fig, table, verdict, reasons, skipped, title):
-    """The page to take away: verdict, reasons, each control with its predictions, what lacks.
+def physical_units(ax, table):
+    """Changes of t* and kappa with their 95 % intervals, a row each.
 
-    fig: Figure, empty, portrait A4
-    table: DataFrame of foreshap.Controls, rows of other controls added or not
-    verdict: one of foreshap.VERDICTS
-    reasons: list of str
-    skipped: dict, control -> reason
-    title: str, dataset, number of events, "SIMULATED" where so
+    table: DataFrame of foreshap.Controls, details of "10 physical units": quantity, component,
+        measured, low, high [ms]
     """
-    fig.set_layout_engine("none")
-    ax = fig.add_axes((0, 0, 1, 1))
-    ax.set(xlim=(0, 1), ylim=(0, 1))
-    ax.axis("off")
+    places = np.arange(len(table))
+    for place, row in zip(places, table.itertuples()):
+        ax.plot([row.low, row.high], [place, place], color=INK, linewidth=2.5, alpha=0.6)
+        ax.plot(row.measured, place, "o", color=INK, markersize=6)
+    ax.axvline(0, color="0.5", linestyle=":")
+    ax.set_yticks(places, table["quantity"] + ", " + table["component"])
+    ax.set_ylim(len(table) - 0.5, -0.5)
+    ax.set_xlabel("aftershocks minus foreshocks [ms]")
+    return ax
+
+
+def verdict_page(fig, findings, verdict, opened, reasons, title, units=None):
+    """The page to take away: verdict, what is open and what would close it, each alternative.
+
+    fig: Figure, empty; it is made PAGE_WIDTH wide and as high as its text
+    findings: list of foreshap.Finding
+    verdict: one of foreshap.VERDICTS
+    opened: list of str, of foreshap.Controls
+    reasons: list of str, of foreshap.Controls
+    title: str, dataset, number of events, "SIMULATED" where so
+    units: DataFrame of the change in physical units, or None
+    """
+    named = tuple(f"{finding.alternative}:".capitalize() for finding in findings)
+    sentences = [reason for reason in reasons if not reason.startswith(named)]
+    first = _wrapped(sentences[:1], 0.8 * (PAGE_WIDTH - 2 * MARGIN))
+    lines = _wrapped(sentences[1:] + _in_units(units))
+    closing = _what_closes(findings, opened)
+    order = list(STATE_STYLE)
+    findings = sorted(findings, key=lambda finding: order.index(finding.state))
+    rows = [_finding_cells(finding) for finding in findings]
+    n_lines = 1.4 * len(first) + len(lines) + len(closing) + sum(map(_height, rows))
+    ax = _page(fig, 1.6 + LINE * (n_lines + 2) + GAP * len(rows), title)
     colour, symbol = VERDICT_STYLE[verdict]
-    style = {"color": colour, "weight": "bold", "family": "DejaVu Sans"}
-    ax.text(0.04, 0.972, title, fontsize=10, va="center")
-    ax.text(0.04, 0.943, f"{symbol} {verdict}", fontsize=22, va="center", **style)
-    small = {"fontsize": 7, "va": "top", "linespacing": 1.35}
-    why = _wrapped(reasons)
-    ax.text(0.04, 0.922, "\n".join(why), **small)
-    lacking = _wrapped(f"{name}: {reason}" for name, reason in skipped.items()) or ["none"]
-    foot = 0.025 + 0.0125 * (len(lacking) + 1)
-    ax.text(0.04, foot, "\n".join(["Not measured:", *lacking]), **small)
-    _controls_table(ax, table, 0.905 - 0.0118 * len(why), foot + 0.012)
+    style = {"color": colour, "weight": "bold", "family": "DejaVu Sans", "va": "center"}
+    words = VERDICT_WORDS.get(verdict, verdict)
+    ax.text(MARGIN, 0.62, f"{symbol} {words}", fontsize=20, **style)
+    y = _write(ax, MARGIN, 0.9, first, 1.4 * LINE, fontsize=10.5) + GAP / 2
+    y = _write(ax, MARGIN, y, lines) + GAP
+    if closing:
+        y = _write(ax, MARGIN, y, ["Not excluded, and what would close it"], weight="bold")
+        y = _write(ax, MARGIN, y, closing) + GAP
+    y = _headings(ax, y + GAP, FINDING_COLUMNS)
+    for finding, cells in zip(findings, rows):
+        ax.plot([MARGIN, PAGE_WIDTH - MARGIN], [y, y], color="0.85", linewidth=0.8)
+        x = MARGIN
+        for cell, (heading, width) in zip(cells, FINDING_COLUMNS.items()):
+            style = {"weight": "bold"} if heading == "alternative" else {}
+            if heading == "state":
+                style = {"color": STATE_STYLE[finding.state][1]}
+            _write(ax, x, y + GAP / 2, cell, **style)
+            x += width
+        y += LINE * _height(cells) + GAP
     return fig
 
 
-def _wrapped(sentences):
-    """Lines of a page, list of str."""
+def measurements_page(fig, table, skipped, title):
+    """The second page: each measurement with what either cause predicts, and what lacks.
+
+    fig: Figure, empty; it is made PAGE_WIDTH wide and as high as its rows
+    table: DataFrame of foreshap.Controls, rows of other controls added or not
+    skipped: dict, control -> reason
+    title: str
+    """
+    lacking = _wrapped(f"{name}: {reason}" for name, reason in skipped.items()) or ["none"]
+    is_below = (table["control"] == "catalogue alone") & (table["high"] < table["chance"])
+    n_lines = len(table) + table["group"].nunique() + is_below.sum() + len(lacking)
+    ax = _page(fig, 1.1 + 1.25 * LINE * (n_lines + 1), title)
+    step = 1.25 * LINE
+    y = 0.6
+    for value in (0, 0.5, 1):
+        _write(ax, _on_axis(value), y, [f"{value:g}"], weight="bold", ha="center")
+    _write(ax, PAGE_WIDTH - MARGIN, y, ["events"], weight="bold", ha="right")
+    y = _headings(ax, y, COLUMNS)
+    for group, rows in table.groupby("group", sort=False):
+        y = _write(ax, MARGIN, y, [group], step, weight="bold", color="0.35")
+        for place, row in zip(rows.index, rows.itertuples(index=False)):
+            _control_row(ax, y, row)
+            y += step
+            if is_below[place]:
+                y = _write(ax, MARGIN + 0.3, y, [BELOW_CHANCE], step, color="0.35")
+    y = _write(ax, MARGIN, y + GAP, ["Not measured"], weight="bold")
+    _write(ax, MARGIN, y, lacking)
+    return fig
+
+
+def _page(fig, height, title):
+    """Axes that fill a page of this height, in inches from its upper left corner."""
+    fig.set_layout_engine("none")
+    fig.set_size_inches(PAGE_WIDTH, height)
+    ax = fig.add_axes((0, 0, 1, 1))
+    ax.set(xlim=(0, PAGE_WIDTH), ylim=(height, 0))
+    ax.axis("off")
+    ax.text(MARGIN, 0.3, title, fontsize=10, va="center")
+    return ax
+
+
+def _headings(ax, y, columns):
+    """Write the headings of columns; the place below them [inch]."""
+    x = MARGIN
+    for heading, width in columns.items():
+        _write(ax, x, y, [heading], weight="bold")
+        x += width
+    return y + 1.5 * LINE
+
+
+def _write(ax, x, y, lines, step=LINE, **style):
+    """Write lines below one another; the place below them [inch]."""
+    style = {"fontsize": 8.5, "family": "DejaVu Sans"} | style
+    for k, line in enumerate(lines):
+        ax.text(x, y + BASELINE + k * step, line, **style)
+    return y + step * len(lines)
+
+
+def _wrapped(sentences, width=PAGE_WIDTH - 2 * MARGIN):
+    """Lines of a page, list of str; what goes on is indented."""
     lines = []
     for sentence in sentences:
-        lines += textwrap.wrap(sentence, 135, subsequent_indent="    ")
+        lines += textwrap.wrap(sentence, int(width / CHARACTER), subsequent_indent="    ")
     return lines
 
 
-def _controls_table(ax, table, top, bottom):
-    """Write one row a control from top to bottom, each group below its name."""
-    n_rows = len(table) + table["group"].nunique() + 1
-    step = min(0.018, (top - bottom) / n_rows)
-    style = {"fontsize": float(np.clip(540 * step, 5.5, 6.4)), "va": "center"}
-    for name, x in COLUMNS.items():
-        ax.text(x, top, name, weight="bold", **style)
-    for value in (0, 0.5, 1):
-        ax.text(_on_axis(value), top, f"{value:g}", weight="bold", ha="center", **style)
-    ax.text(0.97, top, "events", weight="bold", ha="right", **style)
-    y = top
-    for group, rows in table.groupby("group", sort=False):
-        y -= step
-        ax.text(0.04, y, group, weight="bold", color="0.35", **style)
-        for row in rows.itertuples(index=False):
-            y -= step
-            _control_row(ax, y, row, style)
+def _what_closes(findings, opened):
+    """Lines with the open alternatives by the data that would decide them, list of str."""
+    by_data = {}
+    for finding in findings:
+        if finding.alternative in opened:
+            by_data.setdefault(finding.decides, []).append(finding.alternative)
+    return _wrapped(f"{', '.join(names)}: {data or 'more data'}" for data, names in by_data.items())
+
+
+def _finding_cells(finding):
+    """Lines of each column of a finding, list of lists of str."""
+    saw = finding.saw or "-"
+    if finding.alternative in HELD_OUT and finding.high < 0.5:
+        saw = f"{saw}; {BELOW_CHANCE}"
+    state = STATE_STYLE[finding.state][0]
+    texts = (finding.alternative, state, finding.witness, saw, finding.could_see)
+    cells = []
+    for text, width in zip(texts, FINDING_COLUMNS.values()):
+        cells.append(textwrap.wrap(text, int((width - 0.1) / CHARACTER)))
+    return cells
+
+
+def _height(cells):
+    """Lines of the longest cell, int."""
+    return max(map(len, cells))
+
+
+def _in_units(units):
+    """The change in physical units as one sentence in a list; empty where none was measured."""
+    if units is None:
+        return []
+    together = units[(units["component"] == "together") & units["measured"].notna()]
+    texts = [
+        f"{row.quantity} {row.measured:+.1f} ms ({row.low:+.1f} to {row.high:+.1f})"
+        for row in together.itertuples()
+    ]
+    words = "Aftershocks minus foreshocks at equal catalogue, whatever the cause: "
+    return [f"{words}{', '.join(texts)}."] if texts else []
 
 
 def _on_axis(values):
@@ -273,18 +407,21 @@ def _on_axis(values):
     return AXIS_START + AXIS_LENGTH * np.clip(values, 0, 1)
 
 
-def _control_row(ax, y, row, style):
+def _control_row(ax, y, row):
     """Write one control: its texts, a dot on an axis from 0 to 1, its number of events."""
     value = "not measured"
     if np.isfinite(row.measured):
         value = f"{row.measured:.2f}"
         if np.isfinite(row.low):  # one event has no interval
             value += f" ({row.low:.2f} to {row.high:.2f})"
-    texts = (row.control, row.if_path, row.if_station, value, f"{row.n_events:.0f}")
-    for x, text in zip((*COLUMNS.values(), 0.97), texts):
-        ax.text(x, y, text, ha="right" if x == 0.97 else "left", **style)
-    ax.plot(_on_axis([0, 1]), [y, y], color="0.85", linewidth=0.8)
-    ax.plot(_on_axis([row.chance] * 2), [y - 0.004, y + 0.004], color="0.5", linewidth=0.8)
-    ax.plot(_on_axis([row.low, row.high]), [y, y], color=INK, linewidth=2)
+    x = MARGIN
+    for text, width in zip((row.control, row.if_path, row.if_station, value), COLUMNS.values()):
+        _write(ax, x + 0.1 * (x == MARGIN), y, [text])
+        x += width
+    _write(ax, PAGE_WIDTH - MARGIN, y, [f"{row.n_events:.0f}"], ha="right")
+    middle = y + LINE / 2
+    ax.plot(_on_axis([0, 1]), [middle] * 2, color="0.85", linewidth=0.8)
+    ax.plot(_on_axis([row.chance] * 2), [middle - 0.05, middle + 0.05], color="0.5", linewidth=0.8)
+    ax.plot(_on_axis([row.low, row.high]), [middle] * 2, color=INK, linewidth=2)
     marker = "<" if row.measured < 0 else "o"  # it lies below the axis
-    ax.plot(_on_axis(row.measured), y, marker, color=INK, markersize=3)
+    ax.plot(_on_axis(row.measured), middle, marker, color=INK, markersize=3)

@@ -4,6 +4,7 @@ import numpy as np
 
 from ..day_blocks import compare_dates, jump_at_mainshock
 from .finding import Finding
+from .matching import in_words
 from .signal import held_out_distance, without_catalogue
 
 SHARE = 0.4  # of the whole difference, that the jump at the mainshock must exceed
@@ -23,7 +24,7 @@ def examine_change(evidence, by_catalogue, by_size):
     wide = not worst.high - worst.low < 0.3
     texts = []
     for what, found in (("catalogue", by_catalogue), ("own size too", by_size)):
-        texts.append(f"matched on {what} {found.auc:.2f} ({found.low:.2f} to {found.high:.2f})")
+        texts.append(f"matched on {what} {in_words(found.auc, found.low, found.high)}")
     return Finding(
         alternative="chance",
         group="nothing",

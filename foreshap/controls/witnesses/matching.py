@@ -147,7 +147,9 @@ def share_known(known, evidence):
 
 
 def in_words(value, low, high):
-    """Write a number with its interval, str."""
+    """Write a number with its interval, or that it is not known, str."""
+    if not np.isfinite(value):
+        return "not known"
     return f"{value:.2f} ({low:.2f} to {high:.2f})"
 
 

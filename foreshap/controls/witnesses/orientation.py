@@ -8,6 +8,7 @@ import numpy as np
 from ...training.scores import interval_95
 from ..day_blocks import resample_blocks
 from .finding import Finding
+from .matching import in_words
 from .response import HEARD, band_rows
 from .signal import signal_features, try_change
 
@@ -29,12 +30,15 @@ def examine_orientation(evidence, covariates):
     decides = "teleseismic polarisation, the station's record, a second station"
     summed = try_change(evidence, covariates, _summed_features(evidence))
     excluded = summed.low > SEPARATES
-    saw = f"E + N: ROC AUC {summed.auc:.2f} ({summed.low:.2f} to {summed.high:.2f})"
+    saw = f"E + N: ROC AUC {in_words(summed.auc, summed.low, summed.high)}"
     shown, witness = False, "E and N added up in power"
     if evidence.cross is not None:
         turns = [turn_of_window(evidence, 0), turn_of_window(evidence, 2), turn_of_p(evidence)]
         shown = any(_agree(first, second) for first, second in combinations(turns, 2))
-        texts = [f"{a[0]:.0f} ({a[1]:.0f} to {a[2]:.0f})" for a in turns]
+        texts = ["not known"] * 3
+        for k, (angle, low, high, *_) in enumerate(turns):
+            if np.isfinite(angle):
+                texts[k] = f"{angle:.0f} ({low:.0f} to {high:.0f})"
         saw += "; turned by degrees: noise {}, S {}, P {}".format(*texts)
         witness += "; polarisation of noise, P and S"
     state = "excluded" if excluded else "open"

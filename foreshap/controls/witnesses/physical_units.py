@@ -31,7 +31,10 @@ def measure_units(evidence):
     returns: DataFrame, a row a quantity and component: quantity, component, measured, low, high
         [ms; 95 % over blocks of days], unexplained (share of the squared difference of spectra that
         is no straight line), low_hz, high_hz, n_events; NaN where too few frequencies are heard
+    raises: ForeshapError where tensors were scaled event by event and there are no cross-spectra
     """
+    if evidence.cross is None and not evidence.calibrated:
+        raise ForeshapError("tensors were scaled event by event: they hold no power per Hz")
     labels, covariates = evidence.labels, evidence.catalogue
     if evidence.own_size is not None and "magnitude" not in covariates:
         covariates = covariates.assign(own_size=evidence.own_size)

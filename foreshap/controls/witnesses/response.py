@@ -18,6 +18,7 @@ from ..day_blocks import resample_blocks
 from ..features import fill_unknown
 from .coda_of_sequence import noise_level
 from .finding import Finding
+from .matching import in_words
 from .signal import Change, held_out, signal_features, try_change, without_catalogue
 
 BAND = (3.0, 45.0)  # Hz: microseism leaks through short tapers below
@@ -263,9 +264,10 @@ def examine_response(evidence, signal, under_coda=False):
         "noise": noise.excludes,
     }
     saw = [
-        f"windows against each other: ROC AUC {windows.auc:.2f} ({windows.low:.2f} to "
-        f"{windows.high:.2f}), {share:.0%} of the signal's distance"
+        f"windows against each other: ROC AUC {in_words(windows.auc, windows.low, windows.high)}"
     ]
+    if np.isfinite(share):
+        saw.append(f"{share:.0%} of the signal's distance")
     if np.isfinite(rise):
         saw.append(f"R2 on the hypocentre rises by {rise:.2f}")
     if np.isfinite(noise.b):
