@@ -13,8 +13,9 @@ lint: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
+# make lab ARGS="--no-browser --port 9000"
 lab: .venv/installed
-	.venv/bin/jupyter lab
+	.venv/bin/jupyter lab --config jupyter_config.py $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
 clean:
 	rm -rf .venv reports data/demo checkpoints/demo

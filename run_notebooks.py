@@ -7,7 +7,10 @@ python run_notebooks.py --media            every dataset shown in media/, and it
 
 import argparse
 import base64
+import html
+import json
 import os
+import re
 import shutil
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -20,7 +23,7 @@ import papermill
 from filelock import FileLock
 
 import foreshap
-from foreshap.files import folder_written_whole
+from foreshap.files import folder_written_whole, written_whole
 
 ROOT = Path(__file__).parent
 NOTEBOOKS = (
@@ -30,12 +33,30 @@ NOTEBOOKS = (
     "explainability/explainability_p.ipynb",
     "explainability/explainability_s.ipynb",
     "explainability/controls.ipynb",
+    "explainability/explore.ipynb",
 )
-STAGES = (NOTEBOOKS[:1], NOTEBOOKS[1:2], NOTEBOOKS[2:3], NOTEBOOKS[3:5], NOTEBOOKS[5:])
+STAGES = (*[(name,) for name in NOTEBOOKS[:3]], NOTEBOOKS[3:5], NOTEBOOKS[5:6], NOTEBOOKS[6:])
 KEEP_FREED_MEMORY = {  # else glibc returns blocks that training asks for again: 10 to 15 % slower
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
 }
+THUMBNAILS = {  # notebook -> cell of its figure on the first page
+    "preprocess": "rgb",
+    "p_wave_model_training": "scores",
+    "s_wave_model_training": "scores",
+    "explainability_p": "mean-example",
+    "explainability_s": "mean-example",
+    "controls": "page",
+    "explore": "explore",
+}
+INDEX = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>foreshap: {dataset}</title><style>
+body {{ font-family: sans-serif; max-width: 60em; margin: 2em auto; }}
+main {{ display: grid; grid-template-columns: 1fr 1fr; gap: 1.5em; }}
+main h2 {{ font-size: 1.05em; }}
+img {{ max-width: 100%; max-height: 16em; }}
+</style></head><body><h1>{dataset}</h1>{verdicts}<main>{entries}</main></body></html>
+"""
 SCRIPTS = (  # what nbconvert's pages load from elsewhere
     *("require_js_url", "mathjax_url", "mermaid_js_url", "mermaid_layout_elk_js_url", "jquery_url"),
     *("jupyter_widgets_base_url", "widget_renderer_url"),
@@ -98,7 +119,7 @@ def run_dataset(dataset):
     reports = ROOT / "reports" / dataset
     with FileLock(reports.with_name(f".{dataset}.lock")):
         _run_stages(dataset, reports)
-    print(f"Read {reports.relative_to(ROOT)}/*.html")
+    print(f"Read {reports.relative_to(ROOT)}/index.html")
     return reports
 
 
@@ -106,11 +127,12 @@ def _run_stages(dataset, reports):
     """Run the notebooks of a dataset, stage after stage."""
     stages = STAGES
     if foreshap.datasets(ROOT / "data")[dataset]["source"] == "spectrograms":
-        stages = STAGES[-1:]  # no seismograms: the controls alone
+        stages = STAGES[-2:]  # no seismograms: the controls train the network
     if dataset == "demo":  # simulated: nothing is lost by starting from scratch
         for folder in ("data", "checkpoints"):
             shutil.rmtree(ROOT / folder / "demo", ignore_errors=True)
     for stage in stages:
+        print(f"{' and '.join(stage)} ...", flush=True)
         start = time.monotonic()
         one_core = {"OMP_NUM_THREADS": "1"} if len(stage) > 1 else {}
         work = partial(run, reports=reports, dataset=dataset)
@@ -118,6 +140,41 @@ def _run_stages(dataset, reports):
         with pool:
             list(pool.map(work, stage))
         print(f"{' and '.join(stage)}: {time.monotonic() - start:.0f} s", flush=True)
+    finish_pages(reports, dataset)
+
+
+def finish_pages(reports, dataset):
+    """Give each page a title and a table of contents, and write index.html with the verdict."""
+    entries = []
+    for stem in THUMBNAILS:
+        path = reports / f"{stem}.html"
+        if not path.exists():
+            continue
+        page = path.read_text(encoding="utf-8")
+        title = re.search(r"<h1[^>]*>(.*?)<", page)[1]
+        headings = re.findall(r'<h2 id="([^"]+)"[^>]*>(.*?)<a', page, re.DOTALL)
+        links = [f'<li><a href="#{name}">{text}</a></li>' for name, text in headings]
+        contents = f'<nav id="contents"><a href="index.html">{dataset}</a>'
+        contents += f"<ul>{''.join(links)}</ul></nav>"
+        if 'id="contents"' not in page:
+            page = re.sub(
+                "<title>.*?</title>", f"<title>{title} ({dataset})</title>", page, count=1
+            )
+            page = re.sub("(<body[^>]*>)", rf"\1{contents}", page, count=1)
+            with written_whole(path) as partial:
+                partial.write_text(page, encoding="utf-8")
+        picture = reports / "figures" / stem / f"{THUMBNAILS[stem]}.png"
+        image = f'<img src="figures/{stem}/{picture.name}" alt="">' if picture.exists() else ""
+        entries.append(f'<a href="{stem}.html"><h2>{title}</h2>{image}</a>')
+    verdicts = []
+    for path in sorted((ROOT / "data" / dataset / "controls").glob("*/verdict.json")):
+        found = json.loads(path.read_text())
+        reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in found["reasons"])
+        verdict = html.escape(f"{path.parent.name}: {found['verdict']}")
+        verdicts.append(f"<h2>{verdict}</h2><ul>{reasons}</ul>")
+    text = INDEX.format(dataset=dataset, verdicts="".join(verdicts), entries="".join(entries))
+    with written_whole(reports / "index.html") as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def is_there(dataset):

@@ -43,8 +43,8 @@ def measure(text):
 
     text: str, Python source
 
-    returns: Counter of lines, code_lines, tokens, comprehensions, lambdas, named_lambdas, fmt_skips;
-        list of int, lines of each function
+    returns: Counter of lines, code_lines, tokens, comprehensions, lambdas, named_lambdas and
+        fmt_skips; list of int, lines of each function
     """
     tree = ast.parse(text)
     documented = docstring_lines(tree)

@@ -1,4 +1,5 @@
 from . import figures as figures
+from . import sources as sources
 from .controls.ablation import part_of as part_of
 from .controls.ablation import train_parts as train_parts
 from .controls.data_checks import effects_off as effects_off
@@ -57,6 +58,10 @@ from .explainability.shap_store import chosen_test_rows as chosen_test_rows
 from .explainability.shap_store import explain_events as explain_events
 from .explainability.shap_store import find_shap as find_shap
 from .explainability.shap_store import load_shap as load_shap
+from .explainability.shap_store import misclassified_rows as misclassified_rows
+from .explorer import EventCollection as EventCollection
+from .explorer import Explorer as Explorer
+from .explorer import explore as explore
 from .files import ForeshapError as ForeshapError
 from .preprocessing.cross_spectra import event_cross_spectra as event_cross_spectra
 from .preprocessing.cross_spectra import load_cross_spectra as load_cross_spectra
@@ -77,6 +82,7 @@ from .preprocessing.waveforms import known_stations as known_stations
 from .preprocessing.waveforms import known_times as known_times
 from .preprocessing.waveforms import load_trace as load_trace
 from .preprocessing.waveforms import offered_traces as offered_traces
+from .preprocessing.waveforms import station_rows as station_rows
 from .sources.arrival_times import Velocity as Velocity
 from .sources.continuous import from_continuous as from_continuous
 from .sources.datasets import datasets as datasets
@@ -94,7 +100,9 @@ from .sources.picks import read_picks as read_picks
 from .sources.published_spectrograms import import_spectrograms as import_spectrograms
 from .sources.seisbench import from_seisbench as from_seisbench
 from .sources.seisbench import to_seisbench as to_seisbench
+from .training.fitting import EventDataset as EventDataset
 from .training.fitting import TrainingConfig as TrainingConfig
+from .training.fitting import kept_training as kept_training
 from .training.fitting import load_or_train as load_or_train
 from .training.fitting import save_checkpoint as save_checkpoint
 from .training.fitting import train as train

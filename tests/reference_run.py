@@ -53,7 +53,7 @@ def small_run(folder):
 
 
 def processor():
-    """Name of what decides the rounding: processor flags as torch sees them, and libraries' versions."""
+    """Name what decides the rounding: processor as torch sees it, and libraries' versions."""
     parts = (
         platform.machine(),
         torch.backends.cpu.get_cpu_capability(),

@@ -318,5 +318,68 @@ def test_an_event_is_named_with_what_is_known():
     event = pd.Series({"trace_name": "A.X.1_EV", "label": 1, "source_magnitude": np.nan})
     assert figures.event_title(event) == "A.X.1_EV, aftershock"
     event["source_magnitude"], event["p_s_diff_sec"] = 1.25, 0.5
-    named = "A.X.1_EV, aftershock, M 1.2, S-P 0.50 s, margin -2.00"
-    assert figures.event_title(event, -2.0) == named
+    event["trace_start_time"] = "2016-10-30T06:40:17.5Z"
+    named = "A.X.1_EV, aftershock, predicted foreshock, margin -2.00\n"
+    named += "M 1.2, S-P 0.50 s, 2016-10-30 06:40, test"
+    assert figures.event_title(event, -2.0, "test") == named
+
+
+def test_classes_of_other_sizes_are_drawn_as_shares(ax):
+    values, labels = RNG.random(60), np.repeat([0, 1], [10, 50])
+    figures.distribution(ax, values, labels, "S-P time [s]")
+    heights = [sum(bar.get_height() for bar in bars) for bars in ax.containers if len(bars) == 30]
+    assert heights[0] == pytest.approx(100) and "%" in ax.get_ylabel()
+    ax.clear()
+    figures.distribution(ax, values, np.arange(60) % 2, "S-P time [s]")
+    assert ax.get_ylabel() == "events"
+
+
+def test_maps_and_sections_show_each_event_at_its_place(ax):
+    table = pd.DataFrame({"label": [0, 1], "source_longitude": [13.0, 13.1]})
+    table = table.assign(source_latitude=[42.0, 42.5], source_depth_km=[3.0, 8.0])
+    table = table.assign(receiver_longitude=13.2, receiver_latitude=42.2)
+    figures.epicentres(ax, table)
+    places = [tuple(found.get_offsets()[0]) for found in ax.collections]
+    assert places == [(13.0, 42.0), (13.1, 42.5), (13.2, 42.2)]
+    ax.clear()
+    figures.epicentres(ax, table, section=True)
+    assert tuple(ax.collections[1].get_offsets()[0]) == (13.1, 8.0)
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]
+
+
+def test_a_record_section_orders_events_by_s_p(ax):
+    figures.record_section(
+        ax, list(RNG.normal(size=(3, 2500))), np.array([2.0, 1.0, 3.0]), [0, 1, 0]
+    )
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["1.0", "2.0", "3.0"]
+    marks = [line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()) == 2]
+    assert marks == [1.0, 2.0, 3.0, 0]
+
+
+def test_mean_spectra_are_those_of_the_classes(ax):
+    spectra = np.arange(2 * 2 * 5, dtype=float).reshape(2, 2, 5)
+    figures.class_spectra(ax, np.arange(5), spectra, [1, 0])
+    lines = {line.get_label(): line.get_ydata() for line in ax.lines}
+    np.testing.assert_array_equal(lines["foreshocks, S"], spectra[1, 1])
+    np.testing.assert_array_equal(lines["aftershocks, before P"], spectra[0, 0])
+
+
+def test_a_seismogram_is_drawn_without_mean_and_microseism():
+    times = np.arange(2500) / 100
+    slow, fast = 300 * np.sin(2 * np.pi * 0.15 * times), np.sin(2 * np.pi * 10 * times)
+    axes = figures.waveforms(plt.figure().subplots(3, 1), np.stack([slow + 5e4 + fast] * 3), 1.2)
+    drawn = axes[0].lines[0].get_ydata()[500:2000]
+    np.testing.assert_allclose(drawn, fast[500:2000], atol=0.5)
+    assert any("above 1 Hz" in text.get_text() for text in axes[0].texts)
+    raw = figures.waveforms(
+        plt.figure().subplots(3, 1), np.stack([slow + 5e4] * 3), 1.2, highpass=0
+    )
+    np.testing.assert_allclose(raw[0].lines[0].get_ydata(), slow - slow.mean())
+
+
+def test_a_banner_reaches_s():
+    samples, values = RNG.normal(size=(3, 3500)), RNG.normal(size=foreshap.VARIANTS["P64"].shape)
+    axes = plt.figure().subplots(1, 3)
+    figures.banner(axes, samples, values, values[0], foreshap.VARIANTS["P64"], 12.0)
+    assert axes[0].get_xlim()[1] == 16.0
+    plt.close("all")

@@ -1,9 +1,9 @@
-"""Damaged and hostile files: each is read, or refused with one clear sentence that leaves the outputs as they were.
+"""Damaged and hostile files: each is read, or refused with one sentence that leaves the outputs.
 
     python tests/test_fuzz.py [--inputs 20000] [--seed 1] [--readers layout picks]
 
-Whole files are made once, changed by what hypothesis draws, and read in a process of its own, so that a crash of a
-library or an endless loop is found too. A further reader is two lines in READERS.
+Whole files are made once, changed by what hypothesis draws, and read in a process of its own, so
+that a crash of a library or an endless loop is found too. A further reader is two lines in READERS.
 """
 
 import argparse
@@ -56,7 +56,8 @@ def make_layout(folder):
         table = pd.DataFrame({"trace_name": names}).reindex(columns=list(COLUMNS))
         table = table.assign(
             trace_start_time=[f"2016-1{k}-0{i + 1}T00:00:00.5Z" for i in range(3)],
-            p_s_diff_sec=[1.2, 0.8, 3.25], receiver_name="TST", source_magnitude=1.5, clipped=[0, 1, 0],
+            p_s_diff_sec=[1.2, 0.8, 3.25], receiver_name="TST",
+            source_magnitude=1.5, clipped=[0, 1, 0],
         )  # fmt: skip
         traces = ((name, rng.integers(-99, 99, (3, 2600), dtype=np.int16)) for name in names)
         write_waveforms(folder, "TST", period, traces, table)
@@ -329,10 +330,14 @@ READERS = {  # name -> make whole files in a folder, read the folder (and write 
 
 NASTY = st.one_of(
     st.sampled_from([
-        "", "nan", "inf", "-inf", "1e300", "-1", "0", "99999999999999999999", "None", "true", "1" * 5000,
-        "../../../etc/passwd", "/etc/passwd", ".", "..", "a/b", "'", '"', '""', ",", ";", "\t", "\r\n", "\n\n", "<", "&x;",
-        "2016-02-30T00:00:00", "9999-12-31T23:59:59.999999", "0000-00-00", "2016-10-01 00:00:00", "-0001-01-01", "\\",
-        "2016-10-01T00:00:00+25:00", "x" * 70000, "[", "{", "]", "}", "%s", "{0}", "\ufeff", "\x00", "\u00e9", "\U0001f30b",
+        "", "nan", "inf", "-inf", "1e300", "-1", "0", "99999999999999999999", "None", "true",
+        "1" * 5000,
+        "../../../etc/passwd", "/etc/passwd", ".", "..", "a/b", "'", '"', '""', ",", ";", "\t",
+        "\r\n", "\n\n", "<", "&x;",
+        "2016-02-30T00:00:00", "9999-12-31T23:59:59.999999", "0000-00-00", "2016-10-01 00:00:00",
+        "-0001-01-01", "\\",
+        "2016-10-01T00:00:00+25:00", "x" * 70000, "[", "{", "]", "}", "%s", "{0}",
+        "\ufeff", "\x00", "\u00e9", "\U0001f30b",
     ]),
     st.text(max_size=8), st.floats().map(repr), st.integers().map(str), st.datetimes().map(str),
 )  # fmt: skip
@@ -427,7 +432,7 @@ def serve(reader, connection):
 
 
 class Reading:
-    """A process that reads what one reader is given; it is started again after a crash or a hang."""
+    """A process that reads for one reader; it is started again after a crash or a hang."""
 
     def __init__(self, reader, base):
         self.reader, self.base, self.process = reader, base, None
@@ -469,7 +474,7 @@ class Reading:
         return how, f"exit code {code}"
 
     def outcome(self, drawn):
-        """How reading a changed file ends, what it said, and what is wrong with that ("" if nothing)."""
+        """How reading a changed file ends, what it said, and what is wrong with it, or ""."""
         chosen, second, changes = drawn
         names = list(self.files)
         name, other = names[chosen % len(names)], names[second % len(names)]
@@ -490,7 +495,7 @@ class Reading:
 
 
 def fuzz(reader, inputs, seed):
-    """Read changed files; returns how often each ending came, and wrong endings -> (how often, an example)."""
+    """Read changed files; returns a count of endings, and wrong ones -> (count, an example)."""
     endings, wrongs = Counter(), {}
     with tempfile.TemporaryDirectory() as base:
         reading = Reading(reader, Path(base))

@@ -187,6 +187,7 @@ def test_co_located_groups_become_a_column(nrca, tmp_path):
         "7": "5",
         "11": "",
         "30": "5",
+        "31": "",  # without S: P alone serves P
         "32": "5",
     }
 

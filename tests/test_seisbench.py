@@ -92,6 +92,9 @@ def test_layout_to_seisbench_and_back_is_the_same(tmp_path, demo, library):
         before, after = (
             read_table(folder, "DEMO", period) for folder in (demo.waveforms, tmp_path / "back")
         )
+        assert (
+            set(after.pop("recorded_rate_hz")) == {100} and (after.pop("recorded_step") > 0).all()
+        )
         pd.testing.assert_frame_equal(before, after, rtol=1e-12)
         rows = there.metadata.set_index("trace_name").loc[before["trace_name"]]
         assert set(rows["trace_category"]) == {("foreshock", "aftershock")[index]}
@@ -150,7 +153,7 @@ def test_a_set_that_seisbench_wrote_comes_in(tmp_path, library, buckets):
         )
     assert set(table["split"]) == {"train"} and list(table) == [
         c for c in COLUMNS if c != "source_id"
-    ] + ["split"]
+    ] + ["split", "recorded_rate_hz", "recorded_step"]
     with h5py.File(tmp_path / "out/NRCA_pre.hdf5") as file:
         assert file.attrs["unit"] == "nm/s" and file.attrs["component_order"] == "ENZ"
     there = library.WaveformDataset(tmp_path / "in", component_order="ENZ")
@@ -337,7 +340,6 @@ def test_each_trace_that_cannot_be_used_has_its_reason(tmp_path):
     more = {
         "p": (row("bucket0$0", p=""), "P missing"),
         "pinf": (row("bucket0$0", p=np.inf), "P missing"),
-        "s": (row("bucket0$0", s="no"), "S-P missing"),
         "ps": (row("bucket0$0", s=2000), "S-P zero or negative"),
         "early": (row("bucket0$0", p=499, s=700), "window runs beyond the recording"),
         "far": (row("bucket0$0", p=1e18, s=1e19), "outside the span of the study"),
@@ -566,7 +568,6 @@ DAMAGES = {
     "without trace_name": "metadata.csv lacks .*trace_name",
     "without trace_start_time": "lacks .*trace_start_time",
     "without trace_p_arrival_sample": "lacks .*trace_p_arr",
-    "without trace_s_arrival_sample": "lacks .*trace_s_arr",
     "without station_code": "lacks .*station_code",
     "binary": "metadata.csv can't be read",
     "quote": "metadata.csv can't be read",

@@ -18,6 +18,7 @@ from foreshap.preprocessing.periods import periods
 from foreshap.preprocessing.variants import PERIODS
 from foreshap.preprocessing.waveforms import (
     COLUMNS,
+    INSTRUMENT_COLUMNS,
     REASONS,
     event_times,
     offered_traces,
@@ -101,7 +102,9 @@ def test_samples_are_the_recorded_ones(tmp_path, p, first):
     np.testing.assert_array_equal(samples, expected)
     assert table["trace_start_time"][0] == str(START + first / 100)
     assert abs((event_times(table)[0] - pd.Timestamp(str(START + p))).total_seconds()) <= 0.005
-    assert list(table) == [*COLUMNS, "receiver_location_code", "clipped", "snr"]
+    instrument = [name for name in INSTRUMENT_COLUMNS if name not in COLUMNS]
+    assert list(table) == [*COLUMNS, *instrument, "clipped", "snr"]
+    assert table["recorded_rate_hz"][0] == 100 and table["recorded_step"][0] > 0
     assert table["snr"][0] == 4.5 and table["p_s_diff_sec"][0] == 12
     assert (
         ",NA,TST,HH," in (tmp_path / "out/TST_pre_attributes.csv").read_text()
@@ -132,7 +135,8 @@ def test_csv_and_quakeml_give_the_same_layout(tmp_path):
         tmp_path / "in", picks_xml(tmp_path / "picks.xml", *pairs), tmp_path / "2", MAINSHOCK
     )
     (one, tables), (two, others) = layout(tmp_path / "1"), layout(tmp_path / "2")
-    assert list(one) == list(two) == ["TST.NA.a_EV", "TST.NA.b_EV"]
+    assert list(one) == list(two) == ["TST.NA.a_EV", "TST.NA.c_EV", "TST.NA.b_EV"]
+    assert tables[0]["p_s_diff_sec"].isna().tolist() == [False, True]  # P alone serves P
     for name in one:
         np.testing.assert_array_equal(one[name], two[name])
     for table, other in zip(tables, others):
@@ -161,7 +165,6 @@ def test_each_pair_that_cannot_be_cut_has_its_reason(tmp_path):
         "same": (100, 100, "S-P zero or negative"),
         "long": (100, 1101, "S-P longer than 1000 s"),
         "no_p": (None, 99, "P missing"),
-        "no_s": (99, None, "S-P missing"),
     }
     pairs = [(name, p, s) for name, (p, s, _) in reasons.items()] + [
         ("good", 50, 52),

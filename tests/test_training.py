@@ -5,6 +5,7 @@ import pickle
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
@@ -165,6 +166,20 @@ def test_sides_need_both_classes(trained):
     )
     with pytest.raises(foreshap.ForeshapError, match="validation side of the split 'random'"):
         foreshap.train(trained.spectrograms, bad, CONFIG)
+
+
+def test_a_training_that_was_kept_is_not_done_again(trained, tmp_path, monkeypatch):
+    spectrograms, split = trained.spectrograms, trained.result.split
+    config = foreshap.TrainingConfig(max_epochs=1)
+    first = foreshap.kept_training(spectrograms, tmp_path / "a.pt", split, config)
+    monkeypatch.setattr("foreshap.training.fitting.train", None)
+    again = foreshap.kept_training(spectrograms, tmp_path / "a.pt", split, config)
+    pd.testing.assert_frame_equal(again.history, first.history)
+    pd.testing.assert_frame_equal(again.predictions, first.predictions)
+    assert again.metrics == first.metrics and again.intervals == first.intervals
+    with pytest.raises(TypeError):  # another seed is another training
+        other = foreshap.TrainingConfig(max_epochs=1, seed=5)
+        foreshap.kept_training(spectrograms, tmp_path / "a.pt", split, other)
 
 
 @pytest.mark.parametrize(

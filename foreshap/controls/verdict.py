@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..files import ForeshapError, MachineError, keep_result, sha256, written_whole
 from ..preprocessing.cross_spectra import FILE_NAME, load_cross_spectra

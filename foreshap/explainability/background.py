@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from tqdm import tqdm
 
 from ..files import ForeshapError, whole_number
 from ..preprocessing.variants import CLASSES, frame_windows
@@ -126,7 +127,7 @@ def background_curve(values_of, sizes, n_reference, draws, seed):
     rng = np.random.default_rng(seed)
     reference = values_of(np.arange(n_reference))
     rows = []
-    for size in sizes:
+    for size in tqdm(sizes, desc="background", unit="size"):
         distances = []
         for _ in range(draws):
             subset = np.sort(rng.choice(n_reference, size, replace=False))

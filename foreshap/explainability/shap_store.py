@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..files import (
     ForeshapError,
@@ -33,7 +33,7 @@ from ..files import (
 from ..hdf5 import open_dataset, open_hdf5
 from ..parallel import map_in_order, one_thread
 from ..preprocessing import tensor_file
-from ..preprocessing.variants import Variant
+from ..preprocessing.variants import COMPONENTS, Variant
 from ..preprocessing.waveforms import known_s_p
 from ..training.model import load_checkpoint
 from . import attribution
@@ -48,19 +48,43 @@ ADDED = ["row", "output", "predicted", "correct", "base_value", "additivity_erro
 MARGIN = "logit(aftershock) - logit(foreshock); positive pushes toward aftershock"
 
 
-def chosen_test_rows(checkpoint, n=None, seed=0):
+def chosen_test_rows(checkpoint, n=None, seed=0, among=None):
     """Choose test events of a checkpoint, all or a random sample of them.
 
     checkpoint: Checkpoint
     n: int, size of the sample; all where left out or where there are no more
     seed: int
+    among: int array, rows that may be chosen, such as station_rows(); all where left out
 
     returns: int array, sorted rows of the tensor file
     """
     rows = np.array(checkpoint.card["split"]["test"])
+    if among is not None:
+        rows = np.intersect1d(rows, among)
     if n is None or n >= len(rows):
         return rows
     return np.sort(np.random.default_rng(seed).choice(rows, n, replace=False))
+
+
+def misclassified_rows(checkpoint, spectrograms, among=None):
+    """List the test events that a checkpoint puts into the other class, the surest errors first.
+
+    checkpoint: Checkpoint
+    spectrograms: Spectrograms that it was trained on
+    among: int array, rows that may be listed; all where left out
+
+    returns: int array, rows of the tensor file
+    """
+    rows = np.array(checkpoint.card["split"]["test"])
+    if among is not None:
+        rows = np.intersect1d(rows, among)
+    parts = [np.array([])]
+    for first in range(0, len(rows), 32):
+        events = tensor_file.read_events(spectrograms.values, rows[first : first + 32])
+        parts.append(checkpoint.outputs(events))
+    margins = np.concatenate(parts)
+    wrong = np.flatnonzero((margins > 0) != (spectrograms.labels[rows] == 1))
+    return rows[wrong[np.argsort(-np.abs(margins[wrong]), kind="stable")]]
 
 
 class StoredMaps:
@@ -137,6 +161,35 @@ class StoredShap:
     table: pd.DataFrame
     base_value: float
     attributes: dict
+
+    def to_xarray(self):
+        """Open as xarray.Dataset with named axes and a coordinate for each column of the table."""
+        return tensor_file.as_xarray(self.values, "shap", self.variant, self.table, self.attributes)
+
+    def to_explanation(self, spectrograms=None):
+        """Make a shap.Explanation for shap's own plots, one feature a pixel.
+
+        spectrograms: Spectrograms that were explained, for the features' values
+        """
+        import shap
+
+        count = len(self.table)
+        data = None
+        if spectrograms is not None:
+            events = tensor_file.read_events(spectrograms.values, self.table["row"])
+            data = events.reshape(count, -1)
+        names = []
+        for component in COMPONENTS:
+            for frequency in self.variant.frequencies:
+                names += [f"{component} {frequency:.1f} Hz {t:.2f} s" for t in self.variant.times]
+        base = self.table["base_value"].to_numpy(float)
+        values = self.values[:].reshape(count, -1)
+        return shap.Explanation(values, base, data, feature_names=names)
+
+    def _repr_html_(self):
+        unit = f"{self.attributes['meaning']}, {self.attributes['method']}"
+        labels = self.table["label"].to_numpy()
+        return tensor_file.summary_html(self.path, self.variant, self.values.shape, labels, unit)
 
 
 # What a worker needs to explain events: absolute paths (str) of files that it opens itself and of

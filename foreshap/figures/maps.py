@@ -7,17 +7,22 @@ aligned on; the other arrival follows from S-P.
 import numpy as np
 from cmcrameri import cm
 from matplotlib.colors import ListedColormap, Normalize
+from scipy.signal import butter, sosfiltfilt
 
 from ..preprocessing.variants import CLASSES, COMPONENTS, SECONDS_BEFORE_P
 
 CLASS_COLOURS = ("#0072B2", "#D55E00")  # foreshock, aftershock: safe for colour-blind readers
 MARKERS = "os^Dvp*"
+HIGHPASS = 1.0  # corner of the seismograms drawn: microseisms lie below [Hz]
 STYLE = {  # matplotlib's settings in all notebooks
     "figure.constrained_layout.use": True,
     "figure.dpi": 120,
     "legend.frameon": False,
     "errorbar.capsize": 3,
 }
+LAYERS = {"classifier.4": "output", "classifier.2": "dense", "features.0": "convolution 1"}
+LAYERS |= {"features.4": "convolution 2", "features.8": "convolution 3"}
+LAYERS |= {f"features.{4 * k + 1}": f"normalisation {k + 1}" for k in range(3)}
 ABOVE_AXES = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "bottom"}
 
 
@@ -48,16 +53,25 @@ def time_label(phase):
     return f"time after {phase} [s]"
 
 
-def event_title(event, margin=None):
-    """Name an event (row of a table) in one line: trace, class, magnitude, S-P time, margin."""
+def event_title(event, margin=None, side=None):
+    """Name an event (row of a table) in two lines: trace, classes, margin; magnitude, S-P, date.
+
+    margin: float, logit(aftershock) - logit(foreshock)
+    side: str, of the split
+    """
     name = event["trace_name"].replace("$", r"\$")  # else it would begin a formula
-    parts = [name, CLASSES[int(event["label"])]]
+    first = [name, CLASSES[int(event["label"])]]
+    if margin is not None:
+        first.append(f"predicted {CLASSES[int(margin > 0)]}, margin {margin:+.2f}")
+    second = []
     for column, form in (("source_magnitude", "M {:.1f}"), ("p_s_diff_sec", "S-P {:.2f} s")):
         if np.isfinite(event.get(column, np.nan)):
-            parts.append(form.format(event[column]))
-    if margin is not None:
-        parts.append(f"margin {margin:+.2f}")
-    return ", ".join(parts)
+            second.append(form.format(event[column]))
+    if "trace_start_time" in event:
+        second.append(str(event["trace_start_time"])[:16].replace("T", " "))
+    if side is not None:
+        second.append(side)
+    return "\n".join(", ".join(parts) for parts in (first, second) if parts)
 
 
 def panel_title(ax, text):
@@ -85,8 +99,8 @@ def mark_arrivals(ax, phase, s_p, label=True):
     return ax
 
 
-def waveforms(axes, samples, s_p, sampling_rate=100.0, phase="P", unit="counts"):
-    """Three-component seismogram, one component an axes, P and S marked.
+def waveforms(axes, samples, s_p, sampling_rate=100.0, phase="P", unit="counts", highpass=HIGHPASS):
+    """Three-component seismogram, one component an axes, P and S marked, each without its mean.
 
     axes: 3 Axes
     samples: array (3, n) [unit], the P arrival 5 s after the first
@@ -94,7 +108,12 @@ def waveforms(axes, samples, s_p, sampling_rate=100.0, phase="P", unit="counts")
     sampling_rate: float [Hz]
     phase: "P" or "S", the arrival at time 0
     unit: str
+    highpass: float, corner frequency of what is drawn, stated on the axis [Hz]; 0 for none
     """
+    samples = samples - samples.mean(axis=1, keepdims=True)
+    if highpass:
+        corner = butter(2, highpass, "highpass", fs=sampling_rate, output="sos")
+        samples = sosfiltfilt(corner, samples)
     times = np.arange(samples.shape[1]) / sampling_rate - SECONDS_BEFORE_P
     if phase == "S":
         times = times - s_p
@@ -104,6 +123,10 @@ def waveforms(axes, samples, s_p, sampling_rate=100.0, phase="P", unit="counts")
         ax.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)
         ax.set_xlim(times[0], times[-1])
         mark_arrivals(ax, phase, s_p, label=ax is axes[0])
+    if highpass:
+        note = {"xycoords": "axes fraction", "ha": "right", "va": "bottom", "fontsize": 7}
+        note["bbox"] = {"color": "white", "alpha": 0.7, "pad": 0.5}
+        axes[0].annotate(f"mean removed, above {highpass:g} Hz", (0.99, 0.03), **note)
     axes[-1].set_xlabel(time_label(phase))
     return axes
 
@@ -195,17 +218,20 @@ def shap_map(ax, values, variant, limit, s_p=None, absolute=False):
     return ax if s_p is None else mark_arrivals(ax, variant.phase, s_p)
 
 
-def shap_over_rgb(ax, values, spectrogram, variant, limit, s_p):
-    """A SHAP map over the event's RGB composite; the smaller |SHAP|, the more transparent.
+def shap_over_rgb(ax, values, spectrogram, variant, limit, s_p, opacity=0.6):
+    """A SHAP map over the event's RGB composite, nearly grey, so that colours are SHAP's own.
 
-    values: array (F, T), positive pushes toward aftershock
+    values: array (F, T), positive pushes toward aftershock; the smaller, the more transparent
     spectrogram: array (3, F, T) [log10(unit^2/Hz)]
     variant: Variant
     limit: float, half-width of the colour scale
     s_p: float, S-P time [s]
+    opacity: float, of the composite below: 0 for a white ground
     """
-    tensor_image(ax, 0.35 + 0.65 * rgb(spectrogram), variant, None, (0, 1))
-    alpha = np.clip(np.abs(values) / limit, 0, 1) ** 0.5
+    colours = rgb(spectrogram)
+    below = 0.8 * colours.mean(axis=2, keepdims=True) + 0.2 * colours
+    tensor_image(ax, 1 - opacity * (1 - below), variant, None, (0, 1))
+    alpha = np.clip(np.abs(values) / limit, 0, 1) ** 0.5 if opacity else None
     tensor_image(ax, values, variant, SIGNED, (-limit, limit), alpha=alpha)
     return mark_arrivals(ax, variant.phase, s_p)
 
@@ -230,7 +256,7 @@ def class_maps(axes, means, variant, s_p, counts, label):
     return axes
 
 
-def banner(axes, samples, spectrogram, values, variant, s_p, unit="counts", seconds=(-2.0, 8.0)):
+def banner(axes, samples, spectrogram, values, variant, s_p, unit="counts", seconds=None):
     """One event in three steps side by side: seismogram, what the network sees, what it used.
 
     axes: 3 Axes
@@ -240,8 +266,13 @@ def banner(axes, samples, spectrogram, values, variant, s_p, unit="counts", seco
     variant: Variant
     s_p: float, S-P time [s]
     unit: str, of the samples
-    seconds: (first, last) time drawn, relative to the variant's arrival [s]
+    seconds: (first, last) time drawn, relative to the variant's arrival [s]; left out: both
+        arrivals and some seconds around them
     """
+    if seconds is None:
+        before = max(2.0, s_p + 1) if variant.phase == "S" else 2.0
+        after = 8.0 if variant.phase == "S" else max(8.0, s_p + 4)
+        seconds = (max(-before, variant.times[0]), min(after, variant.times[-1]))
     waveforms([axes[0]], samples[2:], s_p, phase=variant.phase, unit=unit)
     axes[0].set_ylabel(f"Z [{unit}]")
     rgb_spectrogram(axes[1], spectrogram, variant, s_p)
@@ -259,13 +290,14 @@ def distribution_edges(values, bins):
     return np.linspace(np.nanmin(values), np.nanmax(values) + 1e-9, bins + 1)
 
 
-def _class_histograms(ax, values, labels, edges):
+def _class_histograms(ax, values, labels, edges, density=False):
     """Histogram of each class, filled and outlined."""
     for label, name in enumerate(CLASSES):
         chosen = values[(np.asarray(labels) == label) & np.isfinite(values)]
         style = {"color": CLASS_COLOURS[label], "label": f"{name}s ({len(chosen)})"}
-        ax.hist(chosen, edges, color=CLASS_COLOURS[label], alpha=0.35)
-        ax.hist(chosen, edges, histtype="step", linewidth=1.5, **style)
+        scale = {"weights": np.full(len(chosen), 100 / max(len(chosen), 1))} if density else {}
+        ax.hist(chosen, edges, color=CLASS_COLOURS[label], alpha=0.35, **scale)
+        ax.hist(chosen, edges, histtype="step", linewidth=1.5, **scale, **style)
     ax.legend()
 
 
@@ -287,18 +319,85 @@ def event_rate(ax, times, labels, mainshock):
 
 
 def distribution(ax, values, labels, label, bins=30):
-    """Histogram of one quantity by class.
+    """Histogram of one quantity by class, in percent of each where one has twice the events.
 
     values: array (N,), NaN left out
     labels: array (N,), 0 or 1
     label: str, quantity and unit
     """
     values = np.asarray(values, dtype=float)
+    counts = np.bincount(np.asarray(labels)[np.isfinite(values)], minlength=2)
+    differ = counts.max() > 2 * counts.min()
     if np.isfinite(values).any():
-        _class_histograms(ax, values, labels, distribution_edges(values, bins))
+        _class_histograms(ax, values, labels, distribution_edges(values, bins), differ)
     else:
         ax.annotate("not in this dataset", (0.5, 0.5), xycoords="axes fraction", ha="center")
-    ax.set(xlabel=label, ylabel="events")
+    ax.set(xlabel=label, ylabel="events of a class [%]" if differ else "events")
+    return ax
+
+
+def epicentres(ax, table, section=False):
+    """Map of the epicentres by class, the station a triangle; or depth against longitude.
+
+    table: DataFrame with label, source_longitude, source_latitude [degrees], for a section
+        source_depth_km
+    section: bool
+    """
+    vertical = "source_depth_km" if section else "source_latitude"
+    for label, name in enumerate(CLASSES):
+        chosen = table[table["label"] == label]
+        style = {"s": 9, "alpha": 0.6, "color": CLASS_COLOURS[label], "marker": "o^"[label]}
+        places = chosen["source_longitude"], chosen[vertical]
+        ax.scatter(*places, label=f"{name}s ({len(chosen)})", **style)
+    ax.ticklabel_format(useOffset=False)
+    ax.locator_params(nbins=5)
+    ax.set(xlabel="longitude [degrees]", ylabel="depth [km]" if section else "latitude [degrees]")
+    if section:
+        ax.invert_yaxis()
+        return ax
+    if "receiver_longitude" in table and "receiver_latitude" in table:
+        stations = table[["receiver_longitude", "receiver_latitude"]].drop_duplicates()
+        ax.scatter(*stations.to_numpy().T, marker="v", s=60, color="black", label="station")
+    ax.set_aspect(1 / np.cos(np.radians(table[vertical].median())), adjustable="datalim")
+    ax.legend(fontsize=8)
+    return ax
+
+
+def record_section(ax, traces, s_p, labels, sampling_rate=100.0):
+    """Seismograms of several events above each other by S-P time, each on its own scale.
+
+    traces: list of arrays (n,), vertical component, the P arrival 5 s after the first sample
+    s_p: array (N,), S-P times [s]
+    labels: array (N,), 0 or 1
+    """
+    corner = butter(2, HIGHPASS, "highpass", fs=sampling_rate, output="sos")
+    for place, k in enumerate(np.argsort(s_p)):
+        trace = sosfiltfilt(corner, traces[k] - traces[k].mean())
+        times = np.arange(len(trace)) / sampling_rate - SECONDS_BEFORE_P
+        style = {"color": CLASS_COLOURS[labels[k]], "linewidth": 0.5}
+        ax.plot(times, place + 0.8 * trace / np.abs(trace).max(), **style)
+        ax.plot([s_p[k]] * 2, [place - 0.4, place + 0.4], color="black", linewidth=1.2)
+    ax.axvline(0, color="black", linewidth=1.2)
+    ax.set_yticks(range(len(s_p)), [f"{time:.1f}" for time in np.sort(s_p)], fontsize=7)
+    ax.set(xlim=(-2, np.max(s_p) + 6), xlabel=time_label("P"), ylabel="S-P time [s]")
+    ax.set_title(f"component Z, above {HIGHPASS:g} Hz, each event on its own scale", fontsize=10)
+    return ax
+
+
+def class_spectra(ax, frequencies, spectra, labels, unit="counts"):
+    """Mean log-spectrum of each class (solid), and of its noise before P (dotted).
+
+    frequencies: array (F,) [Hz]
+    spectra: array (N, 2, F), noise and signal [log10(unit^2/Hz)]
+    labels: array (N,), 0 or 1
+    """
+    for label, name in enumerate(CLASSES):
+        noise, signal = np.nanmean(spectra[np.asarray(labels) == label], axis=0)
+        ax.plot(frequencies, signal, color=CLASS_COLOURS[label], label=f"{name}s, S")
+        style = {"color": CLASS_COLOURS[label], "linestyle": ":", "label": f"{name}s, before P"}
+        ax.plot(frequencies, noise, **style)
+    ax.set(xlabel="frequency [Hz]", ylabel=power_label(unit))
+    ax.legend(fontsize=8)
     return ax
 
 
@@ -444,16 +543,20 @@ def write_row_counts(ax, counts):
 
 
 def weekly(ax, weeks, events, frequencies, limit):
-    """Mean SHAP profile over frequency of each week; the number of events stands at the right.
+    """Mean SHAP profile over frequency of each week, grey without events; their number.
 
     weeks: int array (N,), week after the mainshock of each event
     events: array (N, F), SHAP per Hz of each event
     frequencies: array (F,) [Hz]
     limit: float, half-width of the colour scale
     """
-    shown, counts = np.unique(weeks, return_counts=True)
-    means = np.stack([events[weeks == week].mean(axis=0) for week in shown])
+    shown = np.arange(weeks.min(), weeks.max() + 1)
+    counts = np.array([(weeks == week).sum() for week in shown])
+    means = np.full((len(shown), len(frequencies)), np.nan)
+    for row in np.flatnonzero(counts):
+        means[row] = events[weeks == shown[row]].mean(axis=0)
     rows = np.arange(len(shown))
+    ax.set_facecolor("0.85")  # a week without events
     ax.pcolormesh(frequencies, rows, means, cmap=SIGNED, vmin=-limit, vmax=limit, shading="nearest")
     ax.axhline(np.searchsorted(shown, 0) - 0.5, color="black", linewidth=1.5)
     ax.set_yticks(rows, shown)
@@ -528,9 +631,7 @@ def methods_cost(ax, seconds, scores, label):
             ax, seconds[method], scores.loc[[method]], markersize=8, label=method, **style
         )
     slowest, fastest = max(seconds.values()), min(seconds.values())
-    ticks = [
-        tick for tick in (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30) if fastest < 2 * tick < 4 * slowest
-    ]
+    ticks = [tick for tick in (0.01, 0.1, 1, 10, 100) if fastest < 4 * tick < 16 * slowest]
     ax.set(xscale="log", xlabel="seconds an event, one core", ylabel=label)
     ax.set_xticks(ticks, ticks)
     ax.minorticks_off()
@@ -566,7 +667,7 @@ def randomisation(ax, table):
         ax.errorbar(places, value, np.abs([value - low, high - value]), **style)
     ax.axhline(0, color="0.6", linewidth=0.8)
     ax.axhline(0.1, color="0.6", linestyle=":", label="0.1")
-    ax.set_xticks(places, table.index, rotation=40, ha="right")
+    ax.set_xticks(places, [LAYERS.get(name, name) for name in table.index], rotation=40, ha="right")
     ax.set_xlabel("layers drawn anew, from the output down to")
     ax.set_ylabel("rank correlation\nwith the original's maps")
     ax.legend()

@@ -9,6 +9,9 @@ NOISES = 10.0  # standard deviations of the noise before P that this value must 
 VALUES = 500  # steps of the record that it must reach: a smaller wave's crest may stay on one value
 STEP = 0.02  # of it, from two samples beside the row: the crest of a wave of VALUES falls by 0.6 %
 
+GAP = 0.5  # s of one value that no ground motion has
+REPEATED = 0.5  # part of the samples beside it that may equal the one before
+
 
 def clipped(windows, noise, edges):
     """Find events of which a component jumps to its largest or smallest value and stands still.
@@ -57,6 +60,33 @@ def as_recorded(samples, rate):
     with np.errstate(invalid="ignore"):  # samples that are not finite have a reason of their own
         found = clipped(samples[None, None].astype(float), [before[None]], edges[:, None, None])
     return "clipped" if found[0] else ""
+
+
+def filled_gap(samples, rate, at_edges=False):
+    """Whether samples (n,) of one component hold a gap that was filled with one value.
+
+    Such a run is GAP long and begins and ends abruptly: beside it the samples hardly ever repeat,
+    as those of a coarse record in a quiet moment do. A run at an extreme other than 0 is clipped;
+    one at an edge of the samples is padding, which counts with at_edges alone.
+    """
+    run = max(round(GAP * rate), RUN)
+    coarse = samples[:: max(run // 3, 1)]
+    if not (coarse[2:] == coarse[:-2]).any():  # a quick look: any run holds three of these
+        return False
+    same = np.diff(samples) == 0
+    bounds = np.flatnonzero(np.diff(same, prepend=False, append=False))
+    edges = samples.min(), samples.max()
+    for first, stop in zip(bounds[::2], bounds[1::2]):
+        value = samples[first]
+        if stop - first + 1 < run or (value in edges and value != 0):
+            continue
+        beside = [same[max(first - run, 0) : first], same[stop : stop + run]]
+        inside = [part for part in beside if len(part)]
+        if len(inside) < 2 and not at_edges:
+            continue
+        if all(part.mean() < REPEATED for part in inside):
+            return True
+    return False
 
 
 def flagged(table):

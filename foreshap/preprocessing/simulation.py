@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy import fft
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..files import ForeshapError, folder_written_whole
 from .periods import periods

@@ -5,22 +5,23 @@ import math
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import fft, signal
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..files import ForeshapError, check_room, file_states, folder_written_whole, sha256
 from ..parallel import map_in_order
-from .clipping import clipped
+from .clipping import clipped, filled_gap
 from .cross_spectra.file import BYTES, FILE_NAME, append_batch, complete_file, create_file
 from .cross_spectra.measurements import LEAST_RATE, measure_batch
 from .tensor_file import append_events, can_be_column, complete, create_tensor_file
 from .variants import SAMPLING_RATE, SECONDS_BEFORE_P, VARIANTS, Variant
-from .waveforms import read_batches, read_folder, waveform_file
+from .waveforms import instrument_differences, read_batches, read_folder, waveform_file
 
 FLOOR = 1e-10  # added to the power before the logarithm
 LARGEST = 1e15  # of a sample: no digitiser's, and its power would not fit into float32
@@ -77,10 +78,12 @@ class Report:
 
     written: int
     rejected: DataFrame with trace_name and reason, one row a trace
+    differences: list of str, properties of the instrument that differ between the classes
     """
 
     written: int
     rejected: pd.DataFrame
+    differences: list = field(default_factory=list)
 
 
 def preprocess(source, output, variants=tuple(VARIANTS.values()), **attributes):
@@ -95,9 +98,9 @@ def preprocess(source, output, variants=tuple(VARIANTS.values()), **attributes):
     attributes: str or number, of the tensor files: dataset, mainshock and whatever else the
         waveform files don't state themselves
 
-    returns: dict, variant name -> Report
-    raises: ForeshapError where the folder is not in the waveform layout, no trace can be used,
-        units differ, or variants have one name or another sampling rate than the waveforms
+    returns: dict, variant name -> Report; without a file where a variant has no trace
+    raises: ForeshapError where the folder is not in the waveform layout, no trace can be used in
+        any variant, units differ, or variants have one name or another rate than the waveforms
     """
     variants = _check_variants(variants)
     folder = read_folder(source, can_be_column)
@@ -108,8 +111,12 @@ def preprocess(source, output, variants=tuple(VARIANTS.values()), **attributes):
         reasons = _write(new, folder, variants, unit, attributes)
     reports = {}
     for name, reason in reasons.items():
-        rejected = folder.offered[["trace_name"]].assign(reason=reason)[reason != ""]
-        reports[name] = Report(int((reason == "").sum()), rejected.reset_index(drop=True))
+        written = reason == ""
+        if not written.any():  # that of an earlier run
+            Path(output, f"{name}.h5").unlink(missing_ok=True)
+        rejected = folder.offered[["trace_name"]].assign(reason=reason)[~written]
+        differences = instrument_differences(folder.offered[written])
+        reports[name] = Report(int(written.sum()), rejected.reset_index(drop=True), differences)
     return reports
 
 
@@ -180,15 +187,19 @@ def _write(new, folder, variants, unit, attributes):
         hashes = {path.name: digest for path, digest in zip(paths, hashes)}
         if file_states(folder.path) != folder.states:
             raise ForeshapError(f"{folder.path} was changed while it was read: run again.")
+        if not any((reason == "").any() for reason in reasons.values()):
+            name = variants[0].name
+            counts = pd.Series(reasons[name], dtype=str).value_counts()
+            most = ", ".join(f"{count} times '{text}'" for text, count in counts.items())
+            raise ForeshapError(
+                f"No trace of {folder.path} can be used for {name} "
+                f"({most or 'none is there'}): see foreshap.REASONS."
+            )
         for name, file in files.items():
             written = reasons[name] == ""
             if not written.any():
-                counts = pd.Series(reasons[name], dtype=str).value_counts()
-                most = ", ".join(f"{count} times '{text}'" for text, count in counts.items())
-                raise ForeshapError(
-                    f"No trace of {folder.path} can be used for {name} "
-                    f"({most or 'none is there'}): see foreshap.REASONS."
-                )
+                (new / f"{name}.h5").unlink()
+                continue
             is_clipped = (at_edge[name] | folder.is_clipped).astype(np.int8)
             events = folder.offered.assign(clipped=is_clipped)[written]
             stated, about = _describe(folder, events, unit, hashes)
@@ -216,6 +227,9 @@ def _describe(folder, events, unit, hashes):
         "source_sha256": json.dumps(hashes),
         "history": f"foreshap.preprocess: {len(events)} events",
     }
+    differences = instrument_differences(events)
+    if differences:
+        about["instrument_differences"] = "\n".join(differences)
     return stated, about
 
 
@@ -261,6 +275,8 @@ def _cut_and_transform(variant, s_p, traces):
     starts = variant.first_samples(s_p)
     for i, (samples, reason) in enumerate(traces):
         stop = starts[i] + variant.samples
+        if not reason and variant.phase == "S" and np.isnan(s_p[i]):
+            reason = "S-P missing"
         if not reason and (starts[i] < 0 or stop > samples.shape[1]):
             reason = "window longer than the trace"
         if not reason:
@@ -289,6 +305,8 @@ def _unfit(window, low, high, variant):
         return "samples not finite"
     if (low == high).any():
         return "component flat"
+    if any(filled_gap(component, variant.sampling_rate) for component in window):
+        return "gap inside the window"
     if (high - low < 1).all():
         if (window.var(axis=1) < FLOOR * variant.sampling_rate / 2).all():
             return "below the logarithm's floor: use counts or nm/s"

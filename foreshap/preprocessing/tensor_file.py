@@ -4,6 +4,8 @@ import hashlib
 import json
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from html import escape
 from pathlib import Path
 
 import h5py
@@ -163,6 +165,39 @@ class Spectrograms:
             return opened_sha256(self.values.file)
         return sha256(self.path)
 
+    def to_xarray(self):
+        """Open as xarray.Dataset with named axes and a coordinate for each column of the table."""
+        return as_xarray(self.values, "spectrogram", self.variant, self.table, self.attributes)
+
+    def _repr_html_(self):
+        unit = self.values.attrs["units"]
+        return summary_html(self.path, self.variant, self.values.shape, self.labels, unit)
+
+
+def as_xarray(values, name, variant, table, attributes):
+    """Make an xarray.Dataset of tensors (N, 3, F, T), which are read here.
+
+    name: str, of the tensors
+    variant: Variant
+    table: DataFrame, N rows
+    attributes: dict
+    """
+    import xarray  # optional: only whoever asks for it needs it
+
+    events = {column: ("trace_name", table[column].to_numpy()) for column in table}
+    axes = {"channel": list(COMPONENTS), "frequency": variant.frequencies, "time": variant.times}
+    content = {name: (TENSOR_DIMENSIONS, np.asarray(values[:]))}
+    return xarray.Dataset(content, {**events, **axes}, attributes)
+
+
+def summary_html(path, variant, shape, labels, unit):
+    """Describe tensors of events in a small HTML table: file, variant, shape, classes, unit."""
+    counts = np.bincount(labels, minlength=2)
+    classes = ", ".join(f"{n} {name}s" for n, name in zip(counts, CLASSES))
+    rows = {"file": path, "variant": variant.name, "shape": shape, "classes": classes, "unit": unit}
+    cells = [f"<tr><th>{key}</th><td>{escape(str(value))}</td></tr>" for key, value in rows.items()]
+    return f"<table>{''.join(cells)}</table>"
+
 
 def load_spectrograms(path):
     """Open a tensor file; the tensors stay on disk until they are sliced.
@@ -242,8 +277,9 @@ def event_row(table, event):
     rows = np.flatnonzero(names == event) if isinstance(event, str) else np.arange(len(names))
     place = 0 if isinstance(event, str) else event
     if not 0 <= place < len(rows):
+        near = get_close_matches(str(event), list(names), 3, 0.3) or [names[0]]
         raise ForeshapError(
             f"There is no event {event!r} among these {len(names)}: give a trace name such as "
-            f"{names[0]!r}, or a row from 0 to {len(names) - 1}."
+            f"{', '.join(near)}, or a row from 0 to {len(names) - 1}."
         )
     return int(rows[place])

@@ -79,8 +79,13 @@ class Variant:
         return every[..., :: self.hop, :]
 
     def first_samples(self, s_p):
-        """Place of the window's first sample in each trace, int (N,), from S-P times (N,) [s]."""
-        arrivals = SECONDS_BEFORE_P + (s_p if self.phase == "S" else 0 * s_p)
+        """Place of the window's first sample in each trace, int (N,), from S-P times (N,) [s].
+
+        Where S-P is NaN, P stands for S.
+        """
+        arrivals = SECONDS_BEFORE_P + (
+            np.nan_to_num(s_p) if self.phase == "S" else np.zeros(len(s_p))
+        )
         return np.rint((arrivals - self.seconds_before) * self.sampling_rate).astype(int)
 
 

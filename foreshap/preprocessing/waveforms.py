@@ -25,7 +25,7 @@ from ..hdf5 import create_hdf5, open_dataset
 from ..hdf5 import open_hdf5 as open_waveforms
 from .clipping import flagged
 from .periods import iso_times
-from .variants import COMPONENTS, PERIODS, SAMPLING_RATE, SECONDS_BEFORE_P
+from .variants import CLASSES, COMPONENTS, PERIODS, SAMPLING_RATE, SECONDS_BEFORE_P
 
 LONGEST_S_P = 1000.0  # s; the Earth's last direct S, at 100 degrees, comes 11 minutes after its P
 MOST_SAMPLES = 200_000  # of a trace that are read: what lies beyond serves no window
@@ -38,7 +38,12 @@ COLUMNS = tuple(
 )
 TEXT_COLUMNS = tuple(
     """trace_name trace_start_time network_code receiver_name receiver_type source_id
-    source_origin_time receiver_location_code co_located_group""".split()
+    source_origin_time receiver_location_code co_located_group recorded_unit response_start
+    response_unit source_type source_status""".split()
+)
+INSTRUMENT_COLUMNS = tuple(  # what recorded a trace, where its source knows
+    """receiver_type receiver_location_code recorded_rate_hz recorded_unit recorded_step
+    response_start response_gain response_unit""".split()
 )
 NEEDED_COLUMNS = ("p_s_diff_sec", "trace_name", "trace_start_time")
 REASONS = {  # why a trace is not used: what it means
@@ -48,11 +53,21 @@ REASONS = {  # why a trace is not used: what it means
     "name that can't be used": "a station or trace name that can name no file or HDF5 dataset",
     "start time missing": "no time, or text that is none",
     "P missing": "no pick of P, and none was to be predicted",
-    "S-P missing": "no pick of S or no number, and none was to be predicted",
+    "S-P missing": "no pick of S or no number, which the S variants need",
     "S-P zero or negative": "S is not after P",
     "S-P longer than 1000 s": "no earthquake has it: S of another event, or a damaged number",
     "no array of samples": "a group, a pointer elsewhere, damaged, or chunks above 64 MiB",
     "sampling rate missing": "no number, or none that can be resampled to 100 Hz",
+    "time that can't be read": "the text of a pick's time is no time",
+    "event id missing": "a row of picks that names no event",
+    "not an earthquake": "the catalogue says that it is another kind of event, or none",
+    "location rejected": "the locator or an analyst rejected the event's only location",
+    "another unit": "most traces are in another unit",
+    "recorded below 40 Hz": "nothing was recorded at most frequencies of the spectrogram",
+    "direction of a component unknown": "channels 3, U, V, W need StationXML or SAC's cmpaz",
+    "components nearly in one plane": "their azimuths and dips can't be turned to east, north, up",
+    "epochs of the StationXML disagree": "several hold for the channel at this time",
+    "response changes inside the window": "or within 10 s of it: the StationXML begins a new epoch",
     "another instrument": "one instrument a station is used, and this trace is of another",
     "component missing": "fewer than three components at this time",
     "not of shape (3, samples)": "another number of dimensions or of components",
@@ -64,7 +79,7 @@ REASONS = {  # why a trace is not used: what it means
     "below the logarithm's floor: use counts or nm/s": "too little mean power, as in m/s",
     "no waveform of this station": "a pick of a station without any recording",
     "no waveform at this time": "nothing was recorded at the time of the window",
-    "gap inside the window": "samples are missing inside the window",
+    "gap inside the window": "samples are missing, or stand still for half a second",
     "window runs beyond the recording": "the recording begins or ends inside the window",
     "recordings can't be joined": "pieces differ in rate, type, channel or where they overlap",
     "response can't be removed": "the StationXML lacks this channel's response or direction then",
@@ -196,7 +211,7 @@ def read_table_file(path):
     missing = [name for name in NEEDED_COLUMNS if name not in table]
     if missing:
         raise ForeshapError(f"{path} lacks the columns {', '.join(missing)}: they are needed.")
-    for name in COLUMNS:
+    for name in (*COLUMNS, *INSTRUMENT_COLUMNS):
         if name in table and name not in TEXT_COLUMNS:
             table[name] = pd.to_numeric(table[name], errors="coerce")
     return table.drop_duplicates(ignore_index=True)
@@ -227,12 +242,49 @@ def known_s_p(table):
     return np.where(s_p > 0, s_p, np.nan)
 
 
+def instrument_differences(table):
+    """Say which of INSTRUMENT_COLUMNS differ between the classes at a station, list of str.
+
+    The smallest step counts by its median, for it depends on the event, too.
+    """
+    sentences = []
+    for column in INSTRUMENT_COLUMNS:
+        if column not in table:
+            continue
+        for station, rows in table.groupby(known_stations(table)):
+            values = []
+            for label in range(len(CLASSES)):
+                known = rows.loc[rows["label"] == label, column].dropna()
+                if column == "recorded_step":
+                    known = pd.Series(known.median()).dropna()
+                values.append(", ".join(sorted(known.astype(str).unique())))
+            if all(values) and values[0] != values[1]:
+                sentences.append(
+                    f"{station}: {column} is {values[0]} in foreshocks, {values[1]} in aftershocks"
+                )
+    return sentences
+
+
 def known_stations(table):
     """Return the station of each event, Series of str; all "" where the table has none."""
     for name in ("receiver_name", "station"):
         if name in table:
             return table[name].astype(object).fillna("").astype(str)
     return pd.Series("", table.index).astype(str)
+
+
+def station_rows(table, station=None):
+    """List the rows of a table that are of one station, of all where left out, int array.
+
+    raises: ForeshapError where the table has no such station
+    """
+    names = known_stations(table)
+    rows = np.flatnonzero(names == station) if station is not None else np.arange(len(table))
+    if len(rows) == 0:
+        raise ForeshapError(
+            f"There is no station {station!r}: give {' or '.join(sorted(names.unique()))}, or None."
+        )
+    return rows
 
 
 def write_waveforms(folder, station, period, traces, table, **attributes):
@@ -335,7 +387,6 @@ def _judge_times(offered):
     s_p = offered["p_s_diff_sec"]
     reasons = {
         "start time missing": event_times(offered).isna(),
-        "S-P missing": s_p.isna(),
         "S-P zero or negative": s_p <= 0,
         "S-P longer than 1000 s": s_p > LONGEST_S_P,
     }

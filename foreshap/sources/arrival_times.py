@@ -11,7 +11,7 @@ from obspy.geodetics import gps2dist_azimuth, kilometer2degrees
 
 from ..files import ForeshapError
 from .picks import ORIGIN_COLUMNS, utc_times
-from .responses import PLACE
+from .responses import PLACE, place_at
 
 KEYS = ["network", "station"]
 HYPOCENTRE = ORIGIN_COLUMNS[:4]
@@ -49,8 +49,8 @@ def predict_arrivals(pairs, places, predict):
             f" need coordinates, from StationXML or the columns {', '.join(PLACE)} of the picks."
         )
     travel_times = _model(predict)
-    pairs = everywhere(pairs.drop(columns=PLACE, errors="ignore"), pairs, located[KEYS])
-    pairs = pairs.merge(places, on=KEYS, how="left")
+    pairs = everywhere(pairs, pairs, located[KEYS].drop_duplicates())
+    pairs = place_at(pairs, places)
     complete = pairs[[*HYPOCENTRE, *PLACE[:2]]].notna().all(axis=1)
     missing = pairs[["p_time", "s_time"]].isna().any(axis=1)
     travel = np.full((2, len(pairs)), np.nan)

@@ -13,7 +13,7 @@ import pooch
 import requests
 from pooch.downloaders import ZenodoRepository
 from requests.adapters import HTTPAdapter
-from tqdm.auto import tqdm
+from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 

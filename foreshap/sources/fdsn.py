@@ -28,10 +28,11 @@ from obspy.clients.fdsn.client import get_bulk_string
 from obspy.clients.fdsn.header import URL_MAPPINGS, FDSNException
 from obspy.geodetics import gps2dist_azimuth, kilometers2degrees
 from obspy.io.mseed.util import get_record_information
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..files import ForeshapError, check_machine, sha256, written_whole
 from ..preprocessing.periods import Periods, periods
+from .picks import utc_times
 from .quakeml import event_id, keep_station, preferred_origin, read_events, write_events
 from .responses import read_inventory
 from .safe_xml import check_xml
@@ -619,13 +620,33 @@ def check_station(path, network, station):
         raise BadAnswer(f"StationXML of {sorted(found)} instead of {network}.{station}")
 
 
+def mend_times(event):
+    """Write odd times of an <event> in the usual form; remove picks and origins without a time.
+
+    returns: bool, whether an origin is left; None where there was none
+    """
+    has_origin = event.find("{*}origin") is not None
+    for one in event.findall("{*}pick") + event.findall("{*}origin"):
+        value = one.find("{*}time/{*}value")
+        text = "" if value is None else (value.text or "").strip()
+        if re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d", text):
+            continue
+        time = utc_times(pd.Series([text]))[0]
+        if pd.isna(time):
+            event.remove(one)
+        else:
+            value.text = time.tz_localize(None).isoformat(timespec="microseconds") + "Z"
+    return event.find("{*}origin") is not None if has_origin else None
+
+
 def check_events(path, network, station, place):
     """Raise BadAnswer for what isn't QuakeML; remove other stations' picks from the file."""
-    content, windows = io.BytesIO(), []
+    content, windows, has_origin = io.BytesIO(), [], []
 
     def checked_events():
         for event in read_events(path):
             keep_station(event, network, station)
+            has_origin.append(mend_times(event))
             event_id(event.get("publicID"))
             windows.append(event_window(event, place))
             yield event
@@ -633,6 +654,8 @@ def check_events(path, network, station, place):
     try:
         check_xml(path.read_bytes(), "quakeml")
         write_events(content, checked_events())
+        if False in has_origin and True not in has_origin:
+            raise ValueError("no origin has a time")
         content.seek(0)
         n_read = len(obspy.read_events(content, format="QUAKEML")) if windows else 0
         if n_read != len(windows):

@@ -4,9 +4,11 @@ from fnmatch import fnmatch
 from numbers import Real
 
 import numpy as np
+import pandas as pd
 
 from ..files import ForeshapError
 from ..preprocessing.variants import COMPONENTS, SAMPLING_RATE
+from .recordings import LEAST_RATE
 
 
 def nanoseconds(times):
@@ -30,11 +32,31 @@ def fill_networks(table, other):
     return table.assign(network=table["network"].mask(blank, table["station"].map(known.str[0])))
 
 
+def take_networks(pairs, index):
+    """Give picks the network of the recordings where both know a station in one network, another.
+
+    Bulletins have network codes of their own; column pick_network_code keeps them.
+    """
+    networks = [
+        table[table["network"] != ""].groupby("station")["network"] for table in (pairs, index)
+    ]
+    unique = pd.concat([group.agg(["nunique", "first"]) for group in networks], axis=1)
+    unique.columns = ["picks", "theirs", "recordings", "ours"]
+    one = unique[(unique["picks"] == 1) & (unique["recordings"] == 1)]
+    ours = pairs["station"].map(one.loc[one["theirs"] != one["ours"], "ours"])
+    if ours.isna().all():
+        return pairs
+    return pairs.assign(
+        network=ours.fillna(pairs["network"]),
+        pick_network_code=pairs["network"].where(ours.notna()),
+    )
+
+
 def one_instrument(index, pairs, pattern):
     """Choose one instrument a station.
 
-    One that covers a pick comes first, then seismometers, then the one that covers most picks,
-    then the rate nearest to 100 Hz.
+    One that records at 40 Hz or more comes first, then one that covers a pick, then seismometers,
+    then the one that covers most picks, then the rate nearest to 100 Hz.
 
     index, pairs: DataFrame of index_recordings(), of read_picks()
     pattern: str, of the instruments that may be used, like "00.HH" or "*.HH"
@@ -91,7 +113,8 @@ def _preference(recordings, times):
     first = recordings.iloc[0]
     is_seismometer = first["instrument"].endswith("H")
     covered = recorded.sum()
-    return covered > 0, is_seismometer, covered, -abs(first["rate"] - SAMPLING_RATE)
+    is_fast = round(recordings["rate"].median()) >= LEAST_RATE
+    return is_fast, covered > 0, is_seismometer, covered, -abs(first["rate"] - SAMPLING_RATE)
 
 
 def stretches(recordings):

@@ -16,6 +16,16 @@ SLACK = 0.005 / MOST_SAMPLES  # part by which a rate may be off: 0.005 samples i
 FINE = 8  # times 100 Hz, from which a spline takes what no ratio of small numbers gives
 
 
+def smallest_step(components):
+    """Smallest step between two values of arrays (n,) of samples, NaN where none changes."""
+    least = np.nan
+    for samples in components:
+        steps = np.diff(np.unique(samples))
+        if len(steps):
+            least = np.fmin(least, steps.min())
+    return least
+
+
 def is_100_hz(rate):
     """Whether samples at this rate [Hz] can stay as they are."""
     return abs(rate / SAMPLING_RATE - 1) <= SLACK

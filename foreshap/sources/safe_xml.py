@@ -1,5 +1,6 @@
 """XML from outside: refused where it declares a document type, the way to entity attacks."""
 
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from xml.parsers import expat
@@ -20,23 +21,27 @@ def open_xml(path):
     return BytesIO(content)
 
 
+def root_name(content):
+    """Name the root element of XML (bytes) without its namespace; None where it is no XML."""
+    names = []
+    parser = expat.ParserCreate(namespace_separator=" ")
+    parser.StartElementHandler = lambda name, attributes: names.append(name.split(" ")[-1])
+    with suppress(expat.ExpatError, ValueError, LookupError):
+        parser.Parse(content[:10_000], False)
+    return names[0] if names else None
+
+
 def check_xml(content, root=None):
     """Raise ForeshapError unless bytes are whole XML without DOCTYPE; root: its element's name."""
-    parser = expat.ParserCreate(namespace_separator=" ")
-    names = []
-
-    def note_root(name, attributes):
-        names.append(name.split(" ")[-1])
-        parser.StartElementHandler = None
+    parser = expat.ParserCreate()
 
     def refuse_doctype(name, *declaration):
         raise ForeshapError(f"has a DOCTYPE ({name}), which seismological formats never need")
 
-    parser.StartElementHandler = note_root
     parser.StartDoctypeDeclHandler = refuse_doctype
     try:
         parser.Parse(content, True)
     except (expat.ExpatError, ValueError, LookupError) as error:
         raise ForeshapError(f"is no whole XML ({error})") from error
-    if root not in (None, names[0]):
-        raise ForeshapError(f"is XML of {names[0]}, not of {root}")
+    if root not in (None, root_name(content)):
+        raise ForeshapError(f"is XML of {root_name(content)}, not of {root}")

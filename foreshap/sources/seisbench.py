@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..files import ForeshapError, check_machine, finish_moves, folder_written_whole
 from ..hdf5 import OutputFile, check_stored
-from ..preprocessing.clipping import as_recorded
+from ..preprocessing.clipping import as_recorded, filled_gap
 from ..preprocessing.periods import classes, iso_times, periods
 from ..preprocessing.variants import CLASSES, COMPONENTS, SAMPLING_RATE, SECONDS_BEFORE_P
 from ..preprocessing.waveforms import (
@@ -27,7 +27,8 @@ from ..preprocessing.waveforms import (
 )
 from .continuous import MARGIN
 from .instruments import check_choice, check_networks
-from .resampling import FILTER, resampled
+from .recordings import LEAST_RATE
+from .resampling import FILTER, resampled, smallest_step
 from .writer import Imported, Offer, trace_name, write_layout
 
 NAMES = {  # the layout's column: SeisBench's, of which the first is written
@@ -49,6 +50,20 @@ NAMES = {  # the layout's column: SeisBench's, of which the first is written
 }
 KNOWN = {"trace_name", "trace_sampling_rate_hz", "trace_dt_s", "trace_component_order"}
 KNOWN = KNOWN.union(["station_location_code"], *NAMES.values())
+KNOWN |= {"trace_unit"}
+STEAD = {  # columns of its own table
+    "network_code": "station_network_code",
+    "receiver_code": "station_code",
+    "receiver_type": "trace_channel",
+    "receiver_elevation_m": "station_elevation_m",
+    "receiver_latitude": "station_latitude_deg",
+    "receiver_longitude": "station_longitude_deg",
+    "source_latitude": "source_latitude_deg",
+    "source_longitude": "source_longitude_deg",
+    "p_travel_sec": "path_p_travel_sec",
+    "p_arrival_sample": "trace_p_arrival_sample",
+    "s_arrival_sample": "trace_s_arrival_sample",
+}
 NEEDED = ("trace_name", "trace_start_time", "station_code")
 P_COLUMN = "^trace_[Pp][gnb1]?_arrival_sample$"  # direct and refracted waves, no depth phases
 S_COLUMN = "^trace_[Ss][gnb1]?_arrival_sample$"
@@ -80,7 +95,12 @@ def from_seisbench(
     (m/s, km/s...) become nm/s; other units stay. Columns outside SeisBench's categories trace,
     source, station and path, such as split, are kept.
 
-    folder: str or Path, with metadata.csv and waveforms.hdf5, or with chunks of them
+    A row with S alone is joined with the row of its event and station that has P alone. Rows of one
+    trace without a source_id are told apart by their P. Traces in another unit than most
+    (trace_unit) are rejected.
+
+    folder: str or Path, with metadata.csv and waveforms.hdf5, or with chunks of them; or INSTANCE
+        or STEAD as their authors distribute them
     output: str or Path, folder in the waveform layout; import_rejected.csv is written there too
     mainshock: str or datetime [UTC], or Periods
     stations: str or sequence of str, "NRCA" or with the network "IV.NRCA"; None: all
@@ -99,23 +119,44 @@ def from_seisbench(
     finish_moves(folder)
     with ExitStack() as stack:
         files = {}
-        for chunk in _chunks(folder):
-            path = folder / f"waveforms{chunk}.hdf5"
+        chunks = _as_downloaded(folder) or _chunks(folder)
+        for chunk, (_, path, _) in chunks.items():
             files[chunk] = stack.enter_context(open_waveforms(path))
-        table, plan = _select(folder, files, stations)
+        table, plan = _select(folder, chunks, files, stations)
         rows, plan = _judge(table, plan, spans, instrument)
         usable = rows.loc[plan["reason"] == "", ["network_code", "receiver_name"]]
         codes = usable.itertuples(index=False, name=None)
         check_networks(codes, 'name one, like stations=["IV.NRCA"]')
-        columns = list(rows)
+        columns = [*rows, "recorded_rate_hz", "recorded_step"]
         if (plan["rate"] != SAMPLING_RATE).any():
             columns.append("clipped")
         offers = _offers(rows, plan, files, (seconds_after_p, seconds_after_s))
-        return write_layout(output, offers, spans, columns, unit=plan["unit"].iloc[0])
+        return write_layout(output, offers, spans, columns, unit=_common_unit(plan))
+
+
+def _as_downloaded(folder):
+    """What _chunks() returns of INSTANCE and STEAD in their authors' form, {} for other sets."""
+    chunks = {}
+    for path in sorted(folder.glob("*.csv")):
+        known = {"component_order": "ENZ", "sampling_rate": 100.0, "unit": "counts"}
+        instance = re.fullmatch(r"metadata_(Instance_\w+?)(_v\d+)?", path.stem)
+        if instance:
+            waveforms = sorted(folder.glob(f"{instance[1]}_*.hdf5"))[:1]  # counts before gm
+            if waveforms and waveforms[0].stem.endswith("_gm"):
+                known["unit"] = "m/s by channel"
+        else:
+            waveforms = [path.with_suffix(".hdf5")]
+            known["dimension_order"] = "WC"
+            with open(path, errors="replace") as file:
+                is_stead = "receiver_code" in file.readline()
+            waveforms = [path for path in waveforms if path.exists() and is_stead]
+        if waveforms:
+            chunks[path.stem] = path, waveforms[0], known
+    return chunks
 
 
 def _chunks(folder):
-    """Names of a data set's chunks, [""] where it is whole."""
+    """Name of each chunk of a data set -> its table, waveforms, and what these don't say (dict)."""
     listed = folder / "chunks"
     try:
         chunks = listed.read_text().split("\n") if listed.exists() else []
@@ -141,23 +182,26 @@ def _chunks(folder):
                 raise ForeshapError(
                     f"{folder} lacks {name}: SeisBench's format needs both files of each chunk."
                 )
-    return chunks
+    paths = {}
+    for chunk in chunks:
+        paths[chunk] = folder / f"metadata{chunk}.csv", folder / f"waveforms{chunk}.hdf5", {}
+    return paths
 
 
-def _select(folder, files, stations):
+def _select(folder, chunks, files, stations):
     """The metadata of the stations in all chunks, and how each trace is read."""
     tables, plans = [], []
-    for chunk, file in files.items():
-        table = _read_metadata(folder / f"metadata{chunk}.csv", stations)
+    for chunk, (path, _, known) in chunks.items():
+        table = _read_metadata(path, stations)
         tables.append(table)
-        plans.append(_plan(table, file).assign(chunk=chunk))
+        plans.append(_plan(table, files[chunk], known).assign(chunk=chunk))
     table = pd.concat(tables, ignore_index=True).fillna("")
     plan = pd.concat(plans, ignore_index=True)
     absent = set(stations or ()).difference(*_codes(table))
     if absent or table.empty:
         names = ", ".join(sorted(absent)) or "any station"
         raise ForeshapError(f"{folder} holds no trace of {names}: check the station codes.")
-    units = sorted(plan["unit"].unique())
+    units = sorted(plan.loc[~plan["has_unit"], "unit"].unique())
     if len(units) > 1:
         raise ForeshapError(
             f"{folder} has chunks in {' and '.join(units)}: import them one at a time."
@@ -167,12 +211,14 @@ def _select(folder, files, stations):
 
 def _read_metadata(path, stations):
     """The rows of the stations and the columns that are used, all text, "" where it is missing."""
-    options = {"dtype": str, "keep_default_na": False, "na_values": ["nan", "NaN"]}
+    options = {"dtype": str, "keep_default_na": False, "na_values": ["nan", "NaN", "None"]}
     options |= {"encoding": "utf-8-sig", "usecols": _is_used, "chunksize": ROWS}
     found = []
     try:
         with pd.read_csv(path, **options) as parts:
             for part in parts:
+                if "receiver_code" in part:
+                    part = part.rename(columns=STEAD)
                 _check_columns(part, path)
                 if stations is not None:
                     alone, with_network = _codes(part)
@@ -189,7 +235,9 @@ def _read_metadata(path, stations):
 def _is_used(column):
     """Whether a column of metadata is read."""
     is_arrival = re.search(f"{P_COLUMN}|{S_COLUMN}", column)
-    return bool(column in KNOWN or is_arrival or not column.startswith(CATEGORIES))
+    return bool(
+        column in KNOWN or column in STEAD or is_arrival or not column.startswith(CATEGORIES)
+    )
 
 
 def _check_columns(table, path):
@@ -199,9 +247,8 @@ def _check_columns(table, path):
             f"{path} has rows with more fields than its first line has names: save it without them."
         )
     missing = [name for name in NEEDED if name not in table]
-    for phase, pattern in (("p", P_COLUMN), ("s", S_COLUMN)):
-        if table.filter(regex=pattern).columns.empty:
-            missing.append(f"trace_{phase}_arrival_sample")
+    if table.filter(regex=P_COLUMN).columns.empty:
+        missing.append("trace_p_arrival_sample")
     if missing:
         raise ForeshapError(
             f"{path} lacks the columns {', '.join(missing)}: separate them by commas."
@@ -222,9 +269,15 @@ def _first_of(table, names):
     return pd.Series("", table.index)
 
 
-def _plan(table, file):
+def _plan(table, file, stated):
     """How each trace is read: its name there, rate [Hz], arrivals p, s [samples] and more."""
-    known = _data_format(file)
+    known = _data_format(file, stated)
+    own = _first_of(table, ["trace_unit"]).str.strip()
+    recorded = own.where(own != "", known["unit"])
+    if known["unit"] == "m/s by channel":
+        is_velocity = _first_of(table, NAMES["receiver_type"]).str.contains("^.[HL]")
+        recorded = pd.Series(np.where(is_velocity, "m/s", "m/s**2"), table.index)
+    units = {unit: _nanometres(unit) for unit in recorded.unique()}
     order = _first_of(table, ["trace_component_order"])
     rate = _least_number(table.reindex(columns=["trace_sampling_rate_hz"]))
     rate = rate.fillna(1 / _least_number(table.reindex(columns=["trace_dt_s"])))
@@ -236,8 +289,10 @@ def _plan(table, file):
     plan = pd.DataFrame({"stored": table["trace_name"]})
     return plan.assign(
         dimensions=known["dimension_order"],
-        unit=known["unit"],
-        factor=known["factor"],
+        recorded_unit=recorded,
+        unit=[units[unit][0] for unit in recorded],
+        factor=[units[unit][1] for unit in recorded],
+        has_unit=(own != "") | (known["unit"] == "m/s by channel"),
         order=order.where(order != "", known.get("component_order", "")),
         rate=rate.fillna(known.get("sampling_rate", np.nan)).round(3),
         p=_least_number(table.filter(regex=P_COLUMN)),
@@ -251,9 +306,9 @@ def _least_number(table):
     return numbers.replace([np.inf, -np.inf], np.nan).min(axis=1)
 
 
-def _data_format(file):
-    """What a file states of its traces, dict; unit is what they become, by a factor."""
-    known = {"dimension_order": "CW", "unit": "counts"}  # CW is SeisBench's default
+def _data_format(file, stated):
+    """What a file states of its traces, or else we know of them, dict."""
+    known = {"dimension_order": "CW", "unit": "counts"} | stated  # CW is SeisBench's default
     try:
         group = file.get("data_format", {})
         for name in group:
@@ -272,11 +327,19 @@ def _data_format(file):
             "can be read."
         )
     known["dimension_order"] = order
-    known["factor"] = 1.0
-    velocity = re.fullmatch(VELOCITY, known["unit"].strip().lower())
-    if velocity:
-        known["unit"], known["factor"] = "nm/s", NANOMETRES[velocity[1]]
     return known
+
+
+def _nanometres(unit):
+    """What a unit becomes, and by which factor: velocities nm/s, the others themselves."""
+    velocity = re.fullmatch(VELOCITY, unit.strip().lower())
+    return ("nm/s", NANOMETRES[velocity[1]]) if velocity else (unit, 1.0)
+
+
+def _common_unit(plan):
+    """The unit of most traces, nm/s where two have as many."""
+    counts = plan["unit"].value_counts()
+    return max(counts.index, key=lambda unit: (counts[unit], unit == "nm/s"))
 
 
 def _as_text(value):
@@ -290,20 +353,30 @@ def _judge(table, plan, spans, instrument):
     for name in table:
         if not name.startswith(CATEGORIES) and name not in COLUMNS:
             rows[name] = table[name]
-    rows["source_id"] = rows["source_id"].where(rows["source_id"] != "", table["trace_name"])
+    rate = plan["rate"].where(plan["rate"].between(*RATES))
+    start = iso_times(rows["trace_start_time"])
+    has_id = rows["source_id"] != ""
+    rows["source_id"] = rows["source_id"].where(has_id, _ids(plan))
     codes = rows["receiver_name"], rows["network_code"], rows["source_id"]
     rows["trace_name"] = list(map(trace_name, *codes))
-    rate = plan["rate"].where(plan["rate"].between(*RATES))
+    location = _first_of(table, ["station_location_code"])
+    if (location != "").any():
+        rows["receiver_location_code"] = location
+    if plan["has_unit"].any():
+        rows["recorded_unit"] = plan["recorded_unit"]
+    joined = _join_halves(rows["trace_name"].where(has_id), start, rate, plan)
+    rows, plan, table = rows.loc[joined.index], joined, table.loc[joined.index]
+    rate, start = rate.loc[joined.index], start.loc[joined.index]
     rows["p_s_diff_sec"] = (plan["s"] - plan["p"]) / rate
-    start = iso_times(rows["trace_start_time"])
     seconds = (plan["p"] / rate).clip(-LONGEST_RECORDING, LONGEST_RECORDING)
     p_time = start + pd.to_timedelta(seconds, unit="s")
     names = _first_of(table, ["station_location_code"]) + "." + rows["receiver_type"]
     reasons = {
         "another instrument": ~_is_of_one_instrument(rows, names, instrument),
         "sampling rate missing": rate.isna(),
+        "recorded below 40 Hz": rate.round() < LEAST_RATE,
         "P missing": plan["p"].isna(),
-        "S-P missing": plan["s"].isna(),
+        "another unit": plan["unit"] != _common_unit(plan),
         "S-P zero or negative": plan["s"] <= plan["p"],
     }
     by_time = classes(p_time, spans)[1].astype(str)
@@ -311,6 +384,35 @@ def _judge(table, plan, spans, instrument):
     plan = plan.assign(s_p=rows["p_s_diff_sec"], start=start, p_time=p_time, reason=reason)
     order = rows["receiver_name"].sort_values(kind="stable").index
     return rows.loc[order], plan.loc[order]
+
+
+def _ids(plan):
+    """Ids of events for rows that have none: their trace's name, and what tells them apart."""
+    clean = plan["stored"].str.replace(r"\s*\$\s*(-?\d*).*", r"_\1", regex=True)
+    shared = plan.groupby("stored")["chunk"].transform("nunique") > 1
+    ids = clean.mask(shared, plan["chunk"].str.strip("_") + "_" + clean)
+    again = pd.DataFrame({"id": ids, "p": plan["p"]}).drop_duplicates().duplicated("id")
+    later = again.reindex(ids.index, fill_value=False)
+    return ids.mask(later, ids + "_p" + plan["p"].astype(str))
+
+
+def _join_halves(names, start, rate, plan):
+    """Give rows with P alone the S of the row of their name with S alone, which goes; returns plan.
+
+    names: Series of trace names, NaN where an event has no id
+    start: Series of times, rate: Series [Hz], both of the rows of plan
+    """
+    has_p, has_s = plan["p"].notna(), plan["s"].notna()
+    firsts, seconds = names[has_p & ~has_s].dropna(), names[has_s & ~has_p].dropna()
+    firsts, seconds = firsts.drop_duplicates(keep=False), seconds.drop_duplicates(keep=False)
+    pairs = firsts.rename_axis("p_row").reset_index(name="name")
+    pairs = pairs.merge(seconds.rename_axis("s_row").reset_index(name="name"), on="name")
+    p_row, s_row = pairs["p_row"], pairs["s_row"]
+    later = (start[s_row].reset_index(drop=True) - start[p_row].reset_index(drop=True)).dt
+    seconds_later = later.total_seconds() + (plan["s"] / rate)[s_row].to_numpy()
+    s = plan["s"].copy()
+    s[p_row] = seconds_later.to_numpy() * rate[p_row].to_numpy()
+    return plan.assign(s=s).drop(index=s_row)
 
 
 def _is_of_one_instrument(rows, names, pattern):
@@ -340,10 +442,9 @@ def _offers(rows, plan, files, lengths):
                 samples, reason = None, how["reason"]
                 try:
                     if not reason:
-                        samples, seconds, is_clipped = _cut(how, find_block, *lengths)
+                        samples, seconds, about = _cut(how, find_block, *lengths)
                         row["trace_start_time"] = _text(how["start"], seconds)
-                        if is_clipped:
-                            row["clipped"] = 1
+                        row = about | {k: v for k, v in row.items() if v != ""}
                 except ForeshapError as error:
                     check_machine(how["stored"], error)
                     reason = str(error)
@@ -361,10 +462,11 @@ def _text(time, seconds):
 
 def _cut(how, find_block, seconds_after_p, seconds_after_s):
     """Samples (3, n) at 100 Hz with P at 5 s, the time of the first [s from the recording's start],
-    and whether samples that had another rate were clipped as recorded."""
+    and the columns (dict) that tell what recorded them."""
     rate, p = how["rate"], how["p"]
     is_resampled = rate != SAMPLING_RATE
-    seconds = min(max(seconds_after_p, how["s_p"] + seconds_after_s) + MARGIN, LONGEST)
+    reach = max(seconds_after_p, np.nan_to_num(how["s_p"] + seconds_after_s))
+    seconds = min(reach + MARGIN, LONGEST)
     spare = 1.2 * FILTER * max(1, rate / SAMPLING_RATE) if is_resampled else 0
     first = max(0, math.floor(p - SECONDS_BEFORE_P * rate - spare))
     last = max(0, math.ceil(p + seconds * rate + spare))
@@ -381,16 +483,21 @@ def _cut(how, find_block, seconds_after_p, seconds_after_s):
     least = math.ceil((SECONDS_BEFORE_P + seconds_after_p) * SAMPLING_RATE)
     if begin < 0 or samples.shape[1] < least:
         raise ForeshapError("window runs beyond the recording")
-    marks = []
-    if is_resampled:
-        ends = round(p - SECONDS_BEFORE_P * rate) - first, round(p + seconds * rate) - first
-        marks = [as_recorded(component[slice(*ends)], rate) for component in recorded]
-    if "flat" in marks:
-        raise ForeshapError("component flat")
+    ends = round(p - SECONDS_BEFORE_P * rate) - first, round(p + seconds * rate) - first
+    window = recorded[:, slice(*ends)]
+    about = {"recorded_rate_hz": rate, "recorded_step": smallest_step(window)}
+    for component in window if is_resampled else ():
+        mark = as_recorded(component, rate)
+        if mark == "flat":
+            raise ForeshapError("component flat")
+        if filled_gap(component, rate, at_edges=True):
+            raise ForeshapError("gap inside the window")
+        if mark:
+            about["clipped"] = 1
     if how["factor"] != 1:
         with np.errstate(over="ignore"):  # infinite is no sample either
             samples = samples.astype(np.result_type(samples, np.float32)) * how["factor"]
-    return samples, start + begin / SAMPLING_RATE, "clipped" in marks
+    return samples, start + begin / SAMPLING_RATE, about
 
 
 def _read(how, find_block, first, last):
@@ -407,6 +514,8 @@ def _read(how, find_block, first, last):
     number = len(place[component])
     if number != len(how["order"]):
         raise ForeshapError("component missing" if number < 3 else "not of shape (3, samples)")
+    if re.search("[3UVW]", how["order"].upper()):
+        raise ForeshapError("direction of a component unknown")
     letters = [COMPONENT_OF.get(letter, letter) for letter in how["order"].upper()]
     place[sample] = place[sample][first:last]
     for axis in axes:

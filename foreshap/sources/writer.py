@@ -14,6 +14,7 @@ import pandas as pd
 from ..files import ForeshapError, folder_written_whole
 from ..hdf5 import create_hdf5
 from ..preprocessing.periods import classes
+from ..preprocessing.tensor_file import can_be_column
 from ..preprocessing.variants import PERIODS
 from ..preprocessing.waveforms import (
     COLUMNS,
@@ -73,7 +74,7 @@ def write_layout(output, offers, spans, columns=(), beside=None, **attributes):
     raises: ForeshapError where nothing is offered, or the folder holds other stations of an earlier
         import, or waveforms that no import wrote
     """
-    header = list(dict.fromkeys([*COLUMNS, *columns]))
+    header = {name: _column(name) for name in (*COLUMNS, *columns)}
     attributes = STANDARD_ATTRIBUTES | (spans.attributes() if spans else {}) | attributes
     rejected, written = [], Counter()
     with folder_written_whole(output) as folder:
@@ -129,7 +130,7 @@ def _judge(offers, spans):
         for offer, time, label, unfit in zip(batch, times, labels, outside):
             if label is None or (pd.isna(time) and offer.label is not None):
                 label = offer.label
-            reason = offer.reason or _unusable(offer) or unfit
+            reason = _unusable(offer) or offer.reason or unfit
             if not reason and offer.label not in (None, label):
                 reason = "its file and its time disagree on the class"
             if not reason and offer.row["trace_name"] in taken:
@@ -138,6 +139,13 @@ def _judge(offers, spans):
             if not reason:
                 taken.add(offer.row["trace_name"])
             yield offer, -1 if unfit or label is None else int(label), reason
+
+
+def _column(name):
+    """Name a column so that tensor files can have it: "channel", say, is one of their axes."""
+    name = name.replace("/", "_")
+    taken = name in ("label", "period", "reason", "station", "trace")
+    return name if can_be_column(name) and not taken else f"{name}_given"
 
 
 def _unusable(offer):
@@ -166,7 +174,7 @@ def _open_station(folder, station, header, attributes):
             text = stack.enter_context(open(table, "a", newline="", encoding="utf-8"))
             tables[period] = csv.DictWriter(text, header, restval="", extrasaction="ignore")
             if is_new:
-                tables[period].writeheader()
+                tables[period].writerow(header)
 
         def append(period, offer):
             write_trace(files[period], offer.row["trace_name"], np.ascontiguousarray(offer.samples))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..files import ForeshapError, keep_result, whole_number
 from ..preprocessing.tensor_file import read_events
@@ -201,6 +201,28 @@ def event_batches(spectrograms, rows, scaling, config):
         yield x.contiguous(memory_format=torch.channels_last), labels
 
 
+class EventDataset(torch.utils.data.Dataset):
+    """Events as a torch Dataset of (input (3, F, T), label), for a DataLoader of one's own.
+
+    spectrograms: Spectrograms
+    rows: int array, events
+    scaling: Scaling, such as that of a checkpoint or of fit_scaling()
+    """
+
+    def __init__(self, spectrograms, rows, scaling):
+        self.spectrograms = spectrograms
+        self.rows = np.asarray(rows, dtype=int)
+        self.scaling = scaling
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, place):
+        row = self.rows[place]
+        x = self.scaling(self.spectrograms.values[row : row + 1])[0]
+        return x, int(self.spectrograms.labels[row])
+
+
 def fit_scaling(values, rows):
     """Compute the Scaling of training events: rows of values (N, 3, F, T), read one by one."""
     total, squares = np.zeros(3), np.zeros(3)
@@ -256,6 +278,36 @@ def load_or_train(spectrograms, path, split, config=TrainingConfig()):
     return load_checkpoint(path)
 
 
+def kept_training(spectrograms, path, split, config=TrainingConfig()):
+    """Return a training from its checkpoint, or train and save it there: an interrupt keeps it.
+
+    spectrograms, path, split, config: as in load_or_train()
+
+    returns: TrainingResult
+    raises: ForeshapError as train() does
+    """
+    checkpoint = load_or_train(spectrograms, path, split, config)
+    card = checkpoint.card
+    if "history" not in card:  # of an earlier version
+        save_checkpoint(train(spectrograms, split, config), path)
+        checkpoint = load_checkpoint(path)
+        card = checkpoint.card
+    predicted = _predict(checkpoint.model, spectrograms, split.test, checkpoint.scaling, config)
+    return TrainingResult(
+        model=checkpoint.model,
+        variant=checkpoint.variant,
+        scaling=checkpoint.scaling,
+        split=split,
+        config=config,
+        history=pd.DataFrame(card["history"]).rename_axis("epoch"),
+        metrics=card["metrics"],
+        intervals={name: tuple(interval) for name, interval in card["intervals_95"].items()},
+        predictions=predicted,
+        tensor_file=card["tensor_file"],
+        beside=card["beside"],
+    )
+
+
 def save_checkpoint(result, path):
     """Write a trained network and its card.
 
@@ -270,6 +322,7 @@ def save_checkpoint(result, path):
         "intervals_95": result.intervals,
         "beside": result.beside,
         "epochs": len(result.history),
+        "history": result.history.to_dict("list"),
         "versions": {name: version(name) for name in ("foreshap", "torch", "numpy")},
     }
     write_checkpoint(path, result.model, result.variant, result.scaling, card)
