@@ -60,7 +60,9 @@ def examine_record_length(evidence):
     found = max(found, key=lambda interval: abs(interval[0]))
     saw = f"late windows are missing in a share of {in_words(*found)} more aftershocks"
     remains = None if abs(found[0]) <= SHARE else NOTHING
-    return judged(about, found, saw, "records that end before the last window of coda", remains)
+    state = "shown" if found[1] > 0 or found[2] < 0 else "open"
+    could_see = "records that end before the last window of coda"
+    return judged(about, found, saw, could_see, remains, state=state)
 
 
 def examine_native_rate(evidence):
