@@ -286,3 +286,11 @@ def test_bad_input_gets_a_sentence():
             foreshap.ForeshapError, match="must hold each frequency from 0 to 50 Hz once"
         ):
             physical_tiles(P64, 2.0, bands)
+
+
+def test_an_event_without_s_has_windows_of_two_seconds_after_p():
+    p64, s64 = foreshap.VARIANTS["P64"], foreshap.VARIANTS["S64"]
+    known, unknown = (foreshap.physical_tiles(p64, s_p) for s_p in (2.0, float("nan")))
+    np.testing.assert_array_equal(unknown, known)
+    with pytest.raises(foreshap.ForeshapError, match="leave the event out"):
+        foreshap.physical_tiles(s64, float("nan"))

@@ -4,13 +4,12 @@ import numpy as np
 import pandas as pd
 
 from ..files import ForeshapError
-from ..preprocessing.variants import WINDOWS, frame_windows
+from ..preprocessing.variants import NO_S_P, WINDOWS, frame_windows
 from ..preprocessing.waveforms import known_s_p, known_stations, known_times
 from ..training.splits import KM_PER_DEGREE
 
 CODA_EDGES = (4.0, 8.0)  # after P: the coda in three parts, so that its decay shows [s]
 SPECTRA = (*WINDOWS[:3], "coda to 4 s", "coda 4 to 8 s", "coda from 8 s")
-NO_S_P = 2.0  # stands for an S-P time that isn't known: windows of 2 s after P [s]
 USABLE = (2.0, 45.0)  # clear of what leaks to 0 Hz and of the anti-alias filter [Hz]
 ABOVE_NOISE = 0.5  # signal counts where it is three times the noise's power (log10)
 READ_TOGETHER = 64  # events read together

@@ -12,6 +12,7 @@ COMPONENTS = ("E", "N", "Z")
 SECONDS_BEFORE_P = 5.0  # of a trace in the waveform layout
 SAMPLING_RATE = 100.0
 WINDOWS = ("before P", "P to S", "S", "coda")
+NO_S_P = 2.0  # length of the windows after P of an event without S [s]
 
 
 @dataclass(frozen=True)
@@ -101,14 +102,16 @@ def frame_windows(variant, s_p):
     """Find the arrival window of each frame: that in which the frame ends.
 
     A frame that ends on an arrival belongs to the window before it. The window S is as long as
-    P to S.
+    P to S. Where S is not known, both are NO_S_P long in a variant aligned on P.
 
     variant: Variant
-    s_p: float, S-P time of the event [s]
+    s_p: float, S-P time of the event [s]; NaN: not known
 
     returns: int array (T,), places in WINDOWS
     raises: ForeshapError where S-P is not positive
     """
+    if np.isnan(s_p) and variant.phase == "P":
+        s_p = NO_S_P
     if not s_p > 0:
         raise ForeshapError(
             f"An S-P time of {s_p} s has no window from P to S: leave the event out."
