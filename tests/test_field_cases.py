@@ -281,7 +281,7 @@ def test_columns_called_like_axes_are_kept_under_other_names(tmp_path):
     foreshap.from_continuous(tmp_path / "in", table, tmp_path / "out", MAINSHOCK)
     foreshap.preprocess(tmp_path / "out", tmp_path)
     found = foreshap.load_spectrograms(tmp_path / "P64.h5").table.iloc[0]
-    assert float(found["frequency_given"]) == 1.5 and found["class_given"] == "x"
+    assert float(found["frequency_given"]) == 1.5 and found["class"] == "x"
     assert float(found["a_b"]) == 2 and float(found["label_given"]) == 7 and found["label"] == 0
 
 
