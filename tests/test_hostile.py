@@ -17,6 +17,7 @@ import requests
 
 import foreshap
 from foreshap.files import (
+    LOCK,
     ForeshapError,
     check_room,
     folder_replaced_whole,
@@ -494,6 +495,7 @@ def test_what_a_killed_run_left_beside_a_dataset_that_is_up_to_date_is_removed(t
     left = tmp_path / "demo/.waveforms.0123456789abcdef.partial"
     for moved_aside in (False, True):  # killed while it built, or between its two renames
         (left / "new").mkdir(parents=True)
+        (left / LOCK).touch()  # of a writer that no longer holds it
         if moved_aside:
             (tmp_path / "demo/waveforms").rename(left / "old")
         assert (waveform_folder("demo", tmp_path) / "DEMO_pre.hdf5").stat().st_mtime_ns == written
