@@ -38,7 +38,8 @@ def in_child(function, *arguments):
         status = 0
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         try:
-            os.write(writer, json.dumps(function(*arguments)).encode()[:60000])
+            text = json.dumps(function(*arguments), default=str)
+            os.write(writer, text.encode()[:60000])
         except foreshap.ForeshapError as error:
             os.write(writer, json.dumps(str(error)).encode())
             status = SENTENCE
