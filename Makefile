@@ -25,4 +25,5 @@ clean:
 	.venv/bin/python -m pip install --quiet --no-deps --require-hashes --requirement requirements.txt
 	.venv/bin/python -m pip install --quiet --requirement requirements-torch.txt
 	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	-git config filter.nbstripout.clean ".venv/bin/nbstripout --keep-id"  # .gitattributes names it
 	touch $@
