@@ -1,17 +1,10 @@
 """Slow and reference methods of attribution, all with one protocol; attribution.py names them.
 
-Each function prepares a method from
-
-network: torch.nn.Module in evaluation mode without gradients of weights, (N, 3, F, T) -> (N, 1)
-background: float tensor (B, 3, F, T), of the network's precision
-
-and returns explain(event, key), which several threads may call at once:
-
-event: float tensor (3, F, T)
-key: int, the event's number; its draws come from numpy.random.default_rng([seed, key])
-
-explain returns the values, an array (3, F, T), the base value, a float, and the values' standard
-error, an array (3, F, T) or None. The same event and key give the same bytes, whatever else runs.
+Each function prepares a method from `network` (N, 3, F, T) -> (N, 1), in evaluation mode without
+gradients of weights, and `background`, float tensor (B, 3, F, T), and returns explain(event, key),
+which several threads may call at once: event, float tensor (3, F, T); key, int, whose draws come
+from numpy.random.default_rng([seed, key]). That returns the values (3, F, T), the base value and
+the values' standard error (3, F, T) or None: the same bytes, whatever else runs.
 """
 
 import copy
@@ -25,10 +18,11 @@ import torch
 from scipy import ndimage
 
 from ...files import ForeshapError, whole_number
-from .inspection import POOLING, copy_model
+from .inspection import copy_model
 
 PART = 20  # inputs computed together: their activations stay in the processor's cache
 BLURRED = 8  # the standard deviation of "blur" is this part of an axis
+MASKERS = ("mean", "blur", "inpaint")
 
 
 def deep_shap(network, background):
@@ -37,17 +31,8 @@ def deep_shap(network, background):
     Lundberg and Lee (2017), section 4.2; rescale rule: Shrikumar et al. (2017). The library keeps
     hooks and values in a network, so every call gets its own copy. Base value: mean output of the
     background.
-
-    raises: ForeshapError for max pooling under torch.use_deterministic_algorithms()
     """
     import shap  # takes seconds to import: only who explains waits
-
-    pooling = any(type(module).__name__ in POOLING for module in network.modules())
-    if pooling and torch.are_deterministic_algorithms_enabled():
-        raise ForeshapError(
-            'shap\'s rule for max pooling has no deterministic form in torch: choose method="deep" '
-            "or call torch.use_deterministic_algorithms(False) first."
-        )
 
     parts = background.split(PART)
     base = _mean_output(network, background)
@@ -70,10 +55,6 @@ def expected_gradients(network, background, samples=200, seed=0):
     "variances" are the samples' variance over the root of their number; the standard error is
     computed from them here. Base value: mean output of the background, which values and base reach
     together up to their error of sampling.
-
-    samples: int, at least 2
-
-    raises: ForeshapError for fewer samples
     """
     import shap
 
@@ -98,10 +79,6 @@ def integrated_gradients(network, background, steps=50):
 
     Sundararajan et al. (2017), equation 1; Gauss-Legendre quadrature. Base value: output of the
     background's mean.
-
-    steps: int, points on the line
-
-    raises: ForeshapError for no steps, and without captum
     """
     whole_number("steps", steps, 1)
     mean = background.mean(dim=0, keepdim=True)
@@ -109,9 +86,8 @@ def integrated_gradients(network, background, steps=50):
     base = _mean_output(network, mean)
 
     def explain(event, key):
-        values = integrated.attribute(
-            event[None], mean, target=0, n_steps=steps, internal_batch_size=PART
-        )
+        options = {"target": 0, "n_steps": steps, "internal_batch_size": PART}
+        values = integrated.attribute(event[None], mean, **options)
         return values[0].detach().numpy(), base, None
 
     return explain
@@ -121,26 +97,17 @@ def partition(network, background, evaluations=1000, masker="mean", seed=0):
     """Prepare Owen values of a tree that never ties components, by shap.PartitionExplainer.
 
     Owen (1977); Lundberg and Lee's library computes them from the top of the tree downward, the
-    largest differences first, and spreads evenly what is left when the evaluations are used up. The
-    tree parts Z from the horizontal components, E from N, then halves the longer of frequency and
-    time down to single pixels. Base value: output of the event with every pixel hidden.
+    largest differences first (equal ones by the seed), and spreads evenly what is left when the
+    evaluations are used up. The tree parts Z from the horizontal components, E from N, then halves
+    the longer of frequency and time. Base value: output of the event with every pixel hidden.
 
-    evaluations: int, at least 2, outputs computed an event
-    masker: str, what stands for a hidden pixel
-        "mean": the background's mean
-        "blur": the event's own component, smoothed by a Gaussian of an eighth of either axis
-        "inpaint": what Telea's (2004) method continues from the component's visible pixels within 3
-            pixels, in 16 bits of the component's range; the background's mean where the whole
-            component is hidden
-    seed: int, decides between equal differences
-
-    raises: ForeshapError for another masker or fewer evaluations, and for "inpaint" without cv2
+    masker: str, what stands for a hidden pixel; see filling()
     """
     import shap
 
     whole_number("evaluations", evaluations, 2)
-    if str(masker) not in FILLINGS:
-        raise ForeshapError(f"There is no masker '{masker}': choose from {', '.join(FILLINGS)}.")
+    if masker not in MASKERS:
+        raise ForeshapError(f"There is no masker '{masker}': choose from {', '.join(MASKERS)}.")
     if masker == "inpaint":
         _import_optional("cv2")
     mean = background.mean(dim=0).numpy()
@@ -150,7 +117,7 @@ def partition(network, background, evaluations=1000, masker="mean", seed=0):
     def explain(event, key):
         event = event.numpy()
         own = copy.copy(prepared)  # explain_row() leaves its state there
-        own.masker = _masker(tree, FILLINGS[masker](event, mean))
+        own.masker = _masker(tree, filling(masker, event, mean))
         values, base = _owen_values(own, event, evaluations, PART, _seed_of_draws(seed, key))
         return values, base, None
 
@@ -164,13 +131,7 @@ def partition_telea(network, background, evaluations=5000, seed=0):
     so the components share what the three did together, whatever the network reads: evenly, but a
     half to Z where the tree was followed down to single pixels. Each event is rounded to 8 bits of
     its range, so values and base value sum to the output of the rounded event. And fillings are the
-    event's own: where all is hidden, its components' means. Base value: output of the event with
-    every pixel hidden.
-
-    evaluations: int, at least 2, outputs computed an event
-    seed: int, decides between equal differences
-
-    raises: ForeshapError for fewer evaluations, and without cv2
+    event's own: where all is hidden, its components' means. Base value: as in partition().
     """
     import shap
 
@@ -214,10 +175,8 @@ def _import_optional(name):
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        library = name.split(".")[0]
-        raise ForeshapError(
-            f"This method needs {library}, which is missing: pip install 'foreshap[methods]'."
-        ) from error
+        message = f"This method needs {name}, which is missing: pip install 'foreshap[methods]'."
+        raise ForeshapError(message) from error
 
 
 def _seed_of_draws(seed, key):
@@ -247,10 +206,7 @@ def _owen_values(explainer, event, evaluations, together, seed):
 
 @functools.lru_cache
 def _tree(shape):
-    """A partition tree over the pixels of (3, F, T), as scipy.cluster.hierarchy writes it.
-
-    A row is two children, 1, and the number of pixels.
-    """
+    """A partition tree over the pixels of (3, F, T): rows of two children, 1, number of pixels."""
     pixels, rows = math.prod(shape), []
 
     def grow(block):
@@ -266,10 +222,7 @@ def _tree(shape):
 
 
 def _masker(tree, fill):
-    """What shap.PartitionExplainer calls a masker: a function with attributes.
-
-    Its argument is a flat mask (True: visible).
-    """
+    """What shap.PartitionExplainer calls a masker: a function of a flat mask, with attributes."""
 
     def masker(visible, event):
         return (fill(visible.reshape(event.shape))[None],)
@@ -280,17 +233,23 @@ def _masker(tree, fill):
     return masker
 
 
-def _mean(event, mean):
-    return lambda visible: np.where(visible, event, mean)
+def filling(masker, event, mean):
+    """Make a function of a mask (3, F, T), True: visible, that fills the hidden pixels of an event.
+
+    "mean": by the background's mean; "blur": by the event's own component, smoothed by a Gaussian
+    of an eighth of either axis; "inpaint": by Telea's (2004) method from the component's visible
+    pixels within 3 pixels, in 16 bits of its range, or by the mean where all of it is hidden.
+    """
+    if masker == "inpaint":
+        return _inpainting(event, mean)
+    hidden = mean
+    if masker == "blur":
+        _, frequencies, times = event.shape
+        hidden = ndimage.gaussian_filter(event, [0, frequencies / BLURRED, times / BLURRED])
+    return lambda visible: np.where(visible, event, hidden)
 
 
-def _blur(event, mean):
-    _, frequencies, times = event.shape
-    blurred = ndimage.gaussian_filter(event, [0, frequencies / BLURRED, times / BLURRED])
-    return lambda visible: np.where(visible, event, blurred)
-
-
-def _inpaint(event, mean):
+def _inpainting(event, mean):
     import cv2
 
     low = event.min(axis=(1, 2))
@@ -307,6 +266,3 @@ def _inpaint(event, mean):
         return np.where(visible, event, filled)
 
     return fill
-
-
-FILLINGS = {"mean": _mean, "blur": _blur, "inpaint": _inpaint}
