@@ -24,19 +24,10 @@ PAGE_WIDTH, MARGIN = 11.0, 0.35  # of both pages [inch]
 LINE, GAP = 0.148, 0.09  # from line to line, and between rows [inch]
 CHARACTER = 0.069  # mean width at the pages' font size [inch]
 BASELINE = 0.11  # below the upper end of a line [inch]
-FINDING_COLUMNS = {  # heading -> width [inch]
-    "alternative": 1.3,
-    "state": 1.2,
-    "witness": 1.7,
-    "what it saw": 3.5,
-    "what it could have seen": 2.6,
-}
-COLUMNS = {  # of the measurements: heading -> width [inch]
-    "control": 2.6,
-    "fault or path predicts": 1.75,
-    "station or catalogue predicts": 2.25,
-    "ROC AUC, or as named": 1.6,
-}
+FINDING_COLUMNS = {"alternative": 1.3, "state": 1.2, "witness": 1.7, "what it saw": 3.5}
+FINDING_COLUMNS |= {"what it could have seen": 2.6}  # heading -> width [inch]
+COLUMNS = {"control": 2.6, "fault or path predicts": 1.75, "station or catalogue predicts": 2.25}
+COLUMNS |= {"ROC AUC, or as named": 1.6}  # of the measurements: heading -> width [inch]
 AXIS_START, AXIS_LENGTH = 8.7, 1.2  # of the measurements' axis from 0 to 1 [inch]
 HELD_OUT = ("place", "completeness", "hours")  # scores of the catalogue alone, on held-out events
 BELOW_CHANCE = "below chance, since days held out differ from days trained on: nothing told apart"

@@ -22,15 +22,14 @@ from .inspection import copy_model
 
 PART = 20  # inputs computed together: their activations stay in the processor's cache
 BLURRED = 8  # the standard deviation of "blur" is this part of an axis
-MASKERS = ("mean", "blur", "inpaint")
+MASKERS = ("mean", "blur")
 
 
 def deep_shap(network, background):
     """Prepare DeepLIFT averaged over the background, as shap.DeepExplainer computes it.
 
     Lundberg and Lee (2017), section 4.2; rescale rule: Shrikumar et al. (2017). The library keeps
-    hooks and values in a network, so every call gets its own copy. Base value: mean output of the
-    background.
+    values in a network, so every call gets its own copy. Base value: mean output of the background.
     """
     import shap  # takes seconds to import: only who explains waits
 
@@ -51,10 +50,9 @@ def deep_shap(network, background):
 def expected_gradients(network, background, samples=200, seed=0):
     """Prepare gradients at random points between event and background, by shap.GradientExplainer.
 
-    Erion et al. (2021), equation 3. The library draws the points in single precision. Its
-    "variances" are the samples' variance over the root of their number; the standard error is
-    computed from them here. Base value: mean output of the background, which values and base reach
-    together up to their error of sampling.
+    Erion et al. (2021), equation 3. The library draws the points in single precision; its
+    "variances" are the samples' variance over the root of their number. Base value: mean output of
+    the background.
     """
     import shap
 
@@ -77,8 +75,7 @@ def expected_gradients(network, background, samples=200, seed=0):
 def integrated_gradients(network, background, steps=50):
     """Prepare the mean gradient on the line from the background's mean to the event, by captum.
 
-    Sundararajan et al. (2017), equation 1; Gauss-Legendre quadrature. Base value: output of the
-    background's mean.
+    Sundararajan et al. (2017), equation 1, Gauss-Legendre. Base value: output of that mean.
     """
     whole_number("steps", steps, 1)
     mean = background.mean(dim=0, keepdim=True)
@@ -101,23 +98,26 @@ def partition(network, background, evaluations=1000, masker="mean", seed=0):
     evaluations are used up. The tree parts Z from the horizontal components, E from N, then halves
     the longer of frequency and time. Base value: output of the event with every pixel hidden.
 
-    masker: str, what stands for a hidden pixel; see filling()
+    masker: str, what stands for a hidden pixel: the background's "mean", or a "blur": the event's
+        own component, smoothed by a Gaussian of an eighth of either axis
     """
     import shap
 
     whole_number("evaluations", evaluations, 2)
     if masker not in MASKERS:
         raise ForeshapError(f"There is no masker '{masker}': choose from {', '.join(MASKERS)}.")
-    if masker == "inpaint":
-        _import_optional("cv2")
     mean = background.mean(dim=0).numpy()
-    tree = _tree(tuple(background.shape[1:]))
-    prepared = shap.PartitionExplainer(_on_arrays(network), _masker(tree, None))
+    _, frequencies, times = mean.shape
+    tree = _tree(mean.shape)
+    prepared = shap.PartitionExplainer(_on_arrays(network), _masker(tree, mean))
 
     def explain(event, key):
         event = event.numpy()
+        hidden = mean
+        if masker == "blur":
+            hidden = ndimage.gaussian_filter(event, [0, frequencies / BLURRED, times / BLURRED])
         own = copy.copy(prepared)  # explain_row() leaves its state there
-        own.masker = _masker(tree, filling(masker, event, mean))
+        own.masker = _masker(tree, hidden)
         values, base = _owen_values(own, event, evaluations, PART, _seed_of_draws(seed, key))
         return values, base, None
 
@@ -127,11 +127,10 @@ def partition(network, background, evaluations=1000, masker="mean", seed=0):
 def partition_telea(network, background, evaluations=5000, seed=0):
     """Prepare the published maps' setting: shap.PartitionExplainer with Image("inpaint_telea").
 
-    Filling: Telea (2004). Three things are lost. A pixel hidden in one component is hidden in all,
-    so the components share what the three did together, whatever the network reads: evenly, but a
-    half to Z where the tree was followed down to single pixels. Each event is rounded to 8 bits of
-    its range, so values and base value sum to the output of the rounded event. And fillings are the
-    event's own: where all is hidden, its components' means. Base value: as in partition().
+    Filling: Telea (2004). A pixel hidden in one component is hidden in all, so the components share
+    what the three did together: evenly, but a half to Z where the tree was followed down to single
+    pixels. Events are rounded to 8 bits of their range: values and base sum to that output. Where
+    all is hidden, the event's own means stand for its components: the base value.
     """
     import shap
 
@@ -185,10 +184,7 @@ def _seed_of_draws(seed, key):
 
 
 def _with_own_draws(method, seed):
-    """A library's method that draws from a generator of its own in place of numpy's global one.
-
-    So numpy's global state stays as it is, and threads don't take each other's draws.
-    """
+    """A library's method that draws from a generator of its own, not from numpy's global one."""
     function = method.__func__
     own = SimpleNamespace(**vars(np) | {"random": np.random.RandomState(seed)})
     names = function.__globals__ | {"np": own}
@@ -221,48 +217,13 @@ def _tree(shape):
     return np.array(rows, dtype=float)
 
 
-def _masker(tree, fill):
+def _masker(tree, hidden):
     """What shap.PartitionExplainer calls a masker: a function of a flat mask, with attributes."""
 
     def masker(visible, event):
-        return (fill(visible.reshape(event.shape))[None],)
+        return (np.where(visible.reshape(event.shape), event, hidden)[None],)
 
     masker.clustering = tree
     masker.shape = (1, len(tree) + 1)
     masker.immutable_outputs = True
     return masker
-
-
-def filling(masker, event, mean):
-    """Make a function of a mask (3, F, T), True: visible, that fills the hidden pixels of an event.
-
-    "mean": by the background's mean; "blur": by the event's own component, smoothed by a Gaussian
-    of an eighth of either axis; "inpaint": by Telea's (2004) method from the component's visible
-    pixels within 3 pixels, in 16 bits of its range, or by the mean where all of it is hidden.
-    """
-    if masker == "inpaint":
-        return _inpainting(event, mean)
-    hidden = mean
-    if masker == "blur":
-        _, frequencies, times = event.shape
-        hidden = ndimage.gaussian_filter(event, [0, frequencies / BLURRED, times / BLURRED])
-    return lambda visible: np.where(visible, event, hidden)
-
-
-def _inpainting(event, mean):
-    import cv2
-
-    low = event.min(axis=(1, 2))
-    unit = np.ptp(event, axis=(1, 2)) / 65535
-    unit[unit == 0] = 1
-    levels = np.rint((event - low[:, None, None]) / unit[:, None, None]).astype(np.uint16)
-
-    def fill(visible):
-        filled = mean.copy()
-        for k in np.flatnonzero(visible.any(axis=(1, 2))):
-            hidden = (~visible[k]).astype(np.uint8)
-            telea = cv2.inpaint(levels[k], hidden, inpaintRadius=3, flags=cv2.INPAINT_TELEA)
-            filled[k] = telea * unit[k] + low[k]
-        return np.where(visible, event, filled)
-
-    return fill

@@ -17,13 +17,9 @@ MASKED_TOGETHER = 16  # in a forward pass: their activations stay in the process
 
 
 def tile_names():
-    """List what each tile's number means, the same for all events.
-
-    returns: DataFrame, row number is the tile's number, columns component, band and window
-    """
-    names = pd.MultiIndex.from_product(
-        [COMPONENTS, TILE_BANDS, WINDOWS], names=["component", "band", "window"]
-    )
+    """List what each tile's number means: DataFrame, columns component, band and window."""
+    columns = ["component", "band", "window"]
+    names = pd.MultiIndex.from_product([COMPONENTS, TILE_BANDS, WINDOWS], names=columns)
     return names.to_frame(index=False).rename_axis("tile")
 
 
@@ -53,8 +49,7 @@ def tile_sums(values, tiles, n_tiles):
     """Sum maps over each tile, so that methods for pixels can be compared with values of tiles.
 
     values: array (N, 3, F, T)
-    tiles: int array (N or 1, 3, F, T), tile of each pixel
-    n_tiles: int
+    tiles: int array (N or 1, 3, F, T), tile of each pixel, below n_tiles
 
     returns: float array (N, n_tiles), 0 for a tile that does not occur
     """
@@ -68,11 +63,10 @@ def tile_sums(values, tiles, n_tiles):
 def shapley_tiles(network, background, tiles=None, evaluations=2000, seed=0):
     """Prepare Shapley values of groups of pixels, see shapley(); protocol as in libraries.py.
 
-    Values and standard errors are spread evenly over a group's pixels, so that tile_sums() gives
-    the group's. Base value: mean output of the background.
+    Values and standard errors are spread evenly over a group's pixels. Base value: mean output of
+    the background.
 
     tiles: int array (3, F, T), group of each pixel; or a function, key -> such an array; halves()
-    evaluations: int, forward passes of single inputs an event
     """
     empty = _outputs(network, background.split(MASKED_TOGETHER))
 
@@ -124,16 +118,14 @@ def _masked(event, background, group, members, rows):
 def shapley(value_of, full, empty, n_groups, evaluations, rng):
     """Compute Shapley values and their standard errors (n_groups,); sum: full - mean of empty.
 
-    Shapley (1953). Exact by all coalitions where these, each with all background events, are no
-    more than evaluations; else sampled by pairs of a permutation and its reverse (Mitchell et al.,
-    2022, section 4.1), each pair with one background event, all taken in turn. The standard error
-    is that of the pairs' mean: within background events where each has two pairs or more; else over
-    all pairs, which overstates it, for the events are drawn without replacement. What the sample
-    misses of the total is then shared in proportion to squared standard errors: generalised least
-    squares under the known sum.
+    Shapley (1953). Exact by all coalitions with all background events (outputs `empty`) where these
+    are no more than evaluations; else by pairs of a permutation and its reverse (Mitchell et al.,
+    2022, section 4.1), each with one background event, all in turn. The standard error is that of
+    the pairs' mean: within background events where each has two pairs; else over all, which
+    overstates it. What the sample misses of the total is shared in proportion to squared standard
+    errors: generalised least squares under the known sum.
 
     value_of: function of members, bool (K, n_groups), and background, int (K,), to outputs, (K,)
-    full: float, output with all groups; empty: float array (B,), of each background event
     """
     if (2**n_groups - 2) * len(empty) + 1 <= evaluations:
         return _enumerated(value_of, full, empty, n_groups), np.zeros(n_groups)

@@ -46,15 +46,14 @@ def measure_batch(traces, s_p, sampling_rate=SAMPLING_RATE):
     last = np.minimum(early_s + 1, lengths / sampling_rate)
     s = _onset([horizontal], energy, early_s, (first, last), sampling_rate)
     known_s = np.where(np.isnan(s), early_s, s)
-    arrivals = known_p, known_s, lengths, sampling_rate
     measured = {"p_onset": p - early_p, "s_onset": s - early_s}
     second = _second_onset(energy, known_s, lengths, sampling_rate)
     measured["second_onset"], measured["second_contrast"] = second
-    measured["level_below_corner"] = _level_below_corner(filtered, *arrivals)
+    level = _level_below_corner(filtered, known_p, known_s, lengths, sampling_rate)
+    measured["level_below_corner"] = level
     measured |= _recorder_traits(samples, lengths)
-    p = SECONDS_BEFORE_P + np.nan_to_num(measured["p_onset"])
-    s = SECONDS_BEFORE_P + s_p + np.nan_to_num(measured["s_onset"])
-    return packed_cross_spectra(filtered, p, s, lengths, sampling_rate), measured
+    packed = packed_cross_spectra(filtered, known_p, known_s, lengths, sampling_rate)
+    return packed, measured
 
 
 def _stack(traces, s_p, sampling_rate):
@@ -181,21 +180,18 @@ def _recorder_traits(samples, lengths):
     if samples.dtype.kind in "iu":
         near_low = np.floor(near_low).astype(samples.dtype)
         near_high = np.ceil(near_high).astype(samples.dtype)
-    is_near = (samples >= near_high) | (samples <= near_low)
-    trace, place = np.divmod(np.flatnonzero(is_near), samples.shape[-1])  # quicker than nonzero
-    is_real = place < lengths[trace // 3]
-    trace, place = trace[is_real], place[is_real]
-    is_high = samples.reshape(-1, samples.shape[-1])[trace, place] > (low + margin).ravel()[trace]
-    is_new = np.diff(place, prepend=-2) != 1
-    is_new |= np.diff(trace, prepend=-1) != 0
-    is_new |= np.diff(is_high, prepend=False)
-    peaks = np.bincount(trace[is_new], minlength=3 * len(samples)).reshape(-1, 3).max(axis=1)
+    is_real = np.arange(samples.shape[-1]) < lengths[:, None, None]
+    peaks = 0
+    for is_near in (samples >= near_high, samples <= near_low):
+        is_near &= is_real
+        is_new = is_near[..., 1:] & ~is_near[..., :-1]
+        peaks = peaks + is_near[..., 0] + np.count_nonzero(is_new, axis=-1)
     is_flat = (low == high).any(axis=(1, 2))
     steps = np.diff(samples)
     np.abs(steps, out=steps)
     largest = steps.max(axis=(1, 2))
     smallest = steps.min(axis=(1, 2), where=steps > 0, initial=largest.max())
     return {
-        "peaks_near_extreme": np.where(is_flat, 0, peaks).astype(np.int32),
+        "peaks_near_extreme": np.where(is_flat, 0, peaks.max(axis=1)).astype(np.int32),
         "smallest_step": np.where(largest > 0, smallest, np.nan),
     }
