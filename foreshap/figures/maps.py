@@ -191,8 +191,8 @@ def rgb_spectrogram(ax, values, variant, s_p=None):
 
 def shared_limit(*maps, percentile=99.8):
     """Find the half-width of one colour scale for all maps: their percentile of |value|."""
-    values = np.concatenate([np.abs(values).ravel() for values in maps])
-    return float(np.nanpercentile(values, percentile)) or 1.0
+    values = np.concatenate([*map(np.ravel, maps)])
+    return float(np.nanpercentile(np.abs(values), percentile)) or 1.0
 
 
 def shap_map(ax, values, variant, limit, s_p=None, absolute=False):
@@ -283,9 +283,9 @@ def event_rate(ax, times, labels, mainshock):
 def distribution(ax, values, labels, label):
     """Draw a histogram of values (N,) by class, in percent where one has twice the events."""
     values = np.asarray(values, dtype=float)
-    counts = [chosen.sum() for chosen, _ in by_class(labels, values)]
-    differ = max(counts) > 2 * min(counts)
-    if any(counts):
+    counts = np.bincount(np.asarray(labels)[np.isfinite(values)], minlength=2)
+    differ = counts.max() > 2 * counts.min()
+    if counts.any():
         _class_histograms(ax, values, labels, distribution_edges(values), differ)
     else:
         ax.annotate("not in this dataset", (0.5, 0.5), xycoords="axes fraction", ha="center")
@@ -476,13 +476,14 @@ def weekly(ax, weeks, events, frequencies, limit):
     events: array (N, F), SHAP per Hz of each event; frequencies: array (F,) [Hz]
     """
     shown = np.arange(weeks.min(), weeks.max() + 1)
-    means = pd.DataFrame(events).groupby(np.asarray(weeks)).mean().reindex(shown)
+    by_week = pd.DataFrame(events).groupby(np.asarray(weeks))
+    means, counts = by_week.mean().reindex(shown), by_week.size().reindex(shown, fill_value=0)
     rows = np.arange(len(shown))
     ax.set_facecolor("0.85")  # a week without events
     ax.pcolormesh(frequencies, rows, means, cmap=SIGNED, vmin=-limit, vmax=limit, shading="nearest")
     ax.axhline(np.searchsorted(shown, 0) - 0.5, color="black", linewidth=1.5)
     ax.set_yticks(rows, shown)
-    write_row_counts(ax, [(weeks == week).sum() for week in shown])
+    write_row_counts(ax, counts)
     ax.set(xlabel="frequency [Hz]", ylabel="week after the mainshock")
     ax.figure.colorbar(ax.collections[0], ax=ax, label="mean SHAP [logit / Hz]", pad=0.14)
     return ax

@@ -192,8 +192,10 @@ def verdict_page(fig, findings, verdict, opened, reasons, title, units=None):
     closing = _what_closes(findings, opened)
     order = list(STATE_STYLE)
     findings = sorted(findings, key=lambda finding: order.index(finding.state))
-    rows = [_finding_cells(finding) for finding in findings]
-    heights = [LINE * max(map(len, cells)) + GAP for cells in rows]
+    rows, heights = [], []
+    for finding in findings:
+        rows.append(_finding_cells(finding))
+        heights.append(LINE * max(map(len, rows[-1])) + GAP)
     n_lines = 1.4 * len(first) + len(lines) + len(closing) + 2
     ax = _page(fig, 1.6 + LINE * n_lines + sum(heights), title)
     colour, words = VERDICT_STYLE[verdict]
@@ -204,12 +206,11 @@ def verdict_page(fig, findings, verdict, opened, reasons, title, units=None):
     if closing:
         y = _write(ax, MARGIN, y, ["Not excluded, and what would close it"], weight="bold")
         y = _write(ax, MARGIN, y, closing) + GAP
-    headings = [[heading] for heading in FINDING_COLUMNS]
-    _write_row(ax, y + GAP, headings, FINDING_COLUMNS, dict.fromkeys(range(5), {"weight": "bold"}))
+    _write_row(ax, y + GAP, FINDING_COLUMNS, FINDING_COLUMNS, [{"weight": "bold"}] * 5)
     y += GAP + 1.5 * LINE
     for finding, cells, height in zip(findings, rows, heights):
         ax.plot([MARGIN, PAGE_WIDTH - MARGIN], [y, y], color="0.85", linewidth=0.8)
-        styles = {0: {"weight": "bold"}, 1: {"color": STATE_STYLE[finding.state][1]}}
+        styles = [{"weight": "bold"}, {"color": STATE_STYLE[finding.state][1]}, {}, {}, {}]
         _write_row(ax, y + GAP / 2, cells, FINDING_COLUMNS, styles)
         y += height
     return fig
@@ -232,8 +233,7 @@ def measurements_page(fig, table, skipped, title):
     for value in (0, 0.5, 1):
         _write(ax, _on_axis(value), y, [f"{value:g}"], ha="center", **bold)
     _write(ax, PAGE_WIDTH - MARGIN, y, ["events"], ha="right", **bold)
-    headings = [[heading] for heading in COLUMNS]
-    _write_row(ax, y, headings, COLUMNS, dict.fromkeys(range(4), bold))
+    _write_row(ax, y, COLUMNS, COLUMNS, [bold] * 4)
     y += 1.5 * LINE
     for group, rows in table.groupby("group", sort=False):
         y = _write(ax, MARGIN, y, [group], step, color="0.35", **bold)
@@ -267,10 +267,10 @@ def _write(ax, x, y, lines, step=LINE, **style):
 
 
 def _write_row(ax, y, cells, columns, styles):
-    """Write the cells of a row, lists of lines, each in its column (heading -> width)."""
+    """Write the cells of a row, a text or list of lines each, in columns (heading -> width)."""
     x = MARGIN
-    for k, (lines, width) in enumerate(zip(cells, columns.values())):
-        _write(ax, x, y, lines, **styles.get(k, {}))
+    for cell, width, style in zip(cells, columns.values(), styles):
+        _write(ax, x, y, [cell] if isinstance(cell, str) else cell, **style)
         x += width
 
 
@@ -329,7 +329,7 @@ def _control_row(ax, y, row):
         if np.isfinite(row.low):  # one event has no interval
             value += f" ({row.low:.2f} to {row.high:.2f})"
     texts = (row.control, row.if_path, row.if_station, value)
-    _write_row(ax, y, [[text] for text in texts], COLUMNS, {})
+    _write_row(ax, y, texts, COLUMNS, [{}] * 4)
     _write(ax, PAGE_WIDTH - MARGIN, y, [f"{row.n_events:.0f}"], ha="right")
     middle = y + LINE / 2
     ax.plot(_on_axis([0, 1]), [middle] * 2, color="0.85", linewidth=0.8)

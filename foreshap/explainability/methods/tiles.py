@@ -76,7 +76,14 @@ def shapley_tiles(network, background, tiles=None, evaluations=2000, seed=0):
             own = halves(event.shape)
         elif callable(tiles):
             own = tiles(key)
-        group, sizes = _groups(own, event.shape)
+        own = np.asarray(own)
+        if own.shape != tuple(event.shape) or own.dtype.kind not in "iu":
+            raise ForeshapError(
+                f"The tiles are {own.dtype} of shape {own.shape}, the event has "
+                f"{tuple(event.shape)}: give an integer for each of its pixels."
+            )
+        _, group, sizes = np.unique(own, return_inverse=True, return_counts=True)
+        group = group.reshape(event.shape)
         full = _outputs(network, [event[None]])[0]
 
         def value_of(members, rows):
@@ -87,18 +94,6 @@ def shapley_tiles(network, background, tiles=None, evaluations=2000, seed=0):
         return (values / sizes)[group], float(empty.mean()), (error / sizes)[group]
 
     return explain
-
-
-def _groups(tiles, shape):
-    """Tiles renumbered without gaps, int (3, F, T), and the number of pixels in each."""
-    tiles = np.asarray(tiles)
-    if tiles.shape != tuple(shape) or tiles.dtype.kind not in "iu":
-        raise ForeshapError(
-            f"The tiles are {tiles.dtype} of shape {tiles.shape}, the event has {tuple(shape)}: "
-            "give an integer for each of its pixels."
-        )
-    _, group, sizes = np.unique(tiles, return_inverse=True, return_counts=True)
-    return group.reshape(shape), sizes
 
 
 def _outputs(network, batches):
