@@ -136,6 +136,7 @@ def waveforms(axes, samples, s_p, phase="P", unit="counts", highpass=HIGHPASS):
         mark_arrivals(ax, phase, s_p, label=ax is axes[0])
     if highpass:
         place = {"transform": axes[0].transAxes, "ha": "right", "va": "bottom", "fontsize": 8}
+        place["backgroundcolor"] = (1, 1, 1, 0.7)
         axes[0].text(0.99, 0.03, f"mean removed, above {highpass:g} Hz", **place)
     axes[-1].set_xlabel(time_label(phase))
     return axes
