@@ -29,7 +29,7 @@ from foreshap.controls.day_blocks import blocked_auc, compare_dates, day_blocks,
 from foreshap.controls.joined_rule import examine, judge
 from foreshap.controls.witnesses.date import SEPARATES, SHARE
 from foreshap.controls.witnesses.signal import held_out, held_out_distance
-from foreshap.preprocessing.cross_spectra import FILE_NAME, load_cross_spectra, write_cross_spectra
+from foreshap.preprocessing.cross_spectra import FILE_NAME, load_cross_spectra
 
 PATH, STATION, CATALOGUE, MIXED, NOTHING = foreshap.VERDICTS
 ASSERTS_PATH = PATH, MIXED
@@ -103,7 +103,6 @@ def tensors_of(folder, simulator, name, ground, seed, shape, events):
         attributes = spectrograms.attributes | {"scaled": "0 to 255"}
         values = scale_tensors(spectrograms.values[:])
         return replace(spectrograms, values=values, attributes=attributes)
-    write_cross_spectra(waveforms, folder)
     return spectrograms
 
 

@@ -63,9 +63,7 @@ from .explorer import EventCollection as EventCollection
 from .explorer import Explorer as Explorer
 from .explorer import explore as explore
 from .files import ForeshapError as ForeshapError
-from .preprocessing.cross_spectra import event_cross_spectra as event_cross_spectra
 from .preprocessing.cross_spectra import load_cross_spectra as load_cross_spectra
-from .preprocessing.cross_spectra import write_cross_spectra as write_cross_spectra
 from .preprocessing.periods import NORCIA as NORCIA
 from .preprocessing.periods import Periods as Periods
 from .preprocessing.periods import periods as periods

@@ -212,7 +212,7 @@ def test_bad_input_gets_a_sentence(trained):
 @pytest.mark.parametrize(
     ["module", "words"],
     [
-        (nn.GELU(), "don't cover GELU"),
+        (nn.GELU(), "not GELU"),
         (nn.MaxPool2d(3, stride=2), "features.3 .* overlap"),
         (nn.Conv2d(32, 32, 3, stride=2, padding=1), "stride 1"),
         (nn.ReLU(inplace=True), r"features.2 .*\(inplace=False\)"),

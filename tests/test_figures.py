@@ -156,7 +156,7 @@ def rows(n, **columns):
 def test_measurements_are_drawn_where_they_are(ax):
     table = rows(3).set_axis(["first", "second", "third"])
     figures.measured(ax, table, "ROC AUC")
-    dots = [line.get_xydata()[0].tolist() for line in ax.lines if line.get_marker() == "o"]
+    (dots,) = [line.get_xydata().tolist() for line in ax.lines if line.get_marker() == "o"]
     assert dots == [[value, place] for place, value in enumerate(table["value"])]
     assert [t.get_text() for t in ax.get_yticklabels()] == list(table.index)
     assert (
@@ -174,30 +174,6 @@ def test_weighted_histograms_keep_each_classs_number(ax):
         if hasattr(container, "patches")
     ]
     assert [round(h) for h in heights] == [100, 200]
-
-
-def test_placebo_dates_services_and_gaps_are_marked():
-    _, axes = plt.subplots(2, sharex=True)
-    kinds = ["inside foreshocks", "inside aftershocks", "across", "mainshock"]
-    main, day = pd.Timestamp("2016-10-30T06:40:17Z"), pd.Timedelta(days=1)
-    table = rows(4, time=[str(main + k * day) for k in (-5.0, 5.0, 1.0, 0.5)], kind=kinds)
-    times = pd.Series(main + pd.to_timedelta(np.arange(-10, 10) + 0.5, unit="D"))
-    services = pd.DataFrame({"time": [main + pd.Timedelta(days=3)], "what": ["new digitiser"]})
-    figures.placebo(
-        axes,
-        table,
-        times,
-        (np.arange(20) > 9).astype(int),
-        main,
-        [(main - 8 * day, main - 6 * day)],
-        services,
-    )
-    assert [c.get_label() for c in axes[0].containers] == kinds
-    assert [float(c.lines[0].get_xdata()[0]) for c in axes[0].containers] == [-5, 5, 1, 0]
-    assert any(np.allclose(line.get_xdata(), 3) for line in axes[1].lines)
-    assert all("new digitiser" in [t.get_text() for t in ax.texts] for ax in axes)
-    assert any(patch.get_x() == -8 and patch.get_width() == 2 for patch in axes[0].patches)
-    plt.close("all")
 
 
 def test_the_other_pictures_of_controls_show_their_numbers(ax):

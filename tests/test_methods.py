@@ -28,7 +28,6 @@ SMALL = {  # every method, with options that make it fast
     "integrated-gradients": (methods.integrated_gradients, {"steps": 10}),
     "partition-mean": (methods.partition, {"evaluations": 60}),
     "partition-blur": (methods.partition, {"evaluations": 60, "masker": "blur"}),
-    "partition-inpaint": (methods.partition, {"evaluations": 60, "masker": "inpaint"}),
     "partition-telea": (methods.partition_telea, {"evaluations": 60}),
 }
 
@@ -193,7 +192,7 @@ def test_partition_keeps_components_apart_where_the_published_setting_ties_them(
     reads_n = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(96, 1))
     network = ready(Calls(lambda self, x: self.reads(x[:, 1:2]), reads=reads_n))
     (event,), background = normal(1, shape, torch.float32), normal(9, shape, torch.float32)
-    for masker in methods.FILLINGS:
+    for masker in methods.MASKERS:
         values, *_ = methods.partition(network, background, 200, masker)(event, 0)
         assert (
             np.abs(values[[0, 2]]).max() < 1e-7 < 1e-3 < np.abs(values[1]).max()
@@ -226,29 +225,12 @@ def test_telea_is_what_the_library_gives_for_an_image():
 
 
 def test_blur_smooths_each_component_on_its_own():
-    event, visible = normal(1, (3, 16, 24))[0].numpy(), np.zeros((3, 16, 24), dtype=bool)
-    visible[:, :3] = True
-    filled = methods.FILLINGS["blur"](event, None)(visible)
-    np.testing.assert_array_equal(filled[visible], event[visible])
-    for k in range(3):
-        np.testing.assert_allclose(filled[k, 3:], ndimage.gaussian_filter(event[k], (2, 3))[3:])
-
-
-def test_inpainting_fills_each_component_on_its_own_and_leaves_the_rest_exact():
-    event, mean = normal(2, (3, 16, 24)).numpy()
-    event[1] = np.add.outer(np.arange(16.0), np.arange(24.0))  # a plane
-    event[2], event[2, 0, 0] = 3.25, 9.0
-    visible = np.random.default_rng(0).random((3, 16, 24)) < 0.5
-    visible[2], visible[2, :2] = False, True
-    fill = methods.FILLINGS["inpaint"](event, mean)
-    filled = fill(visible)
-    np.testing.assert_array_equal(filled[visible], event[visible])
-    assert (filled != event)[0][~visible[0]].all()
-    assert np.abs(filled[1] - event[1])[2:-2, 2:-2].max() < 0.1 * np.ptp(event[1])
-    np.testing.assert_allclose(filled[2, 4:, 6:], 3.25, atol=0.03)  # 8 bits drift by more
-    visible[0] = False
-    np.testing.assert_array_equal(fill(visible)[1:], filled[1:])
-    np.testing.assert_array_equal(fill(visible)[0], mean[0])
+    """The base value is the output of what stands for an event with every pixel hidden."""
+    event = normal(1, (3, 16, 24))
+    network = curved((3, 16, 24))
+    _, base, _ = methods.partition(network, event, 20, "blur")(event[0], 0)
+    smooth = [ndimage.gaussian_filter(component, (2, 3)) for component in event[0].numpy()]
+    assert base == pytest.approx(network(torch.tensor(np.array(smooth))[None]).item())
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -303,11 +285,7 @@ def test_seed_and_key_decide_the_draws():
 def test_a_missing_library_and_bad_options_get_a_sentence(monkeypatch):
     network, background = curved((3, 2, 2)), normal(4, (3, 2, 2))
     for prepare, options, words in (
-        (
-            methods.partition,
-            {"masker": "noise"},
-            "no masker 'noise': choose from mean, blur, inpaint",
-        ),
+        (methods.partition, {"masker": "noise"}, "no masker 'noise': choose from mean, blur"),
         (methods.partition, {"evaluations": 1}, "evaluations is 1: give at least 2"),
         (methods.partition_telea, {"evaluations": 0}, "evaluations is 0"),
         (methods.expected_gradients, {"samples": 1}, "samples is 1"),
@@ -318,17 +296,11 @@ def test_a_missing_library_and_bad_options_get_a_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(
-        foreshap.ForeshapError, match=r"needs captum, .* pip install 'foreshap\[methods\]'"
+        foreshap.ForeshapError, match=r"needs captum.attr, .* pip install 'foreshap\[methods\]'"
     ):
         methods.integrated_gradients(network, background)
-    for prepare, options in (
-        (methods.partition, {"masker": "inpaint"}),
-        (methods.partition_telea, {}),
-    ):
-        with pytest.raises(
-            foreshap.ForeshapError, match=r"needs cv2, .* pip install 'foreshap\[methods\]'"
-        ):
-            prepare(network, background, **options)
+    with pytest.raises(foreshap.ForeshapError, match=r"needs cv2, .*foreshap\[methods\]'"):
+        methods.partition_telea(network, background)
     assert methods.partition(network, background)
 
 
@@ -442,28 +414,6 @@ FOUND = {  # words of the sentence, and a model of which shap.DeepExplainer's su
         relu,
         nn.Linear(20, 2),
     ).eval(),
-    "forward calls the function relu:": lambda: calling(
-        lambda self, x: self.output(F.relu(self.dense(x.flatten(1))))
-    ),
-    "forward calls the function sigmoid:": lambda: calling(
-        lambda self, x: self.output(self.dense(x.flatten(1)).sigmoid())
-    ),
-    "2.0 calls the function tanh:": lambda: with_layer(
-        nn.ReLU(), nn.Sequential(Calls(lambda self, x: x.tanh()))
-    ),
-    "forward calls the function max_pool2d:": lambda: Calls(
-        lambda self, x: self.dense(F.max_pool2d(x, 2).flatten(1)), dense=nn.Linear(36, 2)
-    ).eval(),
-    r"forward calls the function pow:": lambda: calling(
-        lambda self, x: self.output(self.dense(x.flatten(1)) ** 2)
-    ),
-    r"forward multiplies two activations \(mul\)": lambda: calling(
-        lambda self, x: self.output(
-            self.dense(x.flatten(1)) * self.gate(self.dense2(x.flatten(1)))
-        ),
-        gate=nn.Sigmoid(),
-        dense2=nn.Linear(144, 20),
-    ),
     r"1 \(MaxPool2d\) has windows that overlap": lambda: with_layer(nn.MaxPool2d(3, stride=2)),
     r"1 \(SiLU\) is of a kind that DeepLIFT has no rule for": lambda: with_layer(nn.SiLU()),
     r"1 \(AdaptiveMaxPool2d\) is of a kind": lambda: with_layer(nn.AdaptiveMaxPool2d(2)),
@@ -486,12 +436,35 @@ def test_what_deeplift_gets_wrong_is_named(words):
     assert library_error(model) > 0.005
 
 
+@pytest.mark.parametrize(
+    "model",
+    (
+        calling(lambda self, x: self.output(F.relu(self.dense(x.flatten(1))))),
+        calling(lambda self, x: self.output(self.dense(x.flatten(1)).sigmoid())),
+        with_layer(nn.ReLU(), nn.Sequential(Calls(lambda self, x: x.tanh()))),
+        Calls(
+            lambda self, x: self.dense(F.max_pool2d(x, 2).flatten(1)), dense=nn.Linear(36, 2)
+        ).eval(),
+        calling(lambda self, x: self.output(self.dense(x.flatten(1)) ** 2)),
+        calling(
+            lambda self, x: self.output(
+                self.dense(x.flatten(1)) * self.gate(self.dense2(x.flatten(1)))
+            ),
+            gate=nn.Sigmoid(),
+            dense2=nn.Linear(144, 20),
+        ),
+    ),
+    ids=("relu", "sigmoid", "tanh", "max_pool2d", "power", "product"),
+)
+def test_functions_that_deeplift_gets_wrong_are_refused(model):
+    for method in ("deep", "deep-shap"):
+        with pytest.raises(foreshap.ForeshapError, match="choose method=|of a kind"):
+            foreshap.shap_tensors(model.double(), normal(4, SHAPE), normal(9, SHAPE), method)
+
+
 def test_other_models_that_get_a_sentence():
     event = torch.zeros(1, *SHAPE)
     in_place = with_layer(nn.ReLU(inplace=True))
-    conditional = calling(
-        lambda self, x: self.output(self.dense(x.flatten(1))) * (1 if x.sum() > 0 else 2)
-    )
     softmax = nn.Sequential(nn.Flatten(), nn.Linear(144, 2), nn.Softmax(dim=1)).eval()
     nested = with_layer(nn.Dropout())
     nested[1].train()
@@ -502,7 +475,6 @@ def test_other_models_that_get_a_sentence():
             event,
             r"1 \(MaxPool2d\) has windows that overlap or are dilated",
         ),
-        (conditional, event, "forward can't be followed .*control flow"),
         (softmax, event, r"2 \(Softmax\) is of a kind"),
         (with_layer(), event[..., :5], r"fails on an event of shape \(1, 3, 6, 5\)"),
         (

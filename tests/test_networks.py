@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ import torch.nn.functional as F
 from torch import nn
 
 import foreshap
-from foreshap.explainability.methods.inspection import inspect_model
 
 SHAPE = (3, 8, 10)
 FEW = {
@@ -98,7 +96,8 @@ def test_chains_have_the_librarys_numbers_or_are_refused(letters):
     found = explained(network, "deep")
     right = explained(network, "deep-shap")
     if isinstance(right, str):
-        assert "DeepLIFT would be wrong for this model" in right and found == right
+        assert "DeepLIFT would be wrong" in right or "its rules get wrong" in right
+        assert isinstance(found, str)
         return
     assert right.additivity_error.max() < 1e-9
     if f"{letters}L" in READ:
@@ -306,43 +305,12 @@ def test_arrays_of_every_kind():
 def test_options_of_every_kind(method, options, words):
     with pytest.raises(foreshap.ForeshapError, match=words):
         foreshap.shap_tensors(chain("CRF"), events(1, 1), events(5, 2), method, **options)
-    with pytest.raises(foreshap.ForeshapError, match='deterministic form .*choose method="deep"'):
+    with pytest.raises(foreshap.ForeshapError, match="'deep-shap' failed .*determinis"):
         torch.use_deterministic_algorithms(True)
         try:
             foreshap.shap_tensors(chain("CRMF"), events(1, 1), events(5, 2), "deep-shap")
         finally:
             torch.use_deterministic_algorithms(False)
-
-
-def test_following_a_model_disturbs_no_other_thread():
-    """torch.fx changes nn.Module for all threads while it follows a forward."""
-    network, x = chain("CBRMCRF"), events(4, 1)
-    right = network(x).detach()
-    stop, wrong = threading.Event(), []
-
-    def compute():
-        while not stop.is_set():
-            try:
-                found = network(x)
-                if not torch.equal(found.detach(), right):
-                    wrong.append(found)
-            except Exception as error:
-                wrong.append(error)
-
-    def inspect():
-        for _ in range(40):
-            inspect_model(network, x[:1])
-
-    others = [threading.Thread(target=compute)] + [threading.Thread(target=inspect) for _ in "ab"]
-    call = nn.Module.__call__
-    for thread in others:
-        thread.start()
-    for thread in others[1:]:
-        thread.join()
-    stop.set()
-    others[0].join()
-    assert not wrong, wrong[0]
-    assert nn.Module.__call__ is call
 
 
 def test_integrated_gradients_hold_few_steps_at_once(monkeypatch):
@@ -358,17 +326,21 @@ def test_integrated_gradients_hold_few_steps_at_once(monkeypatch):
 
 def test_a_damaged_compilers_cache_is_passed_over(tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    code = (
-        "import torch, foreshap; from torch import nn; torch.manual_seed(0); "
-        "n = nn.Sequential(nn.Flatten(), nn.Linear(12, 3), nn.ReLU(), nn.Linear(3, 2)).eval(); "
-        "x = torch.ones(4, 3, 2, 2).cumsum(0); "
-        "print(foreshap.shap_tensors(n, x[:1], x[1:]).values.sum())"
-    )
-    found = set()
-    for pattern in ("*.none", "*.nbi", "*.nbc"):
-        for file in tmp_path.rglob(pattern):
-            file.write_bytes(file.read_bytes()[:20])
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        found.add(done.stdout)
-    assert len(found) == 1 and list(tmp_path.rglob("*.nbc"))
+    code = """
+import pathlib, sys, torch, foreshap
+from torch import nn
+from foreshap.explainability.methods.deep import compiled
+torch.manual_seed(0)
+n = nn.Sequential(nn.Flatten(), nn.Linear(12, 3), nn.ReLU(), nn.Linear(3, 2)).eval()
+x = torch.ones(4, 3, 2, 2).cumsum(0)
+for pattern in ("*.none", "*.nbi", "*.nbc"):
+    compiled.cache_clear()
+    for file in pathlib.Path(sys.argv[1]).rglob(pattern):
+        file.write_bytes(file.read_bytes()[:20])
+    print(foreshap.shap_tensors(n, x[:1], x[1:]).values.sum())
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = done.stdout.split()
+    assert len(found) == 3 and len(set(found)) == 1 and list(tmp_path.rglob("*.nbc"))

@@ -91,11 +91,11 @@ def test_permutations_agree_with_all_coalitions_within_their_error(n_background,
     z, correlation = [], []
     for seed in range(6):
         network, event, background = nonlinear(n_background, seed=seed)
-        tiles = halves(event.shape)
-        exact, base, none = shapley_tiles(network, background, evaluations=10**6)(event, 0)
+        tiles = np.minimum(halves(event.shape), 7)
+        exact, base, none = shapley_tiles(network, background, tiles, 10**6)(event, 0)
         exact = sums(exact, tiles)
         for draw in range(6):
-            explain = shapley_tiles(network, background, evaluations=2 * 11 * pairs + 1, seed=draw)
+            explain = shapley_tiles(network, background, tiles, 2 * 7 * pairs + 1, seed=draw)
             values, same, error = explain(event, 0)
             assert (
                 values.sum() + same == pytest.approx(exact.sum() + base, abs=1e-6)
@@ -110,18 +110,19 @@ def test_permutations_agree_with_all_coalitions_within_their_error(n_background,
 def test_a_trained_network_by_permutations_and_by_all_coalitions(trained):
     checkpoint = foreshap.load_checkpoint(trained.path)
     x = checkpoint.scaling(trained.spectrograms.values[:5])
-    tiles = physical_tiles(P64, 2.0) // len(WINDOWS)  # component by band
+    tiles = physical_tiles(P64, 2.0) // len(WINDOWS)  # component by band,
+    tiles[tiles % 3 == 2] -= 1  # two of them
     exact, base, _ = shapley_tiles(
         ChosenOutput(checkpoint.model, torch.tensor([-1.0, 1.0])),
         x[1:],
         tiles,
-        evaluations=2**9 * 4,
+        evaluations=2**6 * 4,
     )(x[0], 0)
     values, _, error = shapley_tiles(
-        ChosenOutput(checkpoint.model, torch.tensor([-1.0, 1.0])), x[1:], tiles, evaluations=401
+        ChosenOutput(checkpoint.model, torch.tensor([-1.0, 1.0])), x[1:], tiles, evaluations=201
     )(x[0], 0)
     assert np.corrcoef(sums(values, tiles), sums(exact, tiles))[0, 1] > 0.99
-    assert (np.abs(sums(values - exact, tiles)) < 4 * sums(error, tiles)).all()
+    assert (np.abs(sums(values - exact, tiles)) <= 4 * sums(error, tiles)).all()
     for map_ in (values, exact):
         assert map_.sum() + base == pytest.approx(
             checkpoint.outputs(trained.spectrograms.values[:1])[0], abs=1e-6
@@ -226,11 +227,6 @@ def test_windows_and_bands_counted_by_hand():
         physical_tiles(S64, 4.9) % 4, 0
     ).any()  # no frame ends before P: the tile is absent
     assert tile_names().loc[35].tolist() == ["Z", "20-50 Hz", "coda"]
-    two = ((0, 25), (25, 50))  # row 16 is 25 Hz
-    np.testing.assert_array_equal(physical_tiles(P64, 2.0, two)[0, :, 0] // 4, [0] * 16 + [1] * 17)
-    assert (
-        physical_tiles(P64, 2.0, two).max() == 23 and tile_names(two).loc[23, "band"] == "25-50 Hz"
-    )
 
 
 @pytest.mark.parametrize("variant", foreshap.VARIANTS.values(), ids=str)
@@ -281,11 +277,6 @@ def test_bad_input_gets_a_sentence():
     )  # one tile: all of it
     with pytest.raises(foreshap.ForeshapError, match="S-P time of -0.2 s"):
         physical_tiles(P64, -0.2)
-    for bands in (((0, 5), (10, 50)), ((0, 20), (5, 50)), ((0, 5), (5, 20))):
-        with pytest.raises(
-            foreshap.ForeshapError, match="must hold each frequency from 0 to 50 Hz once"
-        ):
-            physical_tiles(P64, 2.0, bands)
 
 
 def test_an_event_without_s_has_windows_of_two_seconds_after_p():

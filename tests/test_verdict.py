@@ -9,7 +9,7 @@ import pytest
 
 import foreshap
 from foreshap.controls.joined_rule import explain, judge
-from foreshap.preprocessing.cross_spectra import FILE_NAME, load_cross_spectra, write_cross_spectra
+from foreshap.preprocessing.cross_spectra import FILE_NAME, load_cross_spectra
 
 CAUSES = {
     "path/source": {"path": 0.01},
@@ -42,7 +42,6 @@ def sequences(tmp_path_factory):
         waveforms = foreshap.simulate_sequence(place / "waveforms", 600, 7, effects)
         foreshap.preprocess(waveforms, place, [foreshap.VARIANTS["P64"]])
         foreshap.preprocess(waveforms / "noise", place / "noise", [foreshap.VARIANTS["P64"]])
-        write_cross_spectra(waveforms, place)
 
     def load(name):
         place = folder / name.replace("/", " ")

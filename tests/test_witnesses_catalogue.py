@@ -28,7 +28,7 @@ from foreshap.controls.witnesses.second_events import examine_second_events
 from foreshap.controls.witnesses.size import examine_size, scale_shift
 from foreshap.controls.witnesses.station_record import examine_station_record
 from foreshap.controls.witnesses.stations import examine_stations, paired_events
-from foreshap.preprocessing.cross_spectra import load_cross_spectra, write_cross_spectra
+from foreshap.preprocessing.cross_spectra import load_cross_spectra
 
 VARIANT = foreshap.VARIANTS["P64"]
 PER_HZ = 2 * np.pi * np.log10(np.e)  # log10 of power that a t* of 1 s takes, for each Hz
@@ -448,8 +448,7 @@ def test_t_star_of_s_is_measured_in_milliseconds_per_component(attenuated):
 
 def test_the_default_simulations_t_star_lies_in_the_interval(demo):
     tensors = foreshap.load_spectrograms(demo.folder / "P64.h5")
-    path = write_cross_spectra(demo.waveforms, demo.folder / "of_units.h5")
-    evidence = gather_evidence(tensors, load_cross_spectra(path))
+    evidence = gather_evidence(tensors, load_cross_spectra(demo.folder))
     table = measure_units(evidence.only(evidence.clean)).set_index(["quantity", "component"])
     relative = np.median(evidence.table["p_s_diff_sec"]) / 1.2  # the path's t* grows with S-P
     known = {"t* of S": 10.0 * relative, "t* of P": 6.0 * relative, "kappa": 0.0}

@@ -86,8 +86,7 @@ def shap_tensors(model, x, background, method="deep", output="margin", **options
         "deep-shap": shap.DeepExplainer
         "expected-gradients": shap.GradientExplainer; samples=200, seed=0
         "integrated-gradients": captum.attr.IntegratedGradients from the background's mean; steps=50
-        "partition": shap.PartitionExplainer; evaluations=1000, masker="mean", "blur" or "inpaint",
-            seed=0
+        "partition": shap.PartitionExplainer; evaluations=1000, masker="mean" or "blur", seed=0
         "partition-telea": the same as published; evaluations=5000
         "tiles": Shapley values of groups of pixels; tiles=None, evaluations=2000, seed=0
     output: str, "margin" for logit(aftershock) - logit(foreshock), or the only output of a network

@@ -1,19 +1,25 @@
 """Draw waveforms, spectrograms, maps and trainings: arrays and axes in, axes out.
 
-`ax` is a matplotlib Axes, and what is returned. Times are relative to the arrival that a variant is
-aligned on; the other arrival follows from S-P.
+What means the same in every figure: `ax` is a matplotlib Axes and `axes` are several, which are
+returned; `variant` is a Variant; `s_p` the S-P time [s], float, NaN or None: not known; `phase` "P"
+or "S", the arrival at time 0; `labels` an array (N,) of 0 and 1; `unit` that of the samples, str;
+`label` the quantity and unit of an axis, str; `limit` half the width of a colour scale, float.
 """
 
 import numpy as np
+import pandas as pd
 from cmcrameri import cm
 from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.ticker import EngFormatter
 from scipy.signal import butter, sosfiltfilt
 
-from ..preprocessing.variants import CLASSES, COMPONENTS, SECONDS_BEFORE_P
+from ..preprocessing.variants import CLASSES, COMPONENTS, SAMPLING_RATE, SECONDS_BEFORE_P
 
 CLASS_COLOURS = ("#0072B2", "#D55E00")  # foreshock, aftershock: safe for colour-blind readers
+INK = "#0072B2"
 MARKERS = "os^Dvp*"
 HIGHPASS = 1.0  # corner of the seismograms drawn: microseisms lie below [Hz]
+BINS = 30
 STYLE = {  # matplotlib's settings in all notebooks
     "figure.constrained_layout.use": True,
     "figure.dpi": 120,
@@ -37,6 +43,16 @@ def white_centred(colours):
 SPECTRAL, SIGNED, ABSOLUTE = cm.batlow, white_centred(cm.vik), cm.devon_r
 
 
+def by_class(labels, values=None):
+    """Yield each class's events, bool (N,), with their colour and label; NaN of values left out."""
+    labels = np.asarray(labels)
+    for label, name in enumerate(CLASSES):
+        chosen = labels == label
+        if values is not None:
+            chosen &= np.isfinite(values)
+        yield chosen, {"color": CLASS_COLOURS[label], "label": f"{name}s ({chosen.sum()})"}
+
+
 def series_style(k, n):
     """Colour and marker of the k-th of n series, dict."""
     return {"color": cm.batlow(0.85 * k / max(n - 1, 1)), "marker": MARKERS[k % len(MARKERS)]}
@@ -56,8 +72,7 @@ def time_label(phase):
 def event_title(event, margin=None, side=None):
     """Name an event (row of a table) in two lines: trace, classes, margin; magnitude, S-P, date.
 
-    margin: float, logit(aftershock) - logit(foreshock)
-    side: str, of the split
+    margin: float, logit(aftershock) - logit(foreshock); side: str, of the split
     """
     name = event["trace_name"].replace("$", r"\$")  # else it would begin a formula
     first = [name, CLASSES[int(event["label"])]]
@@ -75,18 +90,14 @@ def event_title(event, margin=None, side=None):
 
 
 def panel_title(ax, text):
-    """Title at the left, clear of the marks of P and S."""
+    """Write a title at the left, clear of the marks of P and S."""
     ax.set_title(text, loc="left", fontsize=11, pad=16)
     return ax
 
 
 def mark_arrivals(ax, phase, s_p, label=True):
-    """Vertical lines at P (solid) and S (dashed), where they lie within the axes.
-
-    phase: "P" or "S", the arrival at time 0
-    s_p: float, S-P time [s]; NaN where it isn't known: then phase alone is marked
-    label: bool, write P and S above the axes
-    """
+    """Draw lines at P (solid) and S (dashed) where they lie within the axes; label: write P, S."""
+    s_p = np.nan if s_p is None else s_p
     arrivals = {"P": 0.0, "S": s_p} if phase == "P" else {"P": -s_p, "S": 0.0}
     first, last = ax.get_xlim()
     for name, time in arrivals.items():
@@ -99,81 +110,69 @@ def mark_arrivals(ax, phase, s_p, label=True):
     return ax
 
 
-def waveforms(axes, samples, s_p, sampling_rate=100.0, phase="P", unit="counts", highpass=HIGHPASS):
-    """Three-component seismogram, one component an axes, P and S marked, each without its mean.
+def _as_drawn(samples, highpass):
+    """Samples (..., n) without mean and what lies below a corner [Hz], and their times after P."""
+    samples = samples - samples.mean(axis=-1, keepdims=True)
+    if highpass:
+        corner = butter(2, highpass, "highpass", fs=SAMPLING_RATE, output="sos")
+        samples = sosfiltfilt(corner, samples)
+    return samples, np.arange(samples.shape[-1]) / SAMPLING_RATE - SECONDS_BEFORE_P
 
-    axes: 3 Axes
+
+def waveforms(axes, samples, s_p, phase="P", unit="counts", highpass=HIGHPASS):
+    """Draw a three-component seismogram, one component an axes, P and S marked.
+
     samples: array (3, n) [unit], the P arrival 5 s after the first
-    s_p: float, S-P time [s]
-    sampling_rate: float [Hz]
-    phase: "P" or "S", the arrival at time 0
-    unit: str
     highpass: float, corner frequency of what is drawn, stated on the axis [Hz]; 0 for none
     """
-    samples = samples - samples.mean(axis=1, keepdims=True)
-    if highpass:
-        corner = butter(2, highpass, "highpass", fs=sampling_rate, output="sos")
-        samples = sosfiltfilt(corner, samples)
-    times = np.arange(samples.shape[1]) / sampling_rate - SECONDS_BEFORE_P
+    samples, times = _as_drawn(samples, highpass)
     if phase == "S":
         times = times - s_p
     for ax, component, trace in zip(axes, COMPONENTS, samples):
         ax.plot(times, trace, color="0.25", linewidth=0.5)
         ax.set_ylabel(f"{component}\n[{unit}]")
-        ax.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)
+        ax.yaxis.set_major_formatter(EngFormatter(sep=""))
         ax.set_xlim(times[0], times[-1])
         mark_arrivals(ax, phase, s_p, label=ax is axes[0])
     if highpass:
-        note = {"xycoords": "axes fraction", "ha": "right", "va": "bottom", "fontsize": 7}
-        note["bbox"] = {"color": "white", "alpha": 0.7, "pad": 0.5}
-        axes[0].annotate(f"mean removed, above {highpass:g} Hz", (0.99, 0.03), **note)
+        place = {"transform": axes[0].transAxes, "ha": "right", "va": "bottom", "fontsize": 8}
+        place["backgroundcolor"] = (1, 1, 1, 0.7)
+        axes[0].text(0.99, 0.03, f"mean removed, above {highpass:g} Hz", **place)
     axes[-1].set_xlabel(time_label(phase))
     return axes
 
 
-def tensor_image(ax, values, variant, colours, limits, **options):
-    """One (frequency, time) map in physical axes.
+def tensor_image(ax, values, variant, colours, limits, alpha=None):
+    """Draw one (frequency, time) map in physical axes.
 
-    values: array (F, T), or (F, T, 3) for RGB
-    variant: Variant
-    colours: Colormap, None for RGB
-    limits: (low, high) of the colour scale
-    options: of imshow
+    values: array (F, T), or (F, T, 3) for RGB; alpha: array (F, T), opacity
+    colours: Colormap, None for RGB; limits: (low, high) of its scale
     """
     half_step = variant.hop / variant.sampling_rate / 2
     half_row = variant.frequencies[1] / 2
     left, right = variant.times[0] - half_step, variant.times[-1] + half_step
     bottom, top = variant.frequencies[0] - half_row, variant.frequencies[-1] + half_row
-    options |= {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
-    options |= {"cmap": colours, "norm": Normalize(*limits), "extent": (left, right, bottom, top)}
-    ax.imshow(values, **options)
+    options = {"cmap": colours, "norm": Normalize(*limits), "interpolation": "nearest"}
+    options |= {"origin": "lower", "aspect": "auto", "extent": (left, right, bottom, top)}
+    ax.imshow(values, alpha=alpha, **options)
     ax.set(xlabel=time_label(variant.phase), ylabel="frequency [Hz]")
     return ax
 
 
 def colour_bar(ax, label):
-    """Colour bar of the last image of one Axes, or of the first of several of one scale."""
+    """Add a colour bar of the last image of one Axes, or of the first of several of one scale."""
     axes = np.ravel(ax)
     axes[0].figure.colorbar(axes[0].images[-1], ax=list(axes), label=label, pad=0.02)
     return ax
 
 
-def spectrograms(axes, values, variant, s_p=None, limits=None, unit="counts"):
-    """Log-spectrograms of the three components on one colour scale.
-
-    axes: 3 Axes
-    values: array (3, F, T) [log10(unit^2/Hz)]
-    variant: Variant
-    s_p: float, S-P time [s]
-    limits: (low, high) of the colour scale; 2nd to 99.8th percentile when left out
-    unit: str, of the samples
-    """
-    limits = limits or np.percentile(values, (2, 99.8))
+def spectrograms(axes, values, variant, s_p=None, unit="counts"):
+    """Draw log-spectrograms (3, F, T) [log10(unit^2/Hz)] of the components on one colour scale."""
+    limits = np.percentile(values, (2, 99.8))
     for ax, component, panel in zip(axes, COMPONENTS, values):
         tensor_image(ax, panel, variant, SPECTRAL, limits)
         panel_title(ax, component)
-        if s_p is not None:
-            mark_arrivals(ax, variant.phase, s_p)
+        mark_arrivals(ax, variant.phase, s_p)
         ax.label_outer()
     colour_bar(axes, power_label(unit))
     return axes
@@ -186,65 +185,43 @@ def rgb(values):
 
 
 def rgb_spectrogram(ax, values, variant, s_p=None):
-    """The RGB composite of an event's log-spectrograms: E red, N green, Z blue.
-
-    values: array (3, F, T) [log10(unit^2/Hz)]
-    variant: Variant
-    s_p: float, S-P time [s]; P and S are not marked without it
-    """
+    """Draw log-spectrograms (3, F, T) [log10(unit^2/Hz)] as RGB: E red, N green, Z blue."""
     tensor_image(ax, rgb(values), variant, None, (0, 1))
-    return ax if s_p is None else mark_arrivals(ax, variant.phase, s_p)
+    return mark_arrivals(ax, variant.phase, s_p)
 
 
 def shared_limit(*maps, percentile=99.8):
-    """Half-width of one zero-centred colour scale for all maps: their percentile of |value|."""
-    values = np.concatenate([np.abs(values).ravel() for values in maps])
-    return float(np.nanpercentile(values, percentile)) or 1.0
+    """Find the half-width of one colour scale for all maps: their percentile of |value|."""
+    values = np.concatenate([*map(np.ravel, maps)])
+    return float(np.nanpercentile(np.abs(values), percentile)) or 1.0
 
 
 def shap_map(ax, values, variant, limit, s_p=None, absolute=False):
-    """A SHAP map on white, in the variant's physical axes.
-
-    values: array (F, T), positive pushes toward aftershock
-    variant: Variant
-    limit: float, the colour scale runs from -limit to limit (from 0 for absolute values)
-    s_p: float, S-P time [s], to mark P and S
-    absolute: bool, values are absolute
-    """
-    if absolute:
-        tensor_image(ax, values, variant, ABSOLUTE, (0, limit))
-    else:
-        tensor_image(ax, values, variant, SIGNED, (-limit, limit))
-    return ax if s_p is None else mark_arrivals(ax, variant.phase, s_p)
+    """Draw a SHAP map (F, T) on white, + toward aftershock; absolute: the scale begins at 0."""
+    colours, lowest = (ABSOLUTE, 0) if absolute else (SIGNED, -limit)
+    tensor_image(ax, values, variant, colours, (lowest, limit))
+    return mark_arrivals(ax, variant.phase, s_p)
 
 
 def shap_over_rgb(ax, values, spectrogram, variant, limit, s_p, opacity=0.6):
-    """A SHAP map over the event's RGB composite, nearly grey, so that colours are SHAP's own.
+    """Draw a SHAP map over the event's RGB composite, nearly grey, so that colours are SHAP's own.
 
     values: array (F, T), positive pushes toward aftershock; the smaller, the more transparent
     spectrogram: array (3, F, T) [log10(unit^2/Hz)]
-    variant: Variant
-    limit: float, half-width of the colour scale
-    s_p: float, S-P time [s]
     opacity: float, of the composite below: 0 for a white ground
     """
     colours = rgb(spectrogram)
     below = 0.8 * colours.mean(axis=2, keepdims=True) + 0.2 * colours
     tensor_image(ax, 1 - opacity * (1 - below), variant, None, (0, 1))
     alpha = np.clip(np.abs(values) / limit, 0, 1) ** 0.5 if opacity else None
-    tensor_image(ax, values, variant, SIGNED, (-limit, limit), alpha=alpha)
+    tensor_image(ax, values, variant, SIGNED, (-limit, limit), alpha)
     return mark_arrivals(ax, variant.phase, s_p)
 
 
 def class_maps(axes, means, variant, s_p, counts, label):
-    """Mean SHAP of each class on white and on one scale, summed over components.
+    """Draw the mean SHAP of each class on white and on one scale, summed over components.
 
-    axes: 2 Axes
-    means: 2 arrays (3, F, T), foreshocks, aftershocks
-    variant: Variant
-    s_p: float, median S-P time [s]
-    counts: 2 ints, events
-    label: str, of the colour bar
+    means: 2 arrays (3, F, T), foreshocks, aftershocks; counts: 2 ints, events
     """
     maps = [np.sum(mean, axis=0) for mean in means]
     limit = shared_limit(*maps)
@@ -256,58 +233,44 @@ def class_maps(axes, means, variant, s_p, counts, label):
     return axes
 
 
-def banner(axes, samples, spectrogram, values, variant, s_p, unit="counts", seconds=None):
-    """One event in three steps side by side: seismogram, what the network sees, what it used.
+def banner(axes, samples, spectrogram, values, variant, s_p, unit="counts"):
+    """Draw one event side by side: seismogram, what the network sees, what it used.
 
-    axes: 3 Axes
     samples: array (3, n) [unit], the P arrival 5 s after the first; the vertical one is drawn
     spectrogram: array (3, F, T) [log10(unit^2/Hz)]
     values: array (F, T), SHAP, positive pushes toward aftershock
-    variant: Variant
-    s_p: float, S-P time [s]
-    unit: str, of the samples
-    seconds: (first, last) time drawn, relative to the variant's arrival [s]; left out: both
-        arrivals and some seconds around them
     """
-    if seconds is None:
-        before = max(2.0, s_p + 1) if variant.phase == "S" else 2.0
-        after = 8.0 if variant.phase == "S" else max(8.0, s_p + 4)
-        seconds = (max(-before, variant.times[0]), min(after, variant.times[-1]))
-    waveforms([axes[0]], samples[2:], s_p, phase=variant.phase, unit=unit)
+    first, last = -2.0, max(8.0, s_p + 4)  # both arrivals and some seconds around them
+    if variant.phase == "S":
+        first, last = -max(2.0, s_p + 1), 8.0
+    waveforms([axes[0]], samples[2:], s_p, variant.phase, unit)
     axes[0].set_ylabel(f"Z [{unit}]")
     rgb_spectrogram(axes[1], spectrogram, variant, s_p)
     shap_map(axes[2], values, variant, shared_limit(values, percentile=99.5), s_p)
     colour_bar(axes[2], "SHAP [logit] (+: aftershock)")
-    titles = ("seismogram", "what the network sees", "what it used")
-    for ax, title in zip(axes, titles):
+    for ax, title in zip(axes, ("seismogram", "what the network sees", "what it used")):
         panel_title(ax, title)
-        ax.set_xlim(*seconds)
+        ax.set_xlim(max(first, variant.times[0]), min(last, variant.times[-1]))
     return axes
 
 
-def distribution_edges(values, bins):
-    """Edges of equal bins over the known values, float array (bins + 1,)."""
-    return np.linspace(np.nanmin(values), np.nanmax(values) + 1e-9, bins + 1)
+def distribution_edges(values):
+    """Edges of equal bins over the known values, float array (BINS + 1,)."""
+    return np.linspace(np.nanmin(values), np.nanmax(values) + 1e-9, BINS + 1)
 
 
-def _class_histograms(ax, values, labels, edges, density=False):
+def _class_histograms(ax, values, labels, edges, in_percent=False):
     """Histogram of each class, filled and outlined."""
-    for label, name in enumerate(CLASSES):
-        chosen = values[(np.asarray(labels) == label) & np.isfinite(values)]
-        style = {"color": CLASS_COLOURS[label], "label": f"{name}s ({len(chosen)})"}
-        scale = {"weights": np.full(len(chosen), 100 / max(len(chosen), 1))} if density else {}
-        ax.hist(chosen, edges, color=CLASS_COLOURS[label], alpha=0.35, **scale)
-        ax.hist(chosen, edges, histtype="step", linewidth=1.5, **scale, **style)
+    for chosen, style in by_class(labels, values):
+        weight = 100 / max(chosen.sum(), 1) if in_percent else 1
+        weights = np.full(chosen.sum(), weight)
+        ax.hist(values[chosen], edges, weights=weights, color=style["color"], alpha=0.35)
+        ax.hist(values[chosen], edges, weights=weights, histtype="step", linewidth=1.5, **style)
     ax.legend()
 
 
 def event_rate(ax, times, labels, mainshock):
-    """Events a day, by class, the mainshock marked.
-
-    times: Series of datetimes [UTC]
-    labels: array (N,), 0 or 1
-    mainshock: Timestamp [UTC]
-    """
+    """Draw events a day by class, the mainshock marked (Series of datetimes, Timestamp, UTC)."""
     days = (times - mainshock).dt.total_seconds().to_numpy() / 86400
     edges = np.arange(np.floor(days.min()), np.ceil(days.max()) + 1)
     _class_histograms(ax, days, labels, edges)
@@ -318,18 +281,13 @@ def event_rate(ax, times, labels, mainshock):
     return ax
 
 
-def distribution(ax, values, labels, label, bins=30):
-    """Histogram of one quantity by class, in percent of each where one has twice the events.
-
-    values: array (N,), NaN left out
-    labels: array (N,), 0 or 1
-    label: str, quantity and unit
-    """
+def distribution(ax, values, labels, label):
+    """Draw a histogram of values (N,) by class, in percent where one has twice the events."""
     values = np.asarray(values, dtype=float)
     counts = np.bincount(np.asarray(labels)[np.isfinite(values)], minlength=2)
     differ = counts.max() > 2 * counts.min()
-    if np.isfinite(values).any():
-        _class_histograms(ax, values, labels, distribution_edges(values, bins), differ)
+    if counts.any():
+        _class_histograms(ax, values, labels, distribution_edges(values), differ)
     else:
         ax.annotate("not in this dataset", (0.5, 0.5), xycoords="axes fraction", ha="center")
     ax.set(xlabel=label, ylabel="events of a class [%]" if differ else "events")
@@ -337,18 +295,14 @@ def distribution(ax, values, labels, label, bins=30):
 
 
 def epicentres(ax, table, section=False):
-    """Map of the epicentres by class, the station a triangle; or depth against longitude.
+    """Draw a map of the epicentres by class, the station a triangle; or depth against longitude.
 
-    table: DataFrame with label, source_longitude, source_latitude [degrees], for a section
-        source_depth_km
-    section: bool
+    table: DataFrame with label, source_longitude, source_latitude or source_depth_km
     """
     vertical = "source_depth_km" if section else "source_latitude"
-    for label, name in enumerate(CLASSES):
-        chosen = table[table["label"] == label]
-        style = {"s": 9, "alpha": 0.6, "color": CLASS_COLOURS[label], "marker": "o^"[label]}
-        places = chosen["source_longitude"], chosen[vertical]
-        ax.scatter(*places, label=f"{name}s ({len(chosen)})", **style)
+    for (chosen, style), marker in zip(by_class(table["label"]), "o^"):
+        x, y = table["source_longitude"][chosen], table[vertical][chosen]
+        ax.scatter(x, y, s=9, alpha=0.6, marker=marker, **style)
     ax.ticklabel_format(useOffset=False)
     ax.locator_params(nbins=5)
     ax.set(xlabel="longitude [degrees]", ylabel="depth [km]" if section else "latitude [degrees]")
@@ -359,84 +313,72 @@ def epicentres(ax, table, section=False):
         stations = table[["receiver_longitude", "receiver_latitude"]].drop_duplicates()
         ax.scatter(*stations.to_numpy().T, marker="v", s=60, color="black", label="station")
     ax.set_aspect(1 / np.cos(np.radians(table[vertical].median())), adjustable="datalim")
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=9)
     return ax
 
 
-def record_section(ax, traces, s_p, labels, sampling_rate=100.0):
-    """Seismograms of several events above each other by S-P time, each on its own scale.
+def record_section(ax, traces, s_p, labels):
+    """Draw seismograms of several events above each other by S-P time, each on its own scale.
 
     traces: list of arrays (n,), vertical component, the P arrival 5 s after the first sample
     s_p: array (N,), S-P times [s]
-    labels: array (N,), 0 or 1
     """
-    corner = butter(2, HIGHPASS, "highpass", fs=sampling_rate, output="sos")
     for place, k in enumerate(np.argsort(s_p)):
-        trace = sosfiltfilt(corner, traces[k] - traces[k].mean())
-        times = np.arange(len(trace)) / sampling_rate - SECONDS_BEFORE_P
-        style = {"color": CLASS_COLOURS[labels[k]], "linewidth": 0.5}
-        ax.plot(times, place + 0.8 * trace / np.abs(trace).max(), **style)
+        trace, times = _as_drawn(traces[k], HIGHPASS)
+        trace = place + 0.8 * trace / np.abs(trace).max()
+        ax.plot(times, trace, color=CLASS_COLOURS[labels[k]], linewidth=0.5)
         ax.plot([s_p[k]] * 2, [place - 0.4, place + 0.4], color="black", linewidth=1.2)
     ax.axvline(0, color="black", linewidth=1.2)
-    ax.set_yticks(range(len(s_p)), [f"{time:.1f}" for time in np.sort(s_p)], fontsize=7)
+    ax.set_yticks(range(len(s_p)), [f"{time:.1f}" for time in np.sort(s_p)], fontsize=8)
     ax.set(xlim=(-2, np.max(s_p) + 6), xlabel=time_label("P"), ylabel="S-P time [s]")
     ax.set_title(f"component Z, above {HIGHPASS:g} Hz, each event on its own scale", fontsize=10)
     return ax
 
 
 def class_spectra(ax, frequencies, spectra, labels, unit="counts"):
-    """Mean log-spectrum of each class (solid), and of its noise before P (dotted).
+    """Draw the mean log-spectrum of each class (solid), and of its noise before P (dotted).
 
-    frequencies: array (F,) [Hz]
-    spectra: array (N, 2, F), noise and signal [log10(unit^2/Hz)]
-    labels: array (N,), 0 or 1
+    frequencies: array (F,) [Hz]; spectra: array (N, 2, F), noise, signal [log10(unit^2/Hz)]
     """
-    for label, name in enumerate(CLASSES):
-        noise, signal = np.nanmean(spectra[np.asarray(labels) == label], axis=0)
-        ax.plot(frequencies, signal, color=CLASS_COLOURS[label], label=f"{name}s, S")
-        style = {"color": CLASS_COLOURS[label], "linestyle": ":", "label": f"{name}s, before P"}
-        ax.plot(frequencies, noise, **style)
+    for name, (chosen, style) in zip(CLASSES, by_class(labels)):
+        noise, signal = np.nanmean(spectra[chosen], axis=0)
+        ax.plot(frequencies, signal, color=style["color"], label=f"{name}s, S")
+        ax.plot(frequencies, noise, ":", color=style["color"], label=f"{name}s, before P")
     ax.set(xlabel="frequency [Hz]", ylabel=power_label(unit))
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=9)
     return ax
 
 
 def learning_curves(ax, history, title=""):
-    """Training and validation loss by epoch; the epoch kept is marked.
-
-    history: DataFrame of a TrainingResult
-    """
-    validation = history["validation_loss"]
-    style = {"color": CLASS_COLOURS[0], "marker": "o", "markersize": 3}
-    ax.plot(history.index, history["train_loss"], color="0.4", label="training")
-    ax.plot(history.index, validation, label="validation", **style)
-    ax.axvline(validation.idxmin(), color="0.7", linestyle=":", label="epoch kept")
-    highest = max(
-        ax.get_ylim()[1], 1.05 * history[["train_loss", "validation_loss"]].max(axis=None)
-    )
+    """Draw training and validation loss by epoch of a TrainingResult; the epoch kept is marked."""
+    ax.plot(history["train_loss"], color="0.4", label="training")
+    ax.plot(history["validation_loss"], "o-", color=INK, markersize=3, label="validation")
+    kept = history["validation_loss"].idxmin()
+    ax.axvline(kept, color="0.7", linestyle=":", label="epoch kept")
+    highest = history[["train_loss", "validation_loss"]].max(axis=None)
+    highest = max(ax.get_ylim()[1], 1.05 * highest)  # panels may share it
     ax.set(xlabel="epoch", ylabel="cross-entropy loss", title=title, ylim=(0, highest))
     ax.legend()
     return ax
 
 
-def write_cells(ax, texts, dark, fontsize=10):
-    """Write texts, array (rows, columns), into the cells of an image, white where it is dark."""
+def _cells(ax, values, texts, names, colours, limits, fontsize=9, **options):
+    """Values (rows, columns) in colour with texts in the cells, white where it is dark."""
+    ax.imshow(values, cmap=colours, norm=Normalize(*limits), **options)
     for (row, column), text in np.ndenumerate(texts):
-        colour = "white" if dark[row, column] else "black"
+        colour = "white" if abs(values[row, column]) > 0.6 * limits[1] else "black"
         ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=fontsize)
+    ax.set_yticks(range(len(names[0])), names[0])
+    ax.set_xticks(range(len(names[1])), names[1])
     return ax
 
 
 def confusion(ax, labels, predicted, title=""):
-    """Confusion matrix in numbers of test events.
-
-    labels, predicted: arrays (N,), 0 or 1
-    """
+    """Draw the confusion matrix in numbers of test events (labels and predicted: 0 or 1)."""
     counts = np.zeros((2, 2), int)
     np.add.at(counts, (np.asarray(labels), np.asarray(predicted)), 1)
-    ax.imshow(counts, cmap=ABSOLUTE, vmin=0, vmax=1.4 * counts.max())
-    write_cells(ax, counts.astype(str), counts > 0.7 * counts.max(), fontsize=14)
-    ax.set_xticks((0, 1), CLASSES)
+    limits, names = (0, 1.2 * counts.max()), (CLASSES, CLASSES)
+    _cells(ax, counts, counts.astype(str), names, ABSOLUTE, limits, fontsize=14)
     ax.set_yticks((0, 1), CLASSES, rotation=90, va="center")
     ax.set(xlabel="predicted", ylabel="true", title=title)
     return ax
@@ -451,39 +393,31 @@ def draw_intervals(ax, places, table, scale=1, **style):
 
 
 def scores(ax, results):
-    """Scores of several evaluations with their 95 % intervals; chance for balanced classes dotted.
-
-    results: dict, name -> (metrics, intervals)
-    """
+    """Draw scores with their 95 % intervals, of a dict, name -> (metrics, intervals)."""
     lowest = 0.5
     for k, (name, (metrics, intervals)) in enumerate(results.items()):
-        value = np.array(list(metrics.values()))
-        bounds = np.array([intervals[metric] for metric in metrics])
-        places = np.arange(len(value)) + 0.15 * (k - (len(results) - 1) / 2)
-        errors = np.maximum(np.abs(bounds.T - value), 0)
+        table = pd.DataFrame([intervals[metric] for metric in metrics], columns=["low", "high"])
+        table["value"] = list(metrics.values())
+        places = np.arange(len(table)) + 0.15 * (k - (len(results) - 1) / 2)
         style = series_style(k, len(results))
-        ax.errorbar(places, value, errors, linestyle="none", label=name, **style)
-        lowest = np.nanmin([lowest, np.nanmin(bounds)])
+        draw_intervals(ax, places, table, linestyle="none", label=name, **style)
+        lowest = np.nanmin([lowest, table["low"].min()])
     ax.axhline(0.5, color="0.6", linestyle=":", label="chance (balanced classes)")
     names = {"f1": "F1", "roc_auc": "ROC AUC"}
     ax.set_xticks(range(len(metrics)), [names.get(metric, metric) for metric in metrics])
-    ax.set(ylabel="score on test events", ylim=(lowest - 0.05, 1.02))
-    ax.legend(loc="center", fontsize=10)
+    ax.set(ylabel="score on test events", ylim=(lowest - 0.2, 1.02))
+    ax.legend(loc="lower center", ncol=3, fontsize=9)
     return ax
 
 
 def margins(ax, values, margin, labels, label):
-    """Margin of each test event against one quantity; misclassified events are ringed.
+    """Draw the margin of each test event against one quantity; misclassified events are ringed.
 
-    values: array (N,)
-    margin: array (N,), logit(aftershock) - logit(foreshock)
-    labels: array (N,), 0 or 1
-    label: str, quantity and unit
+    values: array (N,); margin: array (N,), logit(aftershock) - logit(foreshock)
     """
     values, margin, labels = map(np.asarray, (values, margin, labels))
-    for k, name in enumerate(CLASSES):
-        style = {"color": CLASS_COLOURS[k], "marker": "o^"[k], "label": f"{name}s"}
-        ax.scatter(values[labels == k], margin[labels == k], s=14, alpha=0.7, **style)
+    for (chosen, style), marker in zip(by_class(labels), "o^"):
+        ax.scatter(values[chosen], margin[chosen], s=14, alpha=0.7, marker=marker, **style)
     wrong = (margin > 0) != labels
     ring = {"facecolors": "none", "edgecolors": "black", "label": f"misclassified ({wrong.sum()})"}
     ax.scatter(values[wrong], margin[wrong], s=70, **ring)
@@ -494,30 +428,23 @@ def margins(ax, values, margin, labels, label):
 
 
 def other_arrivals(ax, s_p, phase):
-    """Histogram of the other phase's arrival times on a second axis.
-
-    ax: Axes, time relative to the arrival phase
-    s_p: array (N,), S-P times [s]
-    phase: "P" or "S", the arrival at time 0
-    """
+    """Draw a histogram of the other phase's arrivals on a second axis (s_p: array (N,) [s])."""
     other, times = ("S", s_p) if phase == "P" else ("P", -np.asarray(s_p))
     limits = ax.get_xlim()
     twin = ax.twinx()
-    twin.hist(times, np.arange(*limits, 0.25), histtype="step", color="black", linewidth=1.0)
-    highest = max(int(twin.get_ylim()[1] / 1.05 + 0.5), 1)
+    counts, _, _ = twin.hist(times, np.arange(*limits, 0.25), histtype="step", color="black")
+    highest = max(int(counts.max()), 1)
     twin.set(ylim=(0, 4 * highest), yticks=(0, highest))
     twin.set_ylabel(f"{other} arrivals\n[events / 0.25 s]", fontsize=9, loc="bottom")
     ax.set_xlim(limits)
-    return mark_arrivals(ax, phase, np.nan)
+    return ax
 
 
 def profile(ax, positions, events, colour, label):
-    """Mean over events of a profile, with its 95 % interval (1.96 standard errors).
+    """Draw the mean over events of a profile, with its 95 % interval (1.96 standard errors).
 
     positions: array (n,), frequency [Hz] or time [s]
     events: array (events, n); or (trainings, events, n), each training's mean a thin line
-    colour: a matplotlib colour
-    label: str
     """
     if events.ndim == 3:
         for training in events if events.shape[1] else ():
@@ -530,7 +457,8 @@ def profile(ax, positions, events, colour, label):
         style = {"color": colour, "alpha": 0.25, "linewidth": 0}
         ax.fill_between(positions, mean - error, mean + error, **style)
     ax.axhline(0, color="0.6", linewidth=0.8)
-    ax.legend()
+    ax.margins(y=0.25)  # room for the legend
+    ax.legend(fontsize=9, loc="upper right")
     return ax
 
 
@@ -543,18 +471,14 @@ def write_row_counts(ax, counts):
 
 
 def weekly(ax, weeks, events, frequencies, limit):
-    """Mean SHAP profile over frequency of each week, grey without events; their number.
+    """Draw the mean SHAP profile over frequency of each week, grey without events; their number.
 
-    weeks: int array (N,), week after the mainshock of each event
-    events: array (N, F), SHAP per Hz of each event
-    frequencies: array (F,) [Hz]
-    limit: float, half-width of the colour scale
+    weeks: int array (N,), after the mainshock
+    events: array (N, F), SHAP per Hz of each event; frequencies: array (F,) [Hz]
     """
     shown = np.arange(weeks.min(), weeks.max() + 1)
-    counts = np.array([(weeks == week).sum() for week in shown])
-    means = np.full((len(shown), len(frequencies)), np.nan)
-    for row in np.flatnonzero(counts):
-        means[row] = events[weeks == shown[row]].mean(axis=0)
+    by_week = pd.DataFrame(events).groupby(np.asarray(weeks))
+    means, counts = by_week.mean().reindex(shown), by_week.size().reindex(shown, fill_value=0)
     rows = np.arange(len(shown))
     ax.set_facecolor("0.85")  # a week without events
     ax.pcolormesh(frequencies, rows, means, cmap=SIGNED, vmin=-limit, vmax=limit, shading="nearest")
@@ -567,13 +491,12 @@ def weekly(ax, weeks, events, frequencies, limit):
 
 
 def background_curve(ax, curve, chosen):
-    """Distance of maps to those with the whole background, by the number of background events.
+    """Draw the distance of maps to those with the whole background, by its size.
 
-    curve: DataFrame of foreshap.background_curve(): size, distance, low, high
-    chosen: int, number used in the maps
+    curve: DataFrame of foreshap.background_curve(); chosen: int, number used in the maps
     """
     table = curve.assign(value=curve["distance"])
-    draw_intervals(ax, curve["size"], table, fmt="o-", color=CLASS_COLOURS[0])
+    draw_intervals(ax, curve["size"], table, fmt="o-", color=INK)
     ax.axvline(chosen, color="0.5", linestyle=":", label=f"used here: {chosen}")
     ax.set(xscale="log", yscale="log", xlabel="background events")
     ax.set_ylabel("relative L2 distance\nto the whole background")
@@ -586,50 +509,37 @@ def background_curve(ax, curve, chosen):
 
 
 def tile_values(ax, values, errors, names, limit):
-    """Values of the tiles of one component as a table in colour, written with their errors.
+    """Draw the values of one component's tiles as a table in colour, with their errors.
 
     values, errors: arrays (bands, windows), the error as half the width of a 95 % interval
     names: (bands, windows), two sequences of str
-    limit: float, half-width of the colour scale
     """
-    ax.imshow(values, cmap=SIGNED, vmin=-limit, vmax=limit, origin="lower", aspect="auto")
     texts = np.empty(values.shape, object)
     for place, value in np.ndenumerate(values):
         texts[place] = f"{value:+.2f}\n±{errors[place]:.2f}"
-    write_cells(ax, texts, np.abs(values) > 0.6 * limit)
-    ax.set_xticks(range(len(names[1])), names[1])
-    ax.set_yticks(range(len(names[0])), names[0])
+    _cells(ax, values, texts, names, SIGNED, (-limit, limit), origin="lower", aspect="auto")
     ax.set(xlabel="window", ylabel="frequency band")
     ax.label_outer()
     return ax
 
 
 def matrix(ax, table, label):
-    """Agreement of every two maps, written into the cells.
-
-    table: DataFrame, name x name, -1..1
-    label: str, of the colour bar
-    """
+    """Draw the agreement of every two maps, written into the cells (table: name x name, -1..1)."""
     values = table.to_numpy()
-    ax.imshow(values, cmap=SIGNED, vmin=-1, vmax=1)
-    write_cells(ax, np.strings.mod("%.2f", values), np.abs(values) > 0.6, fontsize=9)
+    names = table.index, table.columns
+    _cells(ax, values, np.strings.mod("%.2f", values), names, SIGNED, (-1, 1))
     ax.set_xticks(range(len(table)), table.columns, rotation=40, ha="right")
-    ax.set_yticks(range(len(table)), table.index)
     return colour_bar(ax, label)
 
 
 def methods_cost(ax, seconds, scores, label):
-    """What each method costs against how well it does.
+    """Draw what each method costs against how well it does.
 
-    seconds: dict, method -> seconds an event
-    scores: DataFrame, a row a method: value, low, high
-    label: str, of the score
+    seconds: dict, method -> seconds an event; scores: DataFrame, a row a method: value, low, high
     """
     for k, method in enumerate(scores.index):
-        style = series_style(k, len(scores))
-        draw_intervals(
-            ax, seconds[method], scores.loc[[method]], markersize=8, label=method, **style
-        )
+        style = series_style(k, len(scores)) | {"markersize": 8, "label": method}
+        draw_intervals(ax, seconds[method], scores.loc[[method]], **style)
     slowest, fastest = max(seconds.values()), min(seconds.values())
     ticks = [tick for tick in (0.01, 0.1, 1, 10, 100) if fastest < 4 * tick < 16 * slowest]
     ax.set(xscale="log", xlabel="seconds an event, one core", ylabel=label)
@@ -639,32 +549,26 @@ def methods_cost(ax, seconds, scores, label):
 
 
 def perturbation(ax, curves, kind):
-    """Deletion or insertion, beside random order.
-
-    curves: dict, name -> DataFrame of foreshap.perturbation_curves()
-    kind: "deletion" or "insertion"
-    """
+    """Draw "deletion" or "insertion" of a dict, name -> foreshap.perturbation_curves()."""
     for k, (name, curve) in enumerate(curves.items()):
         style = series_style(k, len(curves))
         ax.plot(100 * curve["share"], curve[kind], markersize=4, label=name, **style)
     random = curve[f"random {kind}"]
     ax.plot(100 * curve["share"], random, color="0.5", linestyle=":", label="random order")
     ax.axhline(0, color="0.8", linewidth=0.8)
-    ax.set(xlabel="pixels exchanged [%]", ylabel=f"{kind}: output [share of the events' own]")
+    ax.set(xlabel="pixels exchanged [%]", ylabel=f"{kind}: output\n[share of the events' own]")
     return ax
 
 
 def randomisation(ax, table):
-    """Agreement with the original's maps while layer after layer is drawn anew.
+    """Draw the agreement with the original's maps while layer after layer is drawn anew.
 
-    table: DataFrame, a row a layer in the order of their drawing: "signed" and "absolute", each
-        (value, low, high)
+    table: DataFrame, a row a layer: "signed" and "absolute", each (value, low, high)
     """
     places = np.arange(len(table))
     for kind, colour, marker in zip(("signed", "absolute"), CLASS_COLOURS, MARKERS):
-        value, low, high = np.array(table[kind].to_list()).T
-        style = {"color": colour, "marker": marker, "label": kind}
-        ax.errorbar(places, value, np.abs([value - low, high - value]), **style)
+        rows = pd.DataFrame(table[kind].to_list(), columns=["value", "low", "high"])
+        draw_intervals(ax, places, rows, color=colour, marker=marker, label=kind)
     ax.axhline(0, color="0.6", linewidth=0.8)
     ax.axhline(0.1, color="0.6", linestyle=":", label="0.1")
     ax.set_xticks(places, [LAYERS.get(name, name) for name in table.index], rotation=40, ha="right")

@@ -1,22 +1,19 @@
-"""Draw the controls and the verdict: tables and axes in, axes out; `ax` is a matplotlib Axes."""
+"""Draw the controls and the verdict: tables and axes in, axes out; names as in maps.py."""
 
 import textwrap
 
 import numpy as np
 import pandas as pd
 
-from ..preprocessing.variants import CLASSES
-from .maps import CLASS_COLOURS, distribution_edges, draw_intervals, event_rate, write_row_counts
+from .maps import INK, by_class, distribution_edges, draw_intervals, write_row_counts
 
-INK = "#0072B2"
-VERDICT_STYLE = {  # colour and symbol: one is enough to tell them apart
-    "path/source": ("#009E73", "▲"),
-    "station/background": ("#D55E00", "■"),
-    "catalogue": ("#E69F00", "◆"),
-    "mixed": ("#CC79A7", "✚"),
-    "undecided": ("0.45", "○"),
+VERDICT_STYLE = {  # colour, symbol and words: one is enough to tell them apart
+    "path/source": ("#009E73", "▲ path/source"),
+    "station/background": ("#D55E00", "■ station, or the ground beneath it"),
+    "catalogue": ("#E69F00", "◆ catalogue"),
+    "mixed": ("#CC79A7", "✚ mixed"),
+    "undecided": ("0.45", "○ undecided"),
 }
-VERDICT_WORDS = {"station/background": "station, or the ground beneath it"}
 STATE_STYLE = {  # in the order of the page: words, colour
     "shown": ("■ shown", "#D55E00"),
     "open": ("○ not excluded", "0.35"),
@@ -27,48 +24,23 @@ PAGE_WIDTH, MARGIN = 11.0, 0.35  # of both pages [inch]
 LINE, GAP = 0.148, 0.09  # from line to line, and between rows [inch]
 CHARACTER = 0.069  # mean width at the pages' font size [inch]
 BASELINE = 0.11  # below the upper end of a line [inch]
-FINDING_COLUMNS = {  # heading -> width [inch]
-    "alternative": 1.3,
-    "state": 1.2,
-    "witness": 1.7,
-    "what it saw": 3.5,
-    "what it could have seen": 2.6,
-}
-COLUMNS = {  # of the measurements: heading -> width [inch]
-    "control": 2.6,
-    "fault or path predicts": 1.75,
-    "station or catalogue predicts": 2.25,
-    "ROC AUC, or as named": 1.6,
-}
+FINDING_COLUMNS = {"alternative": 1.3, "state": 1.2, "witness": 1.7, "what it saw": 3.5}
+FINDING_COLUMNS |= {"what it could have seen": 2.6}  # heading -> width [inch]
+COLUMNS = {"control": 2.6, "fault or path predicts": 1.75, "station or catalogue predicts": 2.25}
+COLUMNS |= {"ROC AUC, or as named": 1.6}  # of the measurements: heading -> width [inch]
 AXIS_START, AXIS_LENGTH = 8.7, 1.2  # of the measurements' axis from 0 to 1 [inch]
 HELD_OUT = ("place", "completeness", "hours")  # scores of the catalogue alone, on held-out events
-BELOW_CHANCE = (
-    "below chance, since days held out differ from days trained on: nothing is told apart"
-)
-PLACEBO_STYLE = {  # colour, marker, size
-    "inside foreshocks": (CLASS_COLOURS[0], "o", 6),
-    "inside aftershocks": (CLASS_COLOURS[1], "^", 6),
-    "across": ("0.5", "s", 5),
-    "mainshock": ("black", "*", 14),
-}
-AT_FOOT = {"xycoords": ("data", "axes fraction"), "fontsize": 8}
+BELOW_CHANCE = "below chance, since days held out differ from days trained on: nothing told apart"
 
 
 def measured(ax, table, label, chance=0.5):
-    """Measurements with their 95 % intervals, a row each, the number of events at the right.
+    """Draw measurements with their 95 % intervals, a row each, the number of events at the right.
 
     table: DataFrame, a row a measurement: value, low, high, n_events; without rows it says so
-    label: str, quantity of the horizontal axis
     chance: float, dotted
     """
-    places = np.arange(len(table))
-    for place, row in zip(places, table.itertuples()):
-        ax.plot([row.low, row.high], [place, place], color=INK, linewidth=2.5, alpha=0.6)
-        ax.plot(row.value, place, "o", color=INK, markersize=6)
+    _interval_rows(ax, table, table["value"], table.index, chance)
     write_row_counts(ax, table["n_events"])
-    ax.axvline(chance, color="0.5", linestyle=":")
-    ax.set_yticks(places, table.index)
-    ax.set_ylim(max(len(table), 1) - 0.5, -0.5)
     if table.empty:
         ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", va="center")
     ax.set_xlabel(f"{label} (dotted: chance)")
@@ -77,81 +49,55 @@ def measured(ax, table, label, chance=0.5):
     return ax
 
 
-def overlap(ax, values, labels, weights, label, bins=25):
-    """One quantity by class: as it is (outline), and weighted until the classes match (filled).
+def physical_units(ax, table):
+    """Draw changes of t* and kappa with their 95 % intervals, a row each.
 
-    values: array (N,)
-    labels: array (N,), 0 or 1
-    weights: array (N,), each class's scaled to its number of events
-    label: str, quantity and unit
+    table: DataFrame, details of "10 physical units" in foreshap.Controls
     """
-    values, labels, weights = map(np.asarray, (values, labels, weights))
-    edges = distribution_edges(values, bins)
-    for k, (name, colour) in enumerate(zip(CLASSES, CLASS_COLOURS)):
-        chosen = labels == k
+    names = table["quantity"] + ", " + table["component"]
+    _interval_rows(ax, table, table["measured"], names, 0)
+    ax.set_xlabel("aftershocks minus foreshocks [ms]")
+    return ax
+
+
+def _interval_rows(ax, table, values, names, zero):
+    """Rows of values with their intervals (low, high), from the top downward."""
+    places = np.arange(len(table))
+    ax.hlines(places, table["low"], table["high"], color=INK, linewidth=2.5, alpha=0.6)
+    ax.plot(values, places, "o", color=INK, markersize=6)
+    ax.axvline(zero, color="0.5", linestyle=":")
+    ax.set_yticks(places, names)
+    ax.set_ylim(max(len(table), 1) - 0.5, -0.5)
+
+
+def overlap(ax, values, labels, weights, label):
+    """Draw one quantity by class: as it is (outline), weighted until the classes match (filled).
+
+    values, weights: arrays (N,), each class's weights scaled to its number of events
+    """
+    values, weights = np.asarray(values), np.asarray(weights)
+    edges = distribution_edges(values)
+    for (chosen, style), line in zip(by_class(labels), ("-", "--")):
+        ax.hist(values[chosen], edges, histtype="step", linewidth=1.4, linestyle=line, **style)
         scaled = weights[chosen] * chosen.sum() / weights[chosen].sum()
-        outline = {"histtype": "step", "linewidth": 1.4, "linestyle": ("-", "--")[k]}
-        ax.hist(values[chosen], edges, color=colour, label=f"{name}s", **outline)
-        filled = {"alpha": 0.35, "label": "matched"}
-        ax.hist(values[chosen], edges, weights=scaled, color=colour, **filled)
+        filled = {"color": style["color"], "alpha": 0.35, "label": "matched"}
+        ax.hist(values[chosen], edges, weights=scaled, **filled)
     ax.set(xlabel=label, ylabel="events")
     return ax
 
 
-def placebo(axes, table, times, labels, mainshock, gaps=(), services=None):
-    """ROC AUC of telling events before from after a dividing date, over the event rate.
-
-    axes: 2 Axes that share time
-    table: DataFrame, a row a date: time [UTC], kind, value, low, high, n_events
-    times: Series of datetimes [UTC], of the events
-    labels: array (N,), 0 or 1
-    mainshock: Timestamp [UTC]
-    gaps: sequence of (start, end), datetimes [UTC]
-    services: DataFrame with columns time, what; None draws none
-    """
-    days = _days_after(table["time"], mainshock)
-    days = days.where(table["kind"] != "mainshock", 0)  # its side ends and begins where events do
-    for kind, (colour, marker, size) in PLACEBO_STYLE.items():
-        rows = table[table["kind"] == kind]
-        style = {"fmt": marker, "color": colour, "markersize": size, "label": kind}
-        draw_intervals(axes[0], days[rows.index], rows, **style)
-    axes[0].axhline(0.5, color="0.5", linestyle=":")
-    fewest, most = table["n_events"].min(), table["n_events"].max()
-    axes[0].set_ylabel(f"ROC AUC\n({fewest:.0f} to {most:.0f} events a date)")
-    axes[0].set_ylim(min(0.3, table["low"].min() - 0.02), 1.02)
-    axes[0].legend(fontsize=9, ncol=2, loc="upper left")
-    if not axes[1].patches:
-        event_rate(axes[1], times, labels, mainshock)
-    for ax in axes:
-        for start, end in gaps:
-            first, last = _days_after([start, end], mainshock)
-            ax.axvspan(first, last, color="0.85", zorder=0)
-        if services is not None:
-            for day, what in zip(_days_after(services["time"], mainshock), services["what"]):
-                ax.axvline(day, color="0.3", linestyle="--", linewidth=1)
-                ax.annotate(what, (day, 0.02), rotation=90, **AT_FOOT)
-    return axes
-
-
-def _days_after(times, mainshock):
-    """Days from the mainshock to some times."""
-    return (pd.to_datetime(times, utc=True) - mainshock) / pd.Timedelta(days=1)
-
-
 def drift(ax, days, scores, labels):
-    """Held-out score of each event against time, with the running median of each class.
+    """Draw the held-out score of each event against time, with the running median of each class.
 
-    days: array (N,), after the mainshock [days]
-    scores: array (N,), positive leans to aftershock
-    labels: array (N,), 0 or 1
+    days, scores: arrays (N,), after the mainshock [days]; positive leans to aftershock
     """
-    for k, (name, colour) in enumerate(zip(CLASSES, CLASS_COLOURS)):
-        order = np.flatnonzero(labels == k)[np.argsort(days[labels == k])]
-        style = {"color": colour, "markersize": 2.5, "alpha": 0.4}
-        ax.plot(days[order], scores[order], "o^"[k], label=f"{name}s ({len(order)})", **style)
+    for (chosen, style), marker in zip(by_class(labels), "o^"):
+        order = np.flatnonzero(chosen)[np.argsort(days[chosen])]
+        ax.plot(days[order], scores[order], marker, markersize=2.5, alpha=0.4, **style)
         smooth = pd.Series(scores[order]).rolling(41, center=True, min_periods=10).median()
         ax.plot(days[order], smooth, color="white", linewidth=4)
-        ax.plot(days[order], smooth, color=colour, linewidth=2, label="running median of 41")
+        line = {"color": style["color"], "linewidth": 2, "label": "running median of 41"}
+        ax.plot(days[order], smooth, **line)
     ax.axvline(0, color="black", linewidth=1.5)
     ax.axhline(0, color="0.6", linewidth=0.8)
     ax.set(xlabel="days after the mainshock", ylabel="held-out log-odds\n(+: aftershock)")
@@ -159,33 +105,31 @@ def drift(ax, days, scores, labels):
     return ax
 
 
-def reliability(ax, table, error):
-    """Observed share of aftershocks against the probability given, with numbers of events.
+def _counts_at_foot(ax, places, counts, rotation=0):
+    for place, count in zip(places, counts):
+        options = {"xycoords": ("data", "axes fraction"), "ha": "center", "fontsize": 9}
+        ax.annotate(f"{count}", (place, 0.02), rotation=rotation, **options)
 
-    table: DataFrame of foreshap.reliability()
-    error: float, expected calibration error
+
+def reliability(ax, table, error):
+    """Draw the observed share of aftershocks against the probability given, with their numbers.
+
+    table, error: of foreshap.reliability()
     """
-    table = table.assign(value=table["observed"])
     ax.plot([0, 1], [0, 1], color="0.5", linestyle=":", label="calibrated")
-    draw_intervals(ax, table["predicted"], table, fmt="o", color=INK)
-    for row in table.itertuples():
-        place = {"xytext": (5, -9), "textcoords": "offset points", "fontsize": 8}
-        ax.annotate(f"{row.n_events}", (row.predicted, row.value), **place)
-    ax.set(xlim=(-0.03, 1.08), ylim=(-0.05, 1.05), title=f"expected calibration error {error:.3f}")
+    rows = table.assign(value=table["observed"])
+    draw_intervals(ax, table["predicted"], rows, fmt="o", color=INK)
+    _counts_at_foot(ax, table["predicted"], table["n_events"])
+    ax.set(xlim=(-0.03, 1.05), ylim=(-0.13, 1.05), title=f"expected calibration error {error:.3f}")
     ax.set_xlabel("probability of aftershock by the network")
     ax.set_ylabel("share of aftershocks (numbers: events)")
     return ax
 
 
 def accuracy_by(ax, table, label):
-    """Accuracy in bins of one quantity, the number of events below.
-
-    table: DataFrame of foreshap.accuracy_by()
-    label: str, quantity and unit
-    """
+    """Draw the accuracy in bins of one quantity, a table of foreshap.accuracy_by(), and events."""
     draw_intervals(ax, table["centre"], table, fmt="o-", color=INK)
-    for row in table.itertuples():
-        ax.annotate(f"{row.n_events}", (row.centre, 0.02), ha="center", **AT_FOOT)
+    _counts_at_foot(ax, table["centre"], table["n_events"])
     ax.axhline(0.5, color="0.5", linestyle=":")
     ax.set(xlabel=label, ylabel="accuracy (numbers: events)")
     ax.set_ylim(min(0.4, table["low"].min() - 0.08), 1.02)
@@ -193,41 +137,38 @@ def accuracy_by(ax, table, label):
 
 
 def shares(ax, table, label):
-    """Shares of |SHAP| of several series, beside the share of the area.
+    """Draw shares of |SHAP| of several series, beside the share of the area (label: the parts).
 
     table: DataFrame of foreshap.share_table(): part, series, value, low, high, area, n_events
-    label: str, what the parts are
     """
     parts, series = table["part"].unique(), table["series"].unique()
     places = np.arange(len(parts))
     for k, name in enumerate(series):
         rows = table[table["series"] == name].set_index("part").loc[parts]
-        style = {"fmt": "o^s"[k % 3], "color": (*CLASS_COLOURS, "0.35")[k % 3]}
         shifted = places + 0.18 * (k - (len(series) - 1) / 2)
-        label_k = f"{name} ({rows['n_events'].iloc[0]})"
-        draw_intervals(ax, shifted, rows, scale=100, label=label_k, **style)
+        style = {"color": ("#0072B2", "#D55E00", "0.35")[k % 3], "fmt": "o^s"[k % 3]}
+        style["label"] = f"{name} ({rows['n_events'].iloc[0]})"
+        draw_intervals(ax, shifted, rows, scale=100, **style)
     areas = 100 * table.drop_duplicates("part").set_index("part").loc[parts, "area"]
     style = {"color": "0.6", "linewidth": 5, "alpha": 0.5, "label": "area"}
     ax.hlines(areas, places - 0.4, places + 0.4, **style)
     ax.set_xticks(places, parts)
-    ax.set(xlabel=label, ylabel="share of |SHAP| [%]", ylim=(0, None))
-    ax.legend(fontsize=9)
+    ax.set(xlabel=label, ylabel="share of |SHAP| [%]", ylim=(0, 1.25 * ax.get_ylim()[1]))
+    ax.legend(fontsize=9, ncol=2, loc="upper left")
     return ax
 
 
 def shares_by_week(ax, table, area, part):
-    """Share of |SHAP| in one window or band by week and class.
+    """Draw the share of |SHAP| in one window or band by week and class.
 
-    table: DataFrame of foreshap.share_by_week()
+    table: DataFrame of foreshap.share_by_week(); part: str, its name
     area: float, share of the area, dotted
-    part: str, its name
     """
-    for k, (name, colour) in enumerate(zip(CLASSES, CLASS_COLOURS)):
-        rows = table[table["series"] == f"{name}s"]
-        style = {"fmt": "o^"[k], "color": colour, "label": f"{name}s"}
-        draw_intervals(ax, rows["week"], rows, scale=100, **style)
-        for row in rows.itertuples():
-            ax.annotate(f"{row.n_events}", (row.week, 0.02), ha="center", **AT_FOOT)
+    for (chosen, style), marker in zip(by_class(table["series"] == "aftershocks"), "o^"):
+        rows = table[chosen]
+        style["label"] = style["label"].split()[0]
+        draw_intervals(ax, rows["week"], rows, scale=100, fmt=marker, **style)
+    _counts_at_foot(ax, table["week"], table["n_events"], rotation=90)
     ax.axvline(-0.5, color="black", linewidth=1.5)
     ax.axhline(100 * area, color="0.5", linestyle=":", label="area")
     ax.set(xlabel="week after the mainshock\n(numbers: events)", ylabel="share of |SHAP| [%]")
@@ -235,31 +176,12 @@ def shares_by_week(ax, table, area, part):
     return ax
 
 
-def physical_units(ax, table):
-    """Changes of t* and kappa with their 95 % intervals, a row each.
-
-    table: DataFrame of foreshap.Controls, details of "10 physical units": quantity, component,
-        measured, low, high [ms]
-    """
-    places = np.arange(len(table))
-    for place, row in zip(places, table.itertuples()):
-        ax.plot([row.low, row.high], [place, place], color=INK, linewidth=2.5, alpha=0.6)
-        ax.plot(row.measured, place, "o", color=INK, markersize=6)
-    ax.axvline(0, color="0.5", linestyle=":")
-    ax.set_yticks(places, table["quantity"] + ", " + table["component"])
-    ax.set_ylim(len(table) - 0.5, -0.5)
-    ax.set_xlabel("aftershocks minus foreshocks [ms]")
-    return ax
-
-
 def verdict_page(fig, findings, verdict, opened, reasons, title, units=None):
-    """The page to take away: verdict, what is open and what would close it, each alternative.
+    """Draw the page to take away: verdict, what is open and would close it, each alternative.
 
     fig: Figure, empty; it is made PAGE_WIDTH wide and as high as its text
-    findings: list of foreshap.Finding
-    verdict: one of foreshap.VERDICTS
-    opened: list of str, of foreshap.Controls
-    reasons: list of str, of foreshap.Controls
+    findings: list of foreshap.Finding; verdict: one of foreshap.VERDICTS
+    opened, reasons: lists of str, of foreshap.Controls
     title: str, dataset, number of events, "SIMULATED" where so
     units: DataFrame of the change in physical units, or None
     """
@@ -270,58 +192,57 @@ def verdict_page(fig, findings, verdict, opened, reasons, title, units=None):
     closing = _what_closes(findings, opened)
     order = list(STATE_STYLE)
     findings = sorted(findings, key=lambda finding: order.index(finding.state))
-    rows = [_finding_cells(finding) for finding in findings]
-    n_lines = 1.4 * len(first) + len(lines) + len(closing) + sum(map(_height, rows))
-    ax = _page(fig, 1.6 + LINE * (n_lines + 2) + GAP * len(rows), title)
-    colour, symbol = VERDICT_STYLE[verdict]
+    rows, heights = [], []
+    for finding in findings:
+        rows.append(_finding_cells(finding))
+        heights.append(LINE * max(map(len, rows[-1])) + GAP)
+    n_lines = 1.4 * len(first) + len(lines) + len(closing) + 2
+    ax = _page(fig, 1.6 + LINE * n_lines + sum(heights), title)
+    colour, words = VERDICT_STYLE[verdict]
     style = {"color": colour, "weight": "bold", "family": "DejaVu Sans", "va": "center"}
-    words = VERDICT_WORDS.get(verdict, verdict)
-    ax.text(MARGIN, 0.62, f"{symbol} {words}", fontsize=20, **style)
+    ax.text(MARGIN, 0.62, words, fontsize=20, **style)
     y = _write(ax, MARGIN, 0.9, first, 1.4 * LINE, fontsize=10.5) + GAP / 2
     y = _write(ax, MARGIN, y, lines) + GAP
     if closing:
         y = _write(ax, MARGIN, y, ["Not excluded, and what would close it"], weight="bold")
         y = _write(ax, MARGIN, y, closing) + GAP
-    y = _headings(ax, y + GAP, FINDING_COLUMNS)
-    for finding, cells in zip(findings, rows):
+    _write_row(ax, y + GAP, FINDING_COLUMNS, FINDING_COLUMNS, [{"weight": "bold"}] * 5)
+    y += GAP + 1.5 * LINE
+    for finding, cells, height in zip(findings, rows, heights):
         ax.plot([MARGIN, PAGE_WIDTH - MARGIN], [y, y], color="0.85", linewidth=0.8)
-        x = MARGIN
-        for cell, (heading, width) in zip(cells, FINDING_COLUMNS.items()):
-            style = {"weight": "bold"} if heading == "alternative" else {}
-            if heading == "state":
-                style = {"color": STATE_STYLE[finding.state][1]}
-            _write(ax, x, y + GAP / 2, cell, **style)
-            x += width
-        y += LINE * _height(cells) + GAP
+        styles = [{"weight": "bold"}, {"color": STATE_STYLE[finding.state][1]}, {}, {}, {}]
+        _write_row(ax, y + GAP / 2, cells, FINDING_COLUMNS, styles)
+        y += height
     return fig
 
 
 def measurements_page(fig, table, skipped, title):
-    """The second page: each measurement with what either cause predicts, and what lacks.
+    """Draw the second page: each measurement with what either cause predicts, and what lacks.
 
     fig: Figure, empty; it is made PAGE_WIDTH wide and as high as its rows
     table: DataFrame of foreshap.Controls, rows of other controls added or not
-    skipped: dict, control -> reason
-    title: str
+    skipped: dict, control -> reason; title: str
     """
     lacking = _wrapped(f"{name}: {reason}" for name, reason in skipped.items()) or ["none"]
     is_below = (table["control"] == "catalogue alone") & (table["high"] < table["chance"])
     n_lines = len(table) + table["group"].nunique() + is_below.sum() + len(lacking)
-    ax = _page(fig, 1.1 + 1.25 * LINE * (n_lines + 1), title)
     step = 1.25 * LINE
+    ax = _page(fig, 1.1 + step * (n_lines + 1), title)
     y = 0.6
+    bold = {"weight": "bold"}
     for value in (0, 0.5, 1):
-        _write(ax, _on_axis(value), y, [f"{value:g}"], weight="bold", ha="center")
-    _write(ax, PAGE_WIDTH - MARGIN, y, ["events"], weight="bold", ha="right")
-    y = _headings(ax, y, COLUMNS)
+        _write(ax, _on_axis(value), y, [f"{value:g}"], ha="center", **bold)
+    _write(ax, PAGE_WIDTH - MARGIN, y, ["events"], ha="right", **bold)
+    _write_row(ax, y, COLUMNS, COLUMNS, [bold] * 4)
+    y += 1.5 * LINE
     for group, rows in table.groupby("group", sort=False):
-        y = _write(ax, MARGIN, y, [group], step, weight="bold", color="0.35")
+        y = _write(ax, MARGIN, y, [group], step, color="0.35", **bold)
         for place, row in zip(rows.index, rows.itertuples(index=False)):
             _control_row(ax, y, row)
             y += step
             if is_below[place]:
                 y = _write(ax, MARGIN + 0.3, y, [BELOW_CHANCE], step, color="0.35")
-    y = _write(ax, MARGIN, y + GAP, ["Not measured"], weight="bold")
+    y = _write(ax, MARGIN, y + GAP, ["Not measured"], **bold)
     _write(ax, MARGIN, y, lacking)
     return fig
 
@@ -337,21 +258,20 @@ def _page(fig, height, title):
     return ax
 
 
-def _headings(ax, y, columns):
-    """Write the headings of columns; the place below them [inch]."""
-    x = MARGIN
-    for heading, width in columns.items():
-        _write(ax, x, y, [heading], weight="bold")
-        x += width
-    return y + 1.5 * LINE
-
-
 def _write(ax, x, y, lines, step=LINE, **style):
     """Write lines below one another; the place below them [inch]."""
     style = {"fontsize": 8.5, "family": "DejaVu Sans"} | style
     for k, line in enumerate(lines):
         ax.text(x, y + BASELINE + k * step, line, **style)
     return y + step * len(lines)
+
+
+def _write_row(ax, y, cells, columns, styles):
+    """Write the cells of a row, a text or list of lines each, in columns (heading -> width)."""
+    x = MARGIN
+    for cell, width, style in zip(cells, columns.values(), styles):
+        _write(ax, x, y, [cell] if isinstance(cell, str) else cell, **style)
+        x += width
 
 
 def _wrapped(sentences, width=PAGE_WIDTH - 2 * MARGIN):
@@ -384,20 +304,14 @@ def _finding_cells(finding):
     return cells
 
 
-def _height(cells):
-    """Lines of the longest cell, int."""
-    return max(map(len, cells))
-
-
 def _in_units(units):
     """The change in physical units as one sentence in a list; empty where none was measured."""
     if units is None:
         return []
     together = units[(units["component"] == "together") & units["measured"].notna()]
-    texts = [
-        f"{row.quantity} {row.measured:+.1f} ms ({row.low:+.1f} to {row.high:+.1f})"
-        for row in together.itertuples()
-    ]
+    texts = []
+    for row in together.itertuples():
+        texts.append(f"{row.quantity} {row.measured:+.1f} ms ({row.low:+.1f} to {row.high:+.1f})")
     words = "Aftershocks minus foreshocks at equal catalogue, whatever the cause: "
     return [f"{words}{', '.join(texts)}."] if texts else []
 
@@ -414,10 +328,8 @@ def _control_row(ax, y, row):
         value = f"{row.measured:.2f}"
         if np.isfinite(row.low):  # one event has no interval
             value += f" ({row.low:.2f} to {row.high:.2f})"
-    x = MARGIN
-    for text, width in zip((row.control, row.if_path, row.if_station, value), COLUMNS.values()):
-        _write(ax, x + 0.1 * (x == MARGIN), y, [text])
-        x += width
+    texts = (row.control, row.if_path, row.if_station, value)
+    _write_row(ax, y, texts, COLUMNS, [{}] * 4)
     _write(ax, PAGE_WIDTH - MARGIN, y, [f"{row.n_events:.0f}"], ha="right")
     middle = y + LINE / 2
     ax.plot(_on_axis([0, 1]), [middle] * 2, color="0.85", linewidth=0.8)

@@ -1,13 +1,12 @@
 """DeepLIFT SHAP of a SpectrogramCNN: the numbers of shap.DeepExplainer, many times sooner.
 
-What the network makes of the background before each ReLU is computed once. An event then costs a
-forward pass and one backward pass of *multipliers* (Shrikumar et al., 2017) over the background, in
-tiles that stay in the processor's cache: by turns a linear map transposed (batch normalisation
-folded in) and an element-wise rule (ReLU and pooling fused). Activations come from the network's
-own modules, so a pooling sees the same maxima and the same ties as in the library.
-
-One difference to the library: at a unit where event and background lie within 1e-6 of zero, one on
-either side, the library gives two gradients to a max pooling below; here it gets the background's.
+What the network makes of the background before each ReLU is computed once. An event costs a forward
+pass and a backward pass of *multipliers* (Shrikumar et al., 2017) over the background, in tiles
+that stay in the processor's cache: by turns a linear map transposed (batch normalisation folded in)
+and an element-wise rule (ReLU and pooling fused). Activations come from the network's own modules,
+so a pooling sees the same maxima and ties as in the library. One difference: at a unit where event
+and background lie within 1e-6 of zero, one on either side, the library gives two gradients to a max
+pooling below; here it gets the background's.
 """
 
 from functools import cache
@@ -23,27 +22,22 @@ from .inspection import copy_model
 
 TILE_BYTES = 3 * 2**20  # of the widest layer in one tile of the background: a core's cache
 INSTEAD = 'choose method="deep-shap", which has rules for it, "expected-gradients" or "tiles"'
-ORDER = "linear layer (of stride 1), batch normalisation, ReLU, pooling"
+READS = (
+    "a chain of convolutions (stride 1, no groups, padding in numbers) and dense layers, the last "
+    "one dense, behind each batch normalisation, ReLU and unpadded pooling side by side"
+)
 UNCHANGED = (nn.Dropout, nn.Dropout2d, nn.Identity)
-COVERED = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten, nn.Linear)
 
 
 def deep(model, weights, background):
-    """Prepare to explain one linear combination of a network's outputs.
+    """Prepare to explain one linear combination of the outputs of a chain of modules.
 
-    model: SpectrogramCNN or another chain of its kinds of modules, in evaluation mode; later
-        changes go unseen
     weights: tensor (outputs,); (-1, 1) explains logit[1] - logit[0]
-    background: tensor (B, 3, F, T)
-
-    returns: function (event (3, F, T), key) -> SHAP values (3, F, T), base value, None; threads may
-        share it
-    raises: ForeshapError for a module that the rules don't cover
+    returns: function (event (3, F, T), key) -> SHAP values (3, F, T), base value, None
     """
     with torch.inference_mode():
-        own = copy_model(model)
-        modules, linears, rules = _read_chain(own, background[:1])
-        _check_chain(own, modules, background[:1])
+        modules = _modules_in_order(copy_model(model), background[:1])
+        linears, rules = _read_chain(modules, background[:1])
         parts = map_in_order(lambda part: _activations(modules, part), background.split(8))
         activations, outputs = zip(*parts)
         references = [np.concatenate(layer) for layer in zip(*activations)]
@@ -51,11 +45,11 @@ def deep(model, weights, background):
         top = weights.view(1, -1, 1, 1).to(background)
         if rules:
             top = linears[-1].backward(top)
-        first = linears[0].as_first(background)
+        first = linears[0]
+        if isinstance(first, _Convolution):
+            first = _FirstConvolution(first, background.shape[2:])
         folded = first.fold(background)
-    dense = 1  # number of the first dense layer behind another layer
-    while dense < len(linears) and not isinstance(linears[dense], _Dense):
-        dense += 1
+    in_tiles = max(1, sum(isinstance(linear, _Convolution) for linear in linears))
     widest = max((layer[0].nbytes for layer in references), default=TILE_BYTES)
     size = int(max(1, TILE_BYTES // widest))
 
@@ -64,40 +58,89 @@ def deep(model, weights, background):
         event = event[None]
         levels = list(zip(linears, rules, _activations(modules, event)[0], references))
         multipliers = top.expand(len(background), -1, -1, -1)
-        for linear, rule, x, b in levels[: dense - 1 : -1]:  # large matrices: not in tiles
+        for linear, rule, x, b in levels[: in_tiles - 1 : -1]:  # large matrices: not in tiles
             multipliers = linear.backward(rule(multipliers, x, b))
-        x = first.fold(event)
+        event = first.fold(event)
         total = 0
         for start in range(0, len(background), size):
             tile = slice(start, start + size)
-            to_input = _to_input(first, levels[:dense], multipliers[tile], tile)
-            total = total + (to_input * (x - folded[tile])).sum(0, dtype=torch.float64)
+            m = multipliers[tile]
+            for linear, rule, x, b in levels[in_tiles - 1 : 0 : -1]:
+                m = linear.backward(rule(m, x, b[tile]))
+            if levels:
+                _, rule, x, b = levels[0]
+                m = rule(m, x, b[tile], first.room)
+            change = first.backward(m) * (event - folded[tile])
+            total = total + change.sum(0, dtype=torch.float64)
         values = first.unfold(total / len(background))
         return values.to(background.dtype).numpy(), base, None
 
     return explain
 
 
-def _to_input(first, levels, multipliers, tile):
-    """Multipliers of the input from those behind the last convolution, for a tile of background."""
-    for linear, rule, x, b in levels[:0:-1]:
-        multipliers = linear.backward(rule(multipliers, x, b[tile]))
-    if levels:
-        _, rule, x, b = levels[0]
-        multipliers = rule(multipliers, x, b[tile], first.room)
-    return first.backward(multipliers)
+def _refusal(what):
+    return ForeshapError(f'"deep" reads {READS}, not {what}: {INSTEAD}.')
 
 
-def _check_chain(model, modules, event):
-    """Raise unless the modules one after another are the model."""
-    ramp = torch.linspace(-1, 2, event[0].numel(), dtype=event.dtype)
-    probe = event + ramp.view_as(event)
-    if not torch.equal(_activations(modules, probe)[1], model(probe.repeat(2, 1, 1, 1))[:1]):
-        raise _no_chain()
+def _modules_in_order(model, event):
+    """List the modules in the order in which a model calls them, with the flattening in forward."""
+    calls, hooks = [], []
+    for module in model.modules():
+        if not list(module.children()):
+            hooks.append(module.register_forward_hook(lambda *call: calls.append(call)))
+    model(event)
+    for hook in hooks:
+        hook.remove()
+    modules = []
+    ramp = torch.linspace(-1, 2, event.numel(), dtype=event.dtype)
+    probe = (event + ramp.view_as(event)).repeat(2, 1, 1, 1)
+    try:
+        x = event
+        for module, _, output in calls:
+            if isinstance(module, nn.Linear) and x.ndim == 4:
+                modules.append(nn.Flatten())
+            modules.append(module)
+            x = output
+        is_chain = torch.equal(_activations(modules, probe)[1], model(probe))
+    except Exception:  # torch raises several kinds
+        is_chain = False
+    if not is_chain:
+        raise _refusal("this model")
+    return modules
 
 
-def _no_chain():
-    return ForeshapError(f'The model is no plain chain of its modules, as "deep" needs: {INSTEAD}.')
+def _read_chain(modules, x):
+    """Read the linear maps of a chain, and the rules between them."""
+    linears, rules = [], []
+    last = None  # "linear", "ReLU" or "pooling"
+    for module in modules:
+        if x.ndim == 4:
+            shape = x.shape[1:]  # of what a dense layer reads
+        x = module(x)
+        if isinstance(module, UNCHANGED):
+            continue
+        if isinstance(module, nn.Flatten) and last != "linear" and x.ndim == 2:
+            continue
+        if isinstance(module, nn.Conv2d) and last != "linear":
+            linears.append(_Convolution(module))
+            last = "linear"
+        elif isinstance(module, nn.Linear) and last != "linear":
+            linears.append(_Dense(module, shape))
+            shape = (module.out_features, 1, 1)
+            last = "linear"
+        elif isinstance(module, nn.BatchNorm2d) and last == "linear":
+            linears[-1].absorb(module)
+        elif isinstance(module, nn.ReLU) and last == "linear":
+            rules.append(_rule(through_average, (1, 1)))
+            last = "ReLU"
+        elif isinstance(module, (nn.MaxPool2d, nn.AvgPool2d)) and last == "ReLU":
+            rules[-1] = _pooling_rule(module)
+            last = "pooling"
+        else:
+            raise _refusal(f"{module} here")
+    if last != "linear" or not isinstance(linears[-1], _Dense):
+        raise _refusal("this end")
+    return linears, rules
 
 
 @torch.inference_mode()
@@ -128,65 +171,6 @@ def _channels_last(x):
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def _modules_in_order(model, event):
-    """List the modules without modules in them, in the order in which the model calls them."""
-    order, hooks = [], []
-    for module in model.modules():
-        if not list(module.children()):
-            hook = module.register_forward_pre_hook(lambda called, _: order.append(called))
-            hooks.append(hook)
-    model(event)
-    for hook in hooks:
-        hook.remove()
-    return order
-
-
-def _read_chain(model, event):
-    """Read a chain: its modules in order, its linear maps, and the rules between them."""
-    modules, linears, rules = [], [], []
-    last = None  # "linear", "ReLU" or "pooling"
-    shape = None  # of what was flattened
-    for module in _modules_in_order(model, event):
-        if isinstance(module, nn.Linear) and event.ndim == 4:  # forward flattens by a function
-            modules.append(nn.Flatten())
-            shape, event = event.shape[1:], event.flatten(1)
-        before = event
-        try:
-            event = module(before)
-        except Exception as error:  # torch raises several kinds
-            raise _no_chain() from error
-        modules.append(module)
-        if isinstance(module, UNCHANGED):
-            continue
-        if isinstance(module, nn.Flatten) and last != "linear" and event.ndim == 2:
-            if before.ndim == 4:
-                shape = before.shape[1:]
-        elif isinstance(module, nn.Conv2d) and last != "linear":
-            linears.append(_Convolution(module))
-            last = "linear"
-        elif isinstance(module, nn.Linear) and last != "linear":
-            linears.append(_Dense(module, shape))
-            shape = (module.out_features, 1, 1)
-            last = "linear"
-        elif isinstance(module, nn.BatchNorm2d) and last == "linear":
-            linears[-1].absorb(module)
-        elif isinstance(module, nn.ReLU) and last == "linear":
-            rules.append(_rule(through_average, (1, 1)))
-            last = "ReLU"
-        elif isinstance(module, (nn.MaxPool2d, nn.AvgPool2d)) and last == "ReLU":
-            rules[-1] = _pooling_rule(module)
-            last = "pooling"
-        elif isinstance(module, COVERED):
-            raise ForeshapError(
-                f'"deep" reads {ORDER}, in this order, not {module} here: {INSTEAD}.'
-            )
-        else:
-            raise ForeshapError(f'The rules of "deep" don\'t cover {module}: {INSTEAD}.')
-    if last != "linear" or not isinstance(linears[-1], _Dense):
-        raise ForeshapError(f'"deep" needs a dense layer at the end of the model: {INSTEAD}.')
-    return modules, linears, rules
-
-
 def _pooling_rule(module):
     """The rule of a ReLU and the pooling behind it."""
     sizes = []
@@ -196,24 +180,19 @@ def _pooling_rule(module):
     window = sizes[0]
     uneven = module.ceil_mode or getattr(module, "divisor_override", None)
     if sizes[1:] != [window, (0, 0), (1, 1)] or uneven:
-        raise ForeshapError(
-            f"{module} doesn't pool unpadded windows side by side, as the rules need: {INSTEAD}."
-        )
+        raise _refusal(module)
     return _rule(through_max if isinstance(module, nn.MaxPool2d) else through_average, window)
 
 
 def _rule(kernel, window):
-    """Multipliers before ReLU (n, C, F, T) from those behind the pooling.
-
-    `room` appends zeros to F and T.
-    """
+    """Multipliers before ReLU (n, C, F, T) from those behind the pooling; room: zeros appended."""
 
     def rule(multipliers, x, b, room=(0, 0)):
         m = _channels_behind(multipliers)
         n, high, wide, channels = b.shape
         pooled = (n, high // window[0], wide // window[1], channels)
         if m.shape != pooled or x.shape[1:] != b.shape[1:]:  # kernels would write elsewhere
-            raise _no_chain()
+            raise _refusal("this model")
         out = np.zeros((n, high + room[0], wide + room[1], channels), b.dtype)
         compiled(kernel, b.dtype)(m, x[0], b, *window, out)
         return torch.from_numpy(out).permute(0, 3, 1, 2)
@@ -227,10 +206,7 @@ class _Convolution:
     def __init__(self, conv):
         settings = (conv.stride, conv.dilation, conv.groups, conv.padding_mode)
         if settings != ((1, 1), (1, 1), 1, "zeros") or isinstance(conv.padding, str):
-            raise ForeshapError(
-                f"{conv} needs stride 1, no dilation, no groups and padding in numbers to be "
-                f"explained: {INSTEAD}."
-            )
+            raise _refusal(conv)
         self.padding = tuple(k - 1 - p for k, p in zip(conv.kernel_size, conv.padding))
         self.weight = _channels_last(conv.weight.flip(2, 3).transpose(0, 1))
 
@@ -241,14 +217,16 @@ class _Convolution:
             scale = scale * norm.weight.double()
         self.weight = (self.weight * scale[None, :, None, None]).to(self.weight.dtype)
 
-    def backward(self, multipliers):
-        return _convolve(multipliers, self.weight, self.padding)
+    def backward(self, multipliers, stride=1):
+        """Convolve; negative padding cuts, where a layer pads by more than its kernel reaches."""
+        high, wide = self.padding
+        if min(self.padding) < 0:
+            multipliers = F.pad(multipliers, (wide, wide, high, high))
+            high = wide = 0
+        return F.conv2d(multipliers, self.weight, stride=stride, padding=(high, wide))
 
-    def as_first(self, background):
-        return _FirstConvolution(self, background.shape[2:])
 
-
-class _FirstConvolution:
+class _FirstConvolution(_Convolution):
     """The same for the first convolution, its result folded: 2 x 2 neighbours become channels.
 
     The three channels of a spectrogram would leave most of a vector register empty; twelve don't.
@@ -273,16 +251,7 @@ class _FirstConvolution:
         return F.pixel_shuffle(x, 2)[:, : self.size[0], : self.size[1]]
 
     def backward(self, multipliers):
-        return _convolve(multipliers, self.weight, self.padding, stride=2)
-
-
-def _convolve(x, weight, padding, stride=1):
-    """Convolve; negative padding cuts, where a layer pads by more than its kernel reaches."""
-    high, wide = padding
-    if min(padding) < 0:
-        x = F.pad(x, (wide, wide, high, high))
-        high = wide = 0
-    return F.conv2d(x, weight, stride=stride, padding=(high, wide))
+        return super().backward(multipliers, stride=2)
 
 
 class _Dense:
@@ -299,14 +268,10 @@ class _Dense:
         product = multipliers.flatten(1) @ self.weight
         return product.view(-1, self.high, self.wide, self.channels).permute(0, 3, 1, 2)
 
-    def as_first(self, background):
-        return self
-
     def fold(self, x):
         return x
 
-    def unfold(self, x):
-        return x
+    unfold = fold
 
 
 @cache

@@ -1,17 +1,10 @@
 """Slow and reference methods of attribution, all with one protocol; attribution.py names them.
 
-Each function prepares a method from
-
-network: torch.nn.Module in evaluation mode without gradients of weights, (N, 3, F, T) -> (N, 1)
-background: float tensor (B, 3, F, T), of the network's precision
-
-and returns explain(event, key), which several threads may call at once:
-
-event: float tensor (3, F, T)
-key: int, the event's number; its draws come from numpy.random.default_rng([seed, key])
-
-explain returns the values, an array (3, F, T), the base value, a float, and the values' standard
-error, an array (3, F, T) or None. The same event and key give the same bytes, whatever else runs.
+Each function prepares a method from `network` (N, 3, F, T) -> (N, 1), in evaluation mode without
+gradients of weights, and `background`, float tensor (B, 3, F, T), and returns explain(event, key),
+which several threads may call at once: event, float tensor (3, F, T); key, int, whose draws come
+from numpy.random.default_rng([seed, key]). That returns the values (3, F, T), the base value and
+the values' standard error (3, F, T) or None: the same bytes, whatever else runs.
 """
 
 import copy
@@ -25,29 +18,20 @@ import torch
 from scipy import ndimage
 
 from ...files import ForeshapError, whole_number
-from .inspection import POOLING, copy_model
+from .inspection import copy_model
 
 PART = 20  # inputs computed together: their activations stay in the processor's cache
 BLURRED = 8  # the standard deviation of "blur" is this part of an axis
+MASKERS = ("mean", "blur")
 
 
 def deep_shap(network, background):
     """Prepare DeepLIFT averaged over the background, as shap.DeepExplainer computes it.
 
     Lundberg and Lee (2017), section 4.2; rescale rule: Shrikumar et al. (2017). The library keeps
-    hooks and values in a network, so every call gets its own copy. Base value: mean output of the
-    background.
-
-    raises: ForeshapError for max pooling under torch.use_deterministic_algorithms()
+    values in a network, so every call gets its own copy. Base value: mean output of the background.
     """
     import shap  # takes seconds to import: only who explains waits
-
-    pooling = any(type(module).__name__ in POOLING for module in network.modules())
-    if pooling and torch.are_deterministic_algorithms_enabled():
-        raise ForeshapError(
-            'shap\'s rule for max pooling has no deterministic form in torch: choose method="deep" '
-            "or call torch.use_deterministic_algorithms(False) first."
-        )
 
     parts = background.split(PART)
     base = _mean_output(network, background)
@@ -66,14 +50,9 @@ def deep_shap(network, background):
 def expected_gradients(network, background, samples=200, seed=0):
     """Prepare gradients at random points between event and background, by shap.GradientExplainer.
 
-    Erion et al. (2021), equation 3. The library draws the points in single precision. Its
-    "variances" are the samples' variance over the root of their number; the standard error is
-    computed from them here. Base value: mean output of the background, which values and base reach
-    together up to their error of sampling.
-
-    samples: int, at least 2
-
-    raises: ForeshapError for fewer samples
+    Erion et al. (2021), equation 3. The library draws the points in single precision; its
+    "variances" are the samples' variance over the root of their number. Base value: mean output of
+    the background.
     """
     import shap
 
@@ -96,12 +75,7 @@ def expected_gradients(network, background, samples=200, seed=0):
 def integrated_gradients(network, background, steps=50):
     """Prepare the mean gradient on the line from the background's mean to the event, by captum.
 
-    Sundararajan et al. (2017), equation 1; Gauss-Legendre quadrature. Base value: output of the
-    background's mean.
-
-    steps: int, points on the line
-
-    raises: ForeshapError for no steps, and without captum
+    Sundararajan et al. (2017), equation 1, Gauss-Legendre. Base value: output of that mean.
     """
     whole_number("steps", steps, 1)
     mean = background.mean(dim=0, keepdim=True)
@@ -109,9 +83,8 @@ def integrated_gradients(network, background, steps=50):
     base = _mean_output(network, mean)
 
     def explain(event, key):
-        values = integrated.attribute(
-            event[None], mean, target=0, n_steps=steps, internal_batch_size=PART
-        )
+        options = {"target": 0, "n_steps": steps, "internal_batch_size": PART}
+        values = integrated.attribute(event[None], mean, **options)
         return values[0].detach().numpy(), base, None
 
     return explain
@@ -121,36 +94,30 @@ def partition(network, background, evaluations=1000, masker="mean", seed=0):
     """Prepare Owen values of a tree that never ties components, by shap.PartitionExplainer.
 
     Owen (1977); Lundberg and Lee's library computes them from the top of the tree downward, the
-    largest differences first, and spreads evenly what is left when the evaluations are used up. The
-    tree parts Z from the horizontal components, E from N, then halves the longer of frequency and
-    time down to single pixels. Base value: output of the event with every pixel hidden.
+    largest differences first (equal ones by the seed), and spreads evenly what is left when the
+    evaluations are used up. The tree parts Z from the horizontal components, E from N, then halves
+    the longer of frequency and time. Base value: output of the event with every pixel hidden.
 
-    evaluations: int, at least 2, outputs computed an event
-    masker: str, what stands for a hidden pixel
-        "mean": the background's mean
-        "blur": the event's own component, smoothed by a Gaussian of an eighth of either axis
-        "inpaint": what Telea's (2004) method continues from the component's visible pixels within 3
-            pixels, in 16 bits of the component's range; the background's mean where the whole
-            component is hidden
-    seed: int, decides between equal differences
-
-    raises: ForeshapError for another masker or fewer evaluations, and for "inpaint" without cv2
+    masker: str, what stands for a hidden pixel: the background's "mean", or a "blur": the event's
+        own component, smoothed by a Gaussian of an eighth of either axis
     """
     import shap
 
     whole_number("evaluations", evaluations, 2)
-    if str(masker) not in FILLINGS:
-        raise ForeshapError(f"There is no masker '{masker}': choose from {', '.join(FILLINGS)}.")
-    if masker == "inpaint":
-        _import_optional("cv2")
+    if masker not in MASKERS:
+        raise ForeshapError(f"There is no masker '{masker}': choose from {', '.join(MASKERS)}.")
     mean = background.mean(dim=0).numpy()
-    tree = _tree(tuple(background.shape[1:]))
-    prepared = shap.PartitionExplainer(_on_arrays(network), _masker(tree, None))
+    _, frequencies, times = mean.shape
+    tree = _tree(mean.shape)
+    prepared = shap.PartitionExplainer(_on_arrays(network), _masker(tree, mean))
 
     def explain(event, key):
         event = event.numpy()
+        hidden = mean
+        if masker == "blur":
+            hidden = ndimage.gaussian_filter(event, [0, frequencies / BLURRED, times / BLURRED])
         own = copy.copy(prepared)  # explain_row() leaves its state there
-        own.masker = _masker(tree, FILLINGS[masker](event, mean))
+        own.masker = _masker(tree, hidden)
         values, base = _owen_values(own, event, evaluations, PART, _seed_of_draws(seed, key))
         return values, base, None
 
@@ -160,17 +127,10 @@ def partition(network, background, evaluations=1000, masker="mean", seed=0):
 def partition_telea(network, background, evaluations=5000, seed=0):
     """Prepare the published maps' setting: shap.PartitionExplainer with Image("inpaint_telea").
 
-    Filling: Telea (2004). Three things are lost. A pixel hidden in one component is hidden in all,
-    so the components share what the three did together, whatever the network reads: evenly, but a
-    half to Z where the tree was followed down to single pixels. Each event is rounded to 8 bits of
-    its range, so values and base value sum to the output of the rounded event. And fillings are the
-    event's own: where all is hidden, its components' means. Base value: output of the event with
-    every pixel hidden.
-
-    evaluations: int, at least 2, outputs computed an event
-    seed: int, decides between equal differences
-
-    raises: ForeshapError for fewer evaluations, and without cv2
+    Filling: Telea (2004). A pixel hidden in one component is hidden in all, so the components share
+    what the three did together: evenly, but a half to Z where the tree was followed down to single
+    pixels. Events are rounded to 8 bits of their range: values and base sum to that output. Where
+    all is hidden, the event's own means stand for its components: the base value.
     """
     import shap
 
@@ -214,10 +174,8 @@ def _import_optional(name):
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        library = name.split(".")[0]
-        raise ForeshapError(
-            f"This method needs {library}, which is missing: pip install 'foreshap[methods]'."
-        ) from error
+        message = f"This method needs {name}, which is missing: pip install 'foreshap[methods]'."
+        raise ForeshapError(message) from error
 
 
 def _seed_of_draws(seed, key):
@@ -226,10 +184,7 @@ def _seed_of_draws(seed, key):
 
 
 def _with_own_draws(method, seed):
-    """A library's method that draws from a generator of its own in place of numpy's global one.
-
-    So numpy's global state stays as it is, and threads don't take each other's draws.
-    """
+    """A library's method that draws from a generator of its own, not from numpy's global one."""
     function = method.__func__
     own = SimpleNamespace(**vars(np) | {"random": np.random.RandomState(seed)})
     names = function.__globals__ | {"np": own}
@@ -247,10 +202,7 @@ def _owen_values(explainer, event, evaluations, together, seed):
 
 @functools.lru_cache
 def _tree(shape):
-    """A partition tree over the pixels of (3, F, T), as scipy.cluster.hierarchy writes it.
-
-    A row is two children, 1, and the number of pixels.
-    """
+    """A partition tree over the pixels of (3, F, T): rows of two children, 1, number of pixels."""
     pixels, rows = math.prod(shape), []
 
     def grow(block):
@@ -265,48 +217,13 @@ def _tree(shape):
     return np.array(rows, dtype=float)
 
 
-def _masker(tree, fill):
-    """What shap.PartitionExplainer calls a masker: a function with attributes.
-
-    Its argument is a flat mask (True: visible).
-    """
+def _masker(tree, hidden):
+    """What shap.PartitionExplainer calls a masker: a function of a flat mask, with attributes."""
 
     def masker(visible, event):
-        return (fill(visible.reshape(event.shape))[None],)
+        return (np.where(visible.reshape(event.shape), event, hidden)[None],)
 
     masker.clustering = tree
     masker.shape = (1, len(tree) + 1)
     masker.immutable_outputs = True
     return masker
-
-
-def _mean(event, mean):
-    return lambda visible: np.where(visible, event, mean)
-
-
-def _blur(event, mean):
-    _, frequencies, times = event.shape
-    blurred = ndimage.gaussian_filter(event, [0, frequencies / BLURRED, times / BLURRED])
-    return lambda visible: np.where(visible, event, blurred)
-
-
-def _inpaint(event, mean):
-    import cv2
-
-    low = event.min(axis=(1, 2))
-    unit = np.ptp(event, axis=(1, 2)) / 65535
-    unit[unit == 0] = 1
-    levels = np.rint((event - low[:, None, None]) / unit[:, None, None]).astype(np.uint16)
-
-    def fill(visible):
-        filled = mean.copy()
-        for k in np.flatnonzero(visible.any(axis=(1, 2))):
-            hidden = (~visible[k]).astype(np.uint8)
-            telea = cv2.inpaint(levels[k], hidden, inpaintRadius=3, flags=cv2.INPAINT_TELEA)
-            filled[k] = telea * unit[k] + low[k]
-        return np.where(visible, event, filled)
-
-    return fill
-
-
-FILLINGS = {"mean": _mean, "blur": _blur, "inpaint": _inpaint}

@@ -12,62 +12,35 @@ import torch
 from ...files import ForeshapError
 from ...preprocessing.variants import COMPONENTS, WINDOWS, frame_windows
 
-TILE_BANDS = ((0, 5), (5, 20), (20, 50))  # [Hz], with lower edges, the last with its upper one
+TILE_BANDS = {"0-5 Hz": 0, "5-20 Hz": 5, "20-50 Hz": 20}  # lower edge, which is inside [Hz]
 MASKED_TOGETHER = 16  # in a forward pass: their activations stay in the processor's cache
 
 
-def tile_names(bands=TILE_BANDS):
-    """List what each tile's number means, the same for all events.
-
-    bands: sequence of (low, high) [Hz]
-
-    returns: DataFrame, row number is the tile's number, columns component, band and window
-    """
-    names = pd.MultiIndex.from_product(
-        [COMPONENTS, [f"{low:g}-{high:g} Hz" for low, high in bands], WINDOWS],
-        names=["component", "band", "window"],
-    )
+def tile_names():
+    """List what each tile's number means: DataFrame, columns component, band and window."""
+    columns = ["component", "band", "window"]
+    names = pd.MultiIndex.from_product([COMPONENTS, TILE_BANDS, WINDOWS], names=columns)
     return names.to_frame(index=False).rename_axis("tile")
 
 
-def physical_tiles(variant, s_p, bands=TILE_BANDS):
+def physical_tiles(variant, s_p):
     """Number the tile of each pixel of an event: component by frequency band by time window.
 
-    See frame_windows() for the windows. A tile without a frame in the event does not occur.
-
     variant: Variant
-    s_p: float, S-P time of the event [s]
-    bands: sequence of (low, high) [Hz]
+    s_p: float, S-P time of the event [s]; NaN: windows of 2 s after P
 
-    returns: int8 array (3, F, T), numbers of tile_names()
-    raises: ForeshapError where a frequency lies in no band or in two, or S-P is not positive
+    returns: int8 array (3, F, T), numbers of tile_names(); see frame_windows() for the windows
+    raises: ForeshapError where S-P is not positive
     """
     window = frame_windows(variant, s_p)
-    band = _band_of(variant.frequencies, bands)
+    band = np.searchsorted([*TILE_BANDS.values()], variant.frequencies, side="right") - 1
     component = np.arange(len(COMPONENTS))[:, None, None]
-    return ((component * len(bands) + band[:, None]) * len(WINDOWS) + window).astype(np.int8)
-
-
-def _band_of(frequencies, bands):
-    """Number of the band that each frequency lies in, int (F,)."""
-    low, high = np.array(bands, dtype=float).T[..., None]
-    last = (frequencies == high) & (high == high.max())
-    inside = (low <= frequencies) & ((frequencies < high) | last)
-    if (inside.sum(axis=0) != 1).any() or len(bands) > 10:
-        raise ForeshapError(
-            f"The bands {bands} must hold each frequency from 0 to {frequencies[-1]:g} Hz once, "
-            "and be ten at most: let each begin where the one before it ends."
-        )
-    return inside.argmax(axis=0)
+    row = component * len(TILE_BANDS) + band[:, None]
+    return (row * len(WINDOWS) + window).astype(np.int8)
 
 
 def halves(shape):
-    """Make tiles where no arrival is known: component by half of frequencies by half of times.
-
-    shape: (channel, frequency, time) of one event
-
-    returns: int8 array (channel, frequency, time), 0 to 11 for three channels
-    """
+    """Make 12 tiles where no arrival is known: component by half of frequencies and of times."""
     channel, frequency, time = np.indices(shape)
     return (channel * 4 + (2 * frequency >= shape[1]) * 2 + (2 * time >= shape[2])).astype(np.int8)
 
@@ -76,8 +49,7 @@ def tile_sums(values, tiles, n_tiles):
     """Sum maps over each tile, so that methods for pixels can be compared with values of tiles.
 
     values: array (N, 3, F, T)
-    tiles: int array (N or 1, 3, F, T), tile of each pixel
-    n_tiles: int
+    tiles: int array (N or 1, 3, F, T), tile of each pixel, below n_tiles
 
     returns: float array (N, n_tiles), 0 for a tile that does not occur
     """
@@ -89,24 +61,12 @@ def tile_sums(values, tiles, n_tiles):
 
 
 def shapley_tiles(network, background, tiles=None, evaluations=2000, seed=0):
-    """Prepare Shapley values of groups of pixels; groups left out come from background events.
+    """Prepare Shapley values of groups of pixels, see shapley(); protocol as in libraries.py.
 
-    See shapley() for how they are computed.
+    Values and standard errors are spread evenly over a group's pixels. Base value: mean output of
+    the background.
 
-    network: torch.nn.Module in evaluation mode, (N, 3, F, T) -> (N, 1)
-    background: float tensor (B, 3, F, T)
-    tiles: int array (3, F, T), group of each pixel; or a function, event key -> such an array;
-        halves() where left out
-    evaluations: int, forward passes of single inputs an event
-    seed: int
-
-    returns: function of an event, tensor (3, F, T), and its key, int, that gives
-        values: float64 array (3, F, T), each group's value spread evenly over its pixels
-        base_value: float, mean output of the background
-        standard_error: float64 array (3, F, T), each group's standard error over its number of
-            pixels, so that tile_sums() gives the group's; 0 where nothing was sampled
-    raises: ForeshapError, from that function, where tiles have another shape than the event or
-        evaluations are too few for them
+    tiles: int array (3, F, T), group of each pixel; or a function, key -> such an array; halves()
     """
     empty = _outputs(network, background.split(MASKED_TOGETHER))
 
@@ -116,7 +76,14 @@ def shapley_tiles(network, background, tiles=None, evaluations=2000, seed=0):
             own = halves(event.shape)
         elif callable(tiles):
             own = tiles(key)
-        group, sizes = _groups(own, event.shape)
+        own = np.asarray(own)
+        if own.shape != tuple(event.shape) or own.dtype.kind not in "iu":
+            raise ForeshapError(
+                f"The tiles are {own.dtype} of shape {own.shape}, the event has "
+                f"{tuple(event.shape)}: give an integer for each of its pixels."
+            )
+        _, group, sizes = np.unique(own, return_inverse=True, return_counts=True)
+        group = group.reshape(event.shape)
         full = _outputs(network, [event[None]])[0]
 
         def value_of(members, rows):
@@ -127,18 +94,6 @@ def shapley_tiles(network, background, tiles=None, evaluations=2000, seed=0):
         return (values / sizes)[group], float(empty.mean()), (error / sizes)[group]
 
     return explain
-
-
-def _groups(tiles, shape):
-    """Tiles renumbered without gaps, int (3, F, T), and the number of pixels in each."""
-    tiles = np.asarray(tiles)
-    if tiles.shape != tuple(shape) or tiles.dtype.kind not in "iu":
-        raise ForeshapError(
-            f"The tiles are {tiles.dtype} of shape {tiles.shape}, the event has {tuple(shape)}: "
-            "give an integer for each of its pixels."
-        )
-    _, group, sizes = np.unique(tiles, return_inverse=True, return_counts=True)
-    return group.reshape(shape), sizes
 
 
 def _outputs(network, batches):
@@ -156,26 +111,16 @@ def _masked(event, background, group, members, rows):
 
 
 def shapley(value_of, full, empty, n_groups, evaluations, rng):
-    """Compute Shapley values of groups that are absent where they come from background events.
+    """Compute Shapley values and their standard errors (n_groups,); sum: full - mean of empty.
 
-    Shapley (1953). Exact by all coalitions where these, each with all background events, are no
-    more than evaluations; else sampled by pairs of a permutation and its reverse (Mitchell et al.,
-    2022, section 4.1), each pair with one background event, all taken in turn. The standard error
-    is that of the pairs' mean: within background events where each has two pairs or more; else over
-    all pairs, which overstates it, for the events are drawn without replacement. What the sample
-    misses of the total is then shared in proportion to squared standard errors: generalised least
-    squares under the known sum.
+    Shapley (1953). Exact by all coalitions with all background events (outputs `empty`) where these
+    are no more than evaluations; else by pairs of a permutation and its reverse (Mitchell et al.,
+    2022, section 4.1), each with one background event, all in turn. The standard error is that of
+    the pairs' mean: within background events where each has two pairs; else over all, which
+    overstates it. What the sample misses of the total is shared in proportion to squared standard
+    errors: generalised least squares under the known sum.
 
     value_of: function of members, bool (K, n_groups), and background, int (K,), to outputs, (K,)
-    full: float, output with all groups
-    empty: float array (B,), output of each background event
-    n_groups: int
-    evaluations: int, outputs that may be computed, full among them
-    rng: numpy Generator
-
-    returns: values (n_groups,), whose sum is full - mean of empty, and their standard errors
-        (n_groups,), 0 where exact
-    raises: ForeshapError where evaluations are too few for two pairs
     """
     if (2**n_groups - 2) * len(empty) + 1 <= evaluations:
         return _enumerated(value_of, full, empty, n_groups), np.zeros(n_groups)

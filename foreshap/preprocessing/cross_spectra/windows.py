@@ -1,12 +1,14 @@
-"""Cross-spectra of windows: means over short frames, computed for a batch of events at once."""
+"""Cross-spectra of windows: means over short frames, computed for a batch of events at once.
+
+Frames of 64 samples begin every 16 inside a window; each loses its mean and is tapered (Hann). The
+mean of conj(X_a) X_b is the density of scipy.signal.csd. The P window ends where S begins.
+"""
 
 from functools import cache
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import signal
-
-from ..variants import SAMPLING_RATE, SECONDS_BEFORE_P
 
 NPERSEG, HOP = 64, 16  # samples of a frame, and from one to the next
 HIGH_PASS = 1.0  # Hz, causal: one without delay would put signal before P
@@ -22,36 +24,8 @@ PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 ELEMENTS = ("EE", "NN", "ZZ", "Re EN", "Re EZ", "Re NZ", "Im EN", "Im EZ", "Im NZ")
 
 
-def event_cross_spectra(samples, s_p, sampling_rate=SAMPLING_RATE, p_seconds=SECONDS_BEFORE_P):
-    """Compute the cross-spectra of six windows of each event, as scipy.signal.csd defines them.
-
-    Frames of 64 samples begin every 16 inside a window; each loses its mean and is tapered (Hann).
-    The P window ends where S begins. A window without a frame inside the trace gives NaN.
-
-    samples: array (n, 3, samples) [counts], or (3, samples) of one event
-    s_p: float or array (n,), S-P [s]; NaN where no S is known
-    sampling_rate: float [Hz]
-    p_seconds: float or array (n,), P arrival after the first sample [s]
-
-    returns: complex64 array (n, window, frequency, channel, channel), mean of conj(X_a) X_b,
-        one-sided density [counts^2/Hz]; int16 array (n, window), the frames. One event: without n
-    """
-    is_single = np.ndim(samples) == 2
-    samples = np.reshape(samples, (-1, *np.shape(samples)[-2:]))
-    filtered = high_passed(samples, sampling_rate)
-    n, _, length = filtered.shape
-    p = np.broadcast_to(np.asarray(p_seconds, float), n)
-    s = p + np.asarray(s_p, float)
-    packed, frames = packed_cross_spectra(filtered, p, s, np.full(n, length), sampling_rate)
-    values = unpack(packed)
-    if is_single:
-        return values[0], frames[0]
-    return values, frames
-
-
 def unpack(packed):
     """Turn packed cross-spectra (..., 9), as ELEMENTS, into complex64 matrices (..., 3, 3)."""
-    packed = np.asarray(packed, np.float32)
     matrices = np.empty((*packed.shape[:-1], 3, 3), np.complex64)
     for place, (a, b) in enumerate(PAIRS):
         matrices[..., a, b] = packed[..., place]
@@ -63,23 +37,16 @@ def unpack(packed):
 
 def high_passed(samples, sampling_rate):
     """Filter samples by a causal high-pass that had been running before the first one: float32."""
-    sections, state = _high_pass(sampling_rate)
-    state = state[:, None, None] * samples[..., :1]
+    sections = signal.butter(2, HIGH_PASS, "highpass", fs=sampling_rate, output="sos")
+    state = signal.sosfilt_zi(sections)[:, None, None] * samples[..., :1]
     return signal.sosfilt(sections, samples, zi=state)[0].astype(np.float32)
 
 
 @cache
-def _high_pass(sampling_rate):
-    """Compute the high-pass in second-order sections, and its state after a constant of 1."""
-    sections = signal.butter(2, HIGH_PASS, "highpass", fs=sampling_rate, output="sos")
-    return sections, signal.sosfilt_zi(sections)
-
-
-@cache
 def frame_transform(length, sampling_rate):
-    """Detrending, Hann's taper and the scaled transform: two matrices (length, F), float32.
+    """Compute detrending, taper and scaled transform: real and imaginary part, float32 (length, F).
 
-    They give the real and the imaginary part; the sum of their squares is a one-sided density.
+    The sum of their squares is a one-sided density.
     """
     taper = signal.get_window("hann", length)
     fourier = np.fft.rfft(np.eye(length)) * taper[:, None]
@@ -97,7 +64,7 @@ def cut(samples, first, length):
 
 
 def packed_cross_spectra(filtered, p, s, lengths, sampling_rate):
-    """Compute packed cross-spectra float32 (n, window, F, 9) and frames int16 (n, window).
+    """Compute packed cross-spectra float32 (n, window, F, 9); NaN for a window without a frame.
 
     filtered: float32 array (n, 3, samples); p, s: arrival times (n,) [s]; lengths: samples (n,)
     """
@@ -111,20 +78,17 @@ def packed_cross_spectra(filtered, p, s, lengths, sampling_rate):
         part *= weights[..., None]
         parts.append(part)  # (3, frame, n, F)
     real, imaginary = parts
-    products = []
-    for a, b in PAIRS:
-        products.append(real[a] * real[b])
-        products[-1] += imaginary[a] * imaginary[b]
-    for a, b in PAIRS[3:]:
-        products.append(real[a] * imaginary[b])
-        products[-1] -= imaginary[a] * real[b]
     packed = np.empty((len(counts), *real.shape[2:], len(ELEMENTS)), np.float32)
-    for place, product in enumerate(products):
+    for place, (a, b) in enumerate(PAIRS + PAIRS[3:]):
+        if place < len(PAIRS):
+            product = real[a] * real[b] + imaginary[a] * imaginary[b]
+        else:
+            product = real[a] * imaginary[b] - imaginary[a] * real[b]
         sums = membership @ product.reshape(len(product), -1)
         packed[..., place] = sums.reshape(packed.shape[:-1])
     used = membership @ weights
     packed /= np.where(used > 0, used, np.nan)[..., None, None]
-    return packed.swapaxes(0, 1), used.T.astype(np.int16)
+    return packed.swapaxes(0, 1)
 
 
 def _place_frames(p, s, lengths, sampling_rate):
