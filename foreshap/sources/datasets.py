@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pandas as pd
 
-from ..files import ForeshapError, check_machine, folder_replaced_whole, keep_result, remove_left
+from ..files import ForeshapError, check_machine, folder_replaced_whole, remove_left
 from ..preprocessing.cross_spectra.file import FILE_NAME as CROSS_SPECTRA
 from ..preprocessing.periods import classes, periods, utc
 from ..preprocessing.simulation import MAINSHOCK, simulate_sequence
@@ -34,19 +34,18 @@ ARCHIVES = {
     "frames": from_frames,
     "seisbench": from_seisbench,
 }
+STUDY = "start end left_out"
+FDSN = "provider catalogue radius_km min_magnitude channels"  # of FdsnQuery
 SOURCES = {  # source: what it needs; what it may have besides ABOUT
     "simulated": ("", "n_events seed effects"),
     "layout": ("mainshock waveforms", ""),
     "spectrograms": ("mainshock file", ""),
-    "nrca archive": ("mainshock archive", "start end left_out"),
-    "nine stations": ("mainshock archive", "start end left_out component_order stations"),
-    "frames": ("mainshock archive", "start end left_out"),
-    "seisbench": ("mainshock archive", "start end left_out stations instrument"),
-    "continuous": ("mainshock waveforms picks", "start end left_out instrument inventory predict"),
-    "fdsn": (
-        "mainshock start end network station",
-        "left_out provider catalogue radius_km min_magnitude channels remove_response predict",
-    ),
+    "nrca archive": ("mainshock archive", STUDY),
+    "nine stations": ("mainshock archive", f"{STUDY} component_order stations"),
+    "frames": ("mainshock archive", STUDY),
+    "seisbench": ("mainshock archive", f"{STUDY} stations instrument"),
+    "continuous": ("mainshock waveforms picks", f"{STUDY} instrument inventory predict"),
+    "fdsn": ("mainshock start end network station", f"left_out predict remove_response {FDSN}"),
 }
 TYPES = {  # str where nothing is said
     "n_events": int,
@@ -133,8 +132,7 @@ def _spans(declared):
 def mainshock_time(name, data="data"):
     """Read the time of a dataset's mainshock.
 
-    name: str, as declared in datasets.toml
-    data: str or Path, folder of datasets.toml
+    name, data: as waveform_folder() takes them
 
     returns: pandas.Timestamp [UTC]
     raises: ForeshapError for an unknown dataset
@@ -166,34 +164,41 @@ def waveform_folder(name, data="data", **simulation):
     folder = data / name / "waveforms"
     remove_left(folder)
     paths = {key: data / path for key, path in _part(declared, PATHS).items()}
+    recipe = _recipe(declared, paths)
+    if _is_built(folder / RECIPE_FILE, recipe):
+        return folder
+    if folder.exists() and not (folder / RECIPE_FILE).exists():
+        raise ForeshapError(
+            f"{folder} was not built from datasets.toml: move it away, then run again."
+        )
+    with folder_replaced_whole(folder) as aside:
+        _build(source, declared | paths, data / name / "fdsn", aside)
+        (aside / RECIPE_FILE).write_text(json.dumps(recipe, indent=1, sort_keys=True))
+        made = (*(f"{variant}.h5" for variant in VARIANTS), CROSS_SPECTRA)
+        for beside, made_file in product(BESIDE, made):  # of the folder before
+            (folder.parent / beside / made_file).unlink(missing_ok=True)
+    return folder
+
+
+def _recipe(declared, paths):
+    """Return everything that a folder depends on, as JSON holds it, without passwords."""
     recipe = {key: value for key, value in declared.items() if key not in ABOUT}
     for key in recipe.keys() & {"provider", "catalogue"}:
-        recipe[key] = public(recipe[key])  # without a password
+        recipe[key] = public(recipe[key])
     states = {key: _file_state(path) for key, path in paths.items()}
     recipe["inputs"] = {key: state for key, state in states.items() if state}
-    recipe = json.loads(json.dumps(recipe, default=str))
+    return json.loads(json.dumps(recipe, default=str))
 
-    def read(path):
+
+def _is_built(path, recipe):
+    """Whether a recipe that was kept is this one; inputs that are gone are as they were."""
+    try:
         kept = json.loads(path.read_text())
-        for key, state in states.items():
-            if not state:  # what is gone is as it was
-                kept["inputs"].pop(key, None)
-        return kept, folder
-
-    def build():
-        if folder.exists() and not (folder / RECIPE_FILE).exists():
-            raise ForeshapError(
-                f"{folder} was not built from datasets.toml: move it away, then run again."
-            )
-        with folder_replaced_whole(folder) as aside:
-            _build(source, declared | paths, data / name / "fdsn", aside)
-            (aside / RECIPE_FILE).write_text(json.dumps(recipe, indent=1, sort_keys=True))
-            made = (*(f"{variant}.h5" for variant in VARIANTS), CROSS_SPECTRA)
-            for beside, made_file in product(BESIDE, made):  # of the folder before
-                (folder.parent / beside / made_file).unlink(missing_ok=True)
-        return folder
-
-    return keep_result(folder / RECIPE_FILE, recipe, build, read, write=lambda *built: None)
+        kept["inputs"] = _part(kept["inputs"], recipe["inputs"])
+        return kept == recipe
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        check_machine(path, error)
+        return False
 
 
 def _build(source, declared, store, output):
@@ -246,8 +251,7 @@ def _check_layout(name, folder, spans):
 def tensor_files(name, data="data"):
     """Find the tensor files of a dataset; published spectrograms are imported when needed.
 
-    name: str, as declared in datasets.toml
-    data: str or Path, folder of datasets.toml
+    name, data: as waveform_folder() takes them
 
     returns: dict, variant name -> Path
     raises: ForeshapError for an unknown dataset, or where nothing is preprocessed yet

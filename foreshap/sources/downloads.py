@@ -179,23 +179,20 @@ def _continue(session, url, partial, size):
 def extract(archive, folder, largest=LARGEST):
     """Extract a zip or tar file into a folder, unless it is there; return its Path.
 
-    raises: ForeshapError, before anything is written, for a member that is neither a file nor a
-        folder or climbs out, for files of more than largest bytes, or where it is damaged
+    raises: ForeshapError for a member that climbs out, or is a link or a device, for files of more
+        than largest bytes, or where the archive is damaged; nothing is written then
     """
-    folder = Path(folder)
+    folder, is_zip = Path(folder), zipfile.is_zipfile(archive)
     if folder.exists():
         return folder
-    is_zip = zipfile.is_zipfile(archive)
     try:
         with zipfile.ZipFile(archive) if is_zip else tarfile.open(archive) as opened:
             opened.extraction_filter = tarfile.data_filter  # zipfile sanitises by itself
             members = opened.infolist() if is_zip else opened.getmembers()
-            _check_members(members, archive, largest)
+            _check_members(members, largest)
             with folder_written_whole(folder) as partial:
                 for member in tqdm(members, desc=Path(archive).name, unit="file"):
                     opened.extract(member, partial)
-    except ForeshapError:
-        raise
     except Exception as error:  # zipfile, tarfile and their decompressors raise a dozen kinds
         check_machine(archive, error)
         raise ForeshapError(
@@ -204,28 +201,24 @@ def extract(archive, folder, largest=LARGEST):
     return folder
 
 
-def _check_members(members, archive, largest):
-    """Raise ForeshapError for members of an archive that are refused, ValueError for doubles."""
-    total, files, why = 0, set(), ""
+def _check_members(members, largest):
+    """Raise ValueError for members of an archive that no data need."""
+    total, files = 0, set()
     for member in members:
         if isinstance(member, tarfile.TarInfo):
-            name, size = member.name, member.size
-            is_folder, is_plain = member.isdir(), member.isreg() or member.isdir()
+            name, size, is_folder = member.name, member.size, member.isdir()
+            is_plain = is_folder or member.isreg()
         else:
             name, size, is_folder = member.filename, member.file_size, member.is_dir()
-            kind = member.external_attr >> 28  # of the Unix mode; 0 where it was written elsewhere
-            is_plain = is_folder or kind in (0, 8)
-        path = PurePosixPath(name)
-        total += size
+            is_plain = member.external_attr >> 28 in (0, 4, 8)  # not known, folder, file
+        path, total = PurePosixPath(name), total + size
         if not is_plain:
-            why = f"holds {name!r}, which is a link or a device"
+            raise ValueError(f"{name!r} is a link or a device")
         if path.is_absolute() or ".." in path.parts or re.search(r"[\\\x00]|^[A-Za-z]:", name):
-            why = f"holds {name!r}, which climbs out of its folder"
+            raise ValueError(f"{name!r} climbs out of its folder")
         if total > largest:
-            why = f"declares more than {largest} bytes"
-        if why:
-            raise ForeshapError(f"{archive} {why}: it is refused, don't use this archive.")
+            raise ValueError(f"it declares more than {largest} bytes")
         if path in files:
-            raise ValueError(f"{path} comes twice")
+            raise ValueError(f"{name!r} comes twice")
         if not is_folder:
             files.add(path)

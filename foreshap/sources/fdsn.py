@@ -39,15 +39,11 @@ from .quakeml import event_id, keep_station, preferred_origin, read_events, writ
 from .responses import read_inventory
 from .safe_xml import check_xml
 
+MANIFEST_FILE = "manifest.json"
 PICKS_FILE = "picks.xml"
 STATION_FILE = "station.xml"
-SERVICES = {  # name: method of ObsPy's client, file of an answer in the store
-    "station": ("get_stations", STATION_FILE),
-    "event": ("get_events", "events/{}.xml"),
-    "dataselect": ("get_waveforms_bulk", "waveforms/{}.mseed"),
-}
-Code = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9]{1,8}$")]
-Channels = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9?*]{1,3}$")]
+Code = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]{1,8}\Z")]
+Channels = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9?*]{1,3}\Z")]
 CONNECTIONS = 2  # at a time, fewer than any service's limit
 TRIES = 5  # of one request
 LONGEST_PAUSE = 600.0  # s; a service that asks for more is left alone until the next run
@@ -70,9 +66,7 @@ NETWORK_DOIS = {"IV": "10.13127/SD/X0FXnH7QfY"}  # where the StationXML doesn't 
 
 @dataclass(frozen=True)
 class FdsnQuery:
-    """What to fetch; the defaults are the Norcia study (doi:10.1038/s41467-024-54153-w).
-
-    Radius and magnitude are our own choice.
+    """What to fetch; default: the Norcia study (doi:10.1038/s41467-024-54153-w), our own radius.
 
     provider: str, name that ObsPy knows or URL of a server with /fdsnws; user:password@ in it
         is used for HTTP digest authentication
@@ -112,21 +106,6 @@ class BadAnswer(ForeshapError):
         self.retry_after = retry_after
 
 
-@dataclass
-class Request:
-    """One request of a service, and the name of the file that keeps its answer."""
-
-    service: str  # of SERVICES
-    arguments: dict  # of the method of ObsPy's client
-    windows: list = field(default_factory=list)  # (start, end), to halve; empty: it can't be
-
-    def __post_init__(self):
-        key = hashlib.sha256(repr(self.arguments).encode()).hexdigest()[:16]
-        if self.windows:
-            key = f"{self.windows[0][0]:%Y%m%dT%H%M%S}_{key}"
-        self.name = SERVICES[self.service][1].format(key)
-
-
 def fetch_fdsn(store, query=FdsnQuery(), pause=1.0, timeout=120.0):
     """Fetch catalogue, picks, metadata and seismograms of a station, or what is missing of them.
 
@@ -140,8 +119,8 @@ def fetch_fdsn(store, query=FdsnQuery(), pause=1.0, timeout=120.0):
     pause: float, before a request is repeated for the first time [s]; it doubles each time
     timeout: float, how long a service may be silent [s]
 
-    returns: dict, as in manifest.json: query, services, doi, retrieved, n_events, n_picked,
-        answers (name of a file -> its SHA-256, or the status 204, 404 or 413)
+    returns: dict, as in manifest.json: query, doi, retrieved, n_events, n_picked, answers (name of
+        a file -> its SHA-256, or the status 204, 404 or 413)
     raises: ForeshapError where the folder holds something else, a service refuses or fails for
         good, or there is no such station or no event
     """
@@ -195,7 +174,6 @@ class AnswerReader(BaseHandler):
 
     handler_order = 100  # before redirections are followed and errors raised
     status = None  # of the answer; None where none was whole
-    words = ""  # the beginning of its content
     retry_after = None  # its header of this name
 
     def http_response(self, request, response):
@@ -207,7 +185,6 @@ class AnswerReader(BaseHandler):
             raise OSError(f"more than {LARGEST_ANSWER} bytes")
         if expected is not None and len(content) < expected:
             raise IncompleteRead(content)
-        self.words = " ".join(content[:300].decode(errors="replace").split())
         self.retry_after = response.headers.get("Retry-After")
         code = 307 if response.code == 308 else response.code  # ObsPy repeats the request at 307
         if code not in (301, 302, 303, 307):
@@ -245,7 +222,11 @@ def wait_time(attempt, pause, retry_after=None):
 
 @dataclass
 class Store:
-    """The folder of a query: what is known of each file in it, and how to ask for the rest."""
+    """The folder of a query: what is known of each file in it, and how to ask for the rest.
+
+    A request is (service, arguments of the method of ObsPy's client, windows (start, end) to halve
+    where the answer is too large).
+    """
 
     folder: Path
     query: FdsnQuery
@@ -257,63 +238,54 @@ class Store:
 
     def open(self):
         """Read manifest.json, or begin it; ForeshapError where the folder holds something else."""
-        path, wanted, others = self.folder / "manifest.json", _query_as_json(self.query), []
+        path, wanted = self.folder / MANIFEST_FILE, _query_as_json(self.query)
         if not path.exists():
             if self.folder.is_file() or any(self.folder.glob("[!.]*")):
                 raise ForeshapError(f"{self.folder} holds other files: use an empty folder.")
-            services = {service: self.url(service) for service in SERVICES}
-            begun = {"services": services, "retrieved": f"{datetime.now(UTC):%Y-%m-%d}"}
-            self.save(begun | {"query": wanted, "answers": {}})
+            retrieved = f"{datetime.now(UTC):%Y-%m-%d}"
+            self.manifest = {"query": wanted, "retrieved": retrieved, "answers": {}}
+            self.save()
             return
         try:
-            manifest = json.loads(path.read_text())
-            for name, value in wanted.items():
-                there = manifest["query"][name]
-                if there != value and name != "mainshock":  # no request depends on the mainshock
-                    others.append(f"{name} {there}, not {value}")
-            manifest["answers"].items()
+            self.manifest = json.loads(path.read_text())
+            others = {name for name in wanted if self.manifest["query"][name] != wanted[name]}
+            others -= {"mainshock"}  # no request depends on it
+            self.manifest["answers"].items()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ForeshapError(f"{path} is damaged ({error!r}): use another folder.") from error
         if others:
             raise ForeshapError(
-                f"{self.folder} holds the answers to another query ({', '.join(others)}): "
-                "move it away, then run again."
+                f"{self.folder} holds the answers to a query of another {', '.join(sorted(others))}"
+                ": move it away, then run again."
             )
-        self.manifest = manifest | {"query": wanted}
+        self.manifest["query"] = wanted
 
-    def save(self, manifest):
+    def save(self):
         """Write manifest.json."""
-        self.manifest = manifest
-        with written_whole(self.folder / "manifest.json") as file:
-            file.write_text(json.dumps(manifest, indent=1, sort_keys=True))
+        with written_whole(self.folder / MANIFEST_FILE) as file:
+            file.write_text(json.dumps(self.manifest, indent=1, sort_keys=True))
 
-    def note(self, name, answer):
-        """Note an answer: the SHA-256 of the file of this name, or the status without one."""
-        with self.lock:
-            self.save(self.manifest | {"answers": self.manifest["answers"] | {name: answer}})
-        return answer
-
-    def client(self, service):
-        """Return ObsPy's client of a service."""
+    def provider(self, service):
+        """Return the name or URL of the provider of a service."""
         is_other = service == "event" and self.query.catalogue
-        return open_client(is_other or self.query.provider, self.timeout)
+        return is_other or self.query.provider
 
-    def url(self, service):
-        """Return the URL of a service."""
-        return self.client(service)._build_url(service, "query")
+    def fail(self, service, what):
+        """Raise ForeshapError: what a service did, and what to do."""
+        raise ForeshapError(f"The {service} service of {public(self.provider(service))} {what}.")
 
     def fetch_station(self):
         """Fetch the station's metadata; its place and the DOI of its network are noted."""
-        query = self.query
-        times = {"starttime": query.periods.start, "endtime": query.periods.end}
-        arguments = {name: _service_time(time) for name, time in times.items()}
-        arguments |= {"network": query.network, "station": query.station, "format": "xml"}
+        query, spans = self.query, self.query.periods
+        arguments = {"network": query.network, "station": query.station, "format": "xml"}
         arguments |= {"channel": query.channels, "level": "response"}
-        if not self.fetch(Request("station", arguments)):
-            raise ForeshapError(
-                f"{self.url('station')} knows no {query.network}.{query.station} "
-                f"with {query.channels} at the time."
-            )
+        arguments |= {
+            "starttime": obspy.UTCDateTime(spans.start),
+            "endtime": obspy.UTCDateTime(spans.end),
+        }
+        if not self.fetch(("station", arguments, [])):
+            codes = f"{query.network}.{query.station} with {query.channels}"
+            self.fail("station", f"knows no {codes} at the time: check the query")
         network = read_inventory(self.folder / STATION_FILE)[0]
         dois = [name.split(":", 1)[-1] for name in network.identifiers or () if "10." in name]
         self.manifest["doi"] = dois[0] if dois else NETWORK_DOIS.get(query.network)
@@ -321,7 +293,7 @@ class Store:
 
     def fetch_catalogue(self):
         """Fetch picks.xml; return the windows (start, end) that its events need, in order."""
-        query, spans = self.query, self.query.periods
+        spans = self.query.periods
         studied = [(spans.start, spans.end)]
         if spans.left_out:
             studied = [(spans.start, spans.left_out[0]), (spans.left_out[1], spans.end)]
@@ -329,14 +301,12 @@ class Store:
         paths = self.fetch_all(slices, "catalogue")
         picked = _picked_events(paths)
         if not picked:
-            raise ForeshapError(
-                f"{self.url('event')} has no event within {query.radius_km} km "
-                f"from {query.start} to {query.end}."
-            )
+            where = f"within {self.query.radius_km} km from {spans.start} to {spans.end}"
+            self.fail("event", f"has no event {where}: check the query")
         if not any(picked.values()):  # many services give arrivals only of one event at a time
             single = []
             for name in dict.fromkeys(map(event_id, picked)):
-                single.append(Request("event", {"eventid": name, "includearrivals": True}))
+                single.append(("event", {"eventid": name, "includearrivals": True}, []))
             probed = self.fetch_all(single[:PROBED], "first events")
             if any(_picked_events(probed).values()):
                 paths = self.fetch_all(single, "events") + paths
@@ -345,7 +315,8 @@ class Store:
             write_events(str(file), read_events(*paths))
         picked = _picked_events([path])
         self.manifest |= {"n_events": len(picked), "n_picked": sum(picked.values())}
-        self.note(PICKS_FILE, sha256(path))
+        self.manifest["answers"][PICKS_FILE] = sha256(path)
+        self.save()
         windows = [event_window(event, self.place) for event in read_events(path)]
         return sorted(filter(None, windows))
 
@@ -361,24 +332,21 @@ class Store:
         for first in range(0, len(pieces), TOGETHER):
             requests.append(self.request("dataselect", pieces[first : first + TOGETHER]))
         if not self.fetch_all(requests, "seismograms"):
-            raise ForeshapError(
-                f"{self.url('dataselect')} has no seismograms of {self.query.network}."
-                f"{self.query.station} at the times of {self.manifest['n_events']} events: "
-                f"check the channels {self.query.channels}."
-            )
+            codes = f"{self.query.network}.{self.query.station}"
+            self.fail("dataselect", f"has no seismograms of {codes}: check the channels")
 
     def request(self, service, windows):
         """Return the request of the events in one window, or of the seismograms in several."""
         query = self.query
-        times = [(_service_time(start), _service_time(end)) for start, end in windows]
+        times = [tuple(map(obspy.UTCDateTime, window)) for window in windows]
         if service == "dataselect":
             codes = query.network, query.station, "*", query.channels
-            return Request(service, {"bulk": [(*codes, *pair) for pair in times]}, windows)
+            return service, {"bulk": [(*codes, *pair) for pair in times]}, windows
         radius = round(kilometers2degrees(query.radius_km), 6)
         arguments = dict(zip(("starttime", "endtime"), times[0]))
         arguments |= dict(zip(("latitude", "longitude"), self.place), maxradius=radius)
         arguments |= {"minmagnitude": query.min_magnitude, "includearrivals": True}
-        return Request(service, arguments, windows)
+        return service, arguments, windows
 
     def fetch_all(self, requests, label):
         """Return the paths of the files that answer requests, sent over several connections."""
@@ -391,72 +359,68 @@ class Store:
 
     def fetch(self, request):
         """Return the paths of the files that answer a request: one, none, or of its halves."""
-        path, paths = self.folder / request.name, []
-        answer = self.manifest["answers"].get(request.name)
+        service, arguments, windows = request
+        key = hashlib.sha256(repr(arguments).encode()).hexdigest()[:16]
+        if windows:
+            key = f"{windows[0][0]:%Y%m%dT%H%M%S}_{key}"
+        name = SERVICES[service][1].format(key)
+        path = self.folder / name
+        answer = self.manifest["answers"].get(name)
         if not isinstance(answer, int) and not (path.exists() and sha256(path) == answer):
-            answer = self.note(request.name, self.ask(request))
+            answer = self.ask(*request, path)
+            with self.lock:
+                self.manifest["answers"][name] = answer
+                self.save()
         if answer != TOO_LARGE:
             return [] if answer in NO_DATA else [path]
-        length = sum((end - start for start, end in request.windows), pd.Timedelta(0))
+        length = sum((end - start for start, end in windows), pd.Timedelta(0))
         if length <= SHORTEST:
-            url = self.url(request.service)
-            raise ForeshapError(f"{url} finds {request.name} too large, and it can't be less.")
-        is_one = len(request.windows) == 1
-        for window in _cut(request.windows, length / 2) if is_one else request.windows:
-            paths += self.fetch(self.request(request.service, [window]))
+            self.fail(service, f"finds {name} too large, and it can't be less: check the query")
+        paths, pieces = [], windows
+        if len(windows) == 1:
+            pieces = _cut(windows, length / 2)
+        for window in pieces:
+            paths += self.fetch(self.request(service, [window]))
         return paths
 
-    def ask(self, request):
-        """Store the answer to a request, whole and checked; return what note() takes."""
-        path = self.folder / request.name
+    def ask(self, service, arguments, windows, path):
+        """Store the answer to a request, whole and checked; return its SHA-256, or the status."""
+        query, check = self.query, SERVICES[service][2]
+        further = {"event": [self.place], "dataselect": [query.channels, windows]}
         for attempt in range(TRIES):
             try:
-                content = self.download(request)
+                content = self.download(service, arguments)
                 with written_whole(path) as partial, self.lock:
                     partial.write_bytes(content)
-                    self.check(request, partial)
+                    check(partial, query.network, query.station, *further.get(service, []))
                 return sha256(path)
             except BadAnswer as error:
                 if error.status in (*NO_DATA, TOO_LARGE):
                     return error.status
-                if error.status in UNKNOWN_PARAMETER:
-                    if request.arguments.pop("includearrivals", False):
-                        continue
+                if error.status in UNKNOWN_PARAMETER and arguments.pop("includearrivals", False):
+                    continue
                 wait = wait_time(attempt, self.pause, error.retry_after)
                 again = error.status in WORTH_ANOTHER_TRY
                 if not again or attempt == TRIES - 1 or wait > LONGEST_PAUSE:
-                    advice = "what is stored is kept, so run again later to continue"
-                    raise ForeshapError(
-                        f"The web service {self.url(request.service)} gave no usable answer "
-                        f"({error}): {advice if again else 'check the query'}."
-                    ) from None
+                    advice = (
+                        "run again later, what is stored is kept" if again else "check the query"
+                    )
+                    self.fail(service, f"gave no usable answer ({error}): {advice}")
             time.sleep(wait)
 
-    def download(self, request):
+    def download(self, service, arguments):
         """Return the content of an answer of status 200; BadAnswer where there is none."""
-        client, reader, content = self.client(request.service), AnswerReader(), io.BytesIO()
+        client, reader = open_client(self.provider(service), self.timeout), AnswerReader()
         client._url_opener.add_handler(reader)
-        method = getattr(client, SERVICES[request.service][0])
+        content = io.BytesIO()
         try:
-            in_time(method, filename=content, **request.arguments)
+            in_time(getattr(client, SERVICES[service][0]), filename=content, **arguments)
         except (FDSNException, NotImplementedError, ValueError, TimeoutError) as error:
-            why = f"{type(error).__name__}, no whole answer"
-            if reader.status is not None:
-                why = f"status {reader.status} {reader.words}".rstrip()
-            raise BadAnswer(why, reader.status, reader.retry_after) from None
-        if not content.getvalue() and request.service != "station":
+            why = f"status {reader.status}" if reader.status else "no whole answer"
+            raise BadAnswer(f"{why}, {error!r}"[:300], reader.status, reader.retry_after) from None
+        if not content.getvalue() and service != "station":
             raise BadAnswer("no content", 204)
         return content.getvalue()
-
-    def check(self, request, path):
-        """Raise BadAnswer where a file isn't what a request asked for."""
-        codes = self.query.network, self.query.station
-        if request.service == "station":
-            check_station(path, *codes)
-        elif request.service == "event":
-            check_events(path, *codes, self.place)
-        else:
-            check_miniseed(path, *codes, self.query.channels, request.windows)
 
 
 def _picked_events(paths):
@@ -475,16 +439,8 @@ def _cut(windows, longest):
             start += longest
 
 
-def _service_time(time):
-    """Return a Timestamp as ObsPy's client takes it."""
-    return obspy.UTCDateTime(ns=time.value)
-
-
 def event_window(event, place):
-    """Return the first and last time that an <event> needs, None where its origin has no time.
-
-    place: (latitude, longitude) of the station [degree]
-    """
+    """Return the first and last time that an <event> needs at a place, None without an origin."""
     origin = preferred_origin(event)
     if origin is None:
         return None
@@ -543,14 +499,18 @@ def _mend_times(event):
 
 
 def check_miniseed(path, network, station, channels, windows):
-    """Raise BadAnswer for what isn't miniSEED of one station from the first byte to the last.
-
-    channels: str, one code with wildcards
-    windows: sequence of (start, end), Timestamps; each piece must lie in one at least in part
-    """
+    """Raise BadAnswer for what isn't miniSEED of a station's channels, each piece in a window."""
     try:
         with open(path, "rb") as file, warnings.catch_warnings(action="ignore"):
-            _check_records(file)
+            end, offset = file.seek(0, 2), 0
+            while offset < end:
+                file.seek(offset)
+                if not re.match(rb"[0-9 \0]{6}[DRQM][ \0]", file.read(8)):
+                    raise ValueError(f"no record at byte {offset}")
+                file.seek(0)
+                offset += get_record_information(file, offset)["record_length"]
+            if offset != end:
+                raise ValueError("the last record is cut off")
             file.seek(0)
             stream = obspy.read(file, format="MSEED")  # without the format it would unpickle, too
     except Exception as error:  # ObsPy raises whatever its parsers raise
@@ -568,14 +528,8 @@ def check_miniseed(path, network, station, channels, windows):
             raise BadAnswer(f"miniSEED from {stats.starttime}, which was not asked for")
 
 
-def _check_records(file):
-    """Raise ValueError unless a file is whole miniSEED records from the first byte to the last."""
-    end, offset = file.seek(0, 2), 0
-    while offset < end:
-        file.seek(offset)
-        if not re.match(rb"[0-9 \0]{6}[DRQM][ \0]", file.read(8)):
-            raise ValueError(f"no record at byte {offset}")
-        file.seek(0)
-        offset += get_record_information(file, offset)["record_length"]
-    if offset != end:
-        raise ValueError("the last record is cut off")
+SERVICES = {  # name: method of ObsPy's client, file in the store, check of an answer
+    "station": ("get_stations", STATION_FILE, check_station),
+    "event": ("get_events", "events/{}.xml", check_events),
+    "dataselect": ("get_waveforms_bulk", "waveforms/{}.mseed", check_miniseed),
+}

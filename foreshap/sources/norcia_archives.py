@@ -1,7 +1,7 @@
 """The published archives of the 2016 Norcia sequence become the waveform layout."""
 
 import re
-from itertools import permutations
+from itertools import permutations, product
 from pathlib import Path
 
 import numpy as np
@@ -34,21 +34,17 @@ FRAME = re.compile("dataframe_(pre|visso|post)_([A-Za-z0-9]+)")
 def from_nrca_archive(folder, output, mainshock=None):
     """Write the archive of station IV.NRCA (doi:10.5281/zenodo.15683047) in the waveform layout.
 
-    folder: str or Path, of the archive; searched with its subfolders for NRCA_{pre,post}.hdf5, the
-        tables NRCA_{pre,post}_attributes.csv and, if it is there, the groups of co-located events
-        in dataframe_NRCA_SelectedSimilarTraces.csv, which become the column co_located_group
-    output: str or Path, folder in the waveform layout; import_rejected.csv is written there too
-    mainshock: str or datetime [UTC], or Periods, that each trace's time must agree with; None: the
-        file says the class
+    folder: str or Path, searched with its subfolders for NRCA_{pre,post}.hdf5, their tables
+        NRCA_{pre,post}_attributes.csv and dataframe_NRCA_SelectedSimilarTraces.csv, the groups of
+        co-located events, which become the column co_located_group
+    output: str or Path, folder in the waveform layout, with import_rejected.csv
+    mainshock: str or datetime [UTC], or Periods, that each time must agree with; None: none need
 
     returns: Imported
     raises: ForeshapError where a file is missing or damaged; nothing is written then
     """
-    parts = []
-    for label, period in enumerate(PERIODS):
-        tables = f"NRCA_{period}_attributes.csv", f"NRCA_{period}_attribute.csv"
-        parts.append(_read_part(folder, "NRCA", label, f"NRCA_{period}.hdf5", *tables))
-    groups = None
+    names = "{}_{}.hdf5", "{}_{}_attributes.csv", "{}_{}_attribute.csv"
+    parts, groups = list(_read_parts(folder, ["NRCA"], *names)), None
     if any(Path(folder).rglob(SIMILAR)):
         tables = [part[1].reindex(columns=["trace_name", "source_id"]) for part in parts]
         groups = co_located(read_frame(_find_file(folder, SIMILAR)), pd.concat(tables))
@@ -60,11 +56,11 @@ def from_nine_stations(
 ):
     """Write the archive of nine stations (doi:10.5281/zenodo.12795621) in the waveform layout.
 
-    folder: str or Path, of the archive; searched with its subfolders for
-        <STATION>_waveforms_{pre,post}.hdf5 and <STATION>_attributes_{pre,post}.csv
+    folder: str or Path, searched with its subfolders for <STATION>_waveforms_{pre,post}.hdf5 and
+        <STATION>_attributes_{pre,post}.csv
     output, mainshock: as from_nrca_archive() takes them
-    component_order: str, of the archive's components: it is documented as E, N, Z and as N, E, Z.
-        Traces are written as E, N, Z; the files' attribute source_component_order keeps it
+    component_order: str, of the archive (documented as E, N, Z and as N, E, Z), which is kept as
+        source_component_order; traces are written as E, N, Z
     stations: str or sequence of str, those that must be there
 
     returns: Imported
@@ -74,11 +70,9 @@ def from_nine_stations(
         raise ForeshapError(
             f"The component order {component_order!r} is none of E, N and Z: give 'ENZ' or 'NEZ'."
         )
-    parts = []
-    for station in [stations] if isinstance(stations, str) else stations:
-        for label, period in enumerate(PERIODS):
-            names = f"{station}_waveforms_{period}.hdf5", f"{station}_attributes_{period}.csv"
-            parts.append(_read_part(folder, station, label, *names))
+    stations = [stations] if isinstance(stations, str) else stations
+    names = "{}_waveforms_{}.hdf5", "{}_attributes_{}.csv"
+    parts = list(_read_parts(folder, stations, *names))
     about = {"source_doi": ARCHIVES["nine_stations"], "source_component_order": component_order}
     return _import(output, parts, mainshock, component_order, None, **about)
 
@@ -88,13 +82,12 @@ def from_frames(folder, output, mainshock=NORCIA):
 
     One frame at a time is in memory, several hundred MB each.
 
-    folder: str or Path, of dataframe_{pre,visso,post}_<STATION>.csv, pickles in spite of their
-        name. Columns: E_channel, N_channel, Z_channel (samples [counts], 100 Hz, P at 5 s), those
-        of waveforms.COLUMNS that there are, trace_name or source_id at least
-    output: str or Path, folder in the waveform layout; import_rejected.csv is written there too
+    folder: str or Path, of dataframe_{pre,visso,post}_<STATION>.csv, which are pickles. Columns:
+        E_channel, N_channel, Z_channel (samples [counts], 100 Hz, P at 5 s), trace_name or
+        source_id, and what there is of waveforms.COLUMNS
+    output: str or Path, folder in the waveform layout, with import_rejected.csv
     mainshock: str or datetime [UTC], or Periods; default: those of the Norcia study, which leave
-        out 26 to 31 October and so the Visso earthquake's frame. None: the files' names say the
-        class, and of that frame nothing counts
+        out 26 to 31 October. None: the files' names say the class, and of visso nothing counts
 
     returns: Imported
     raises: ForeshapError where there is no frame, or one is refused or lacks a column
@@ -152,18 +145,20 @@ def _find_file(folder, *names):
     return found[0]
 
 
-def _read_part(folder, station, label, waveforms, *tables):
-    """Return (path of the HDF5 file, table, station, label) of one station and class."""
-    path, table_path = _find_file(folder, waveforms), _find_file(folder, *tables)
-    table = read_table_file(table_path)
-    receivers = table.get("receiver_name", pd.Series(dtype=str)).dropna().str.strip()
-    if not receivers.isin([station]).all():
-        raise ForeshapError(
-            f"{table_path} is a table of station {receivers.iloc[0]}, not of {station}: "
-            "use the right one."
-        )
-    table = table.assign(receiver_name=station, trace_name=table["trace_name"].fillna(""))
-    return path, table, station, label
+def _read_parts(folder, stations, waveforms, *tables):
+    """Yield (path of the HDF5 file, table, station, label) of each station and class."""
+    for station, (label, period) in product(stations, enumerate(PERIODS)):
+        path = _find_file(folder, waveforms.format(station, period))
+        table_path = _find_file(folder, *(name.format(station, period) for name in tables))
+        table = read_table_file(table_path)
+        receivers = table.get("receiver_name", pd.Series(dtype=str)).dropna().str.strip()
+        if not receivers.isin([station]).all():
+            raise ForeshapError(
+                f"{table_path} is a table of station {receivers.iloc[0]}, not of {station}: "
+                "use the right one."
+            )
+        table = table.assign(receiver_name=station, trace_name=table["trace_name"].fillna(""))
+        yield path, table, station, label
 
 
 def _import(output, parts, mainshock, order, groups, **attributes):

@@ -88,6 +88,8 @@ class Rebuilder(pickle.Unpickler):
         kind, given, state = part
         if given is None:
             return kind
+        if kind in MADE:
+            return MADE[kind](*given)
         match kind:
             case "dtype":
                 return _dtype(given[0], state)
@@ -95,41 +97,29 @@ class Rebuilder(pickle.Unpickler):
                 _, shape, dtype, fortran, content = state
                 values = _array(content, dtype, shape, "F" if fortran else "C")
                 return values.astype(dtype.newbyteorder("="), copy=False)
-            case "_frombuffer":
-                return _array(*given)
             case "scalar":
                 return _array(given[1], given[0], (1,), "C")[0]
             case "__pyx_unpickle_NDArrayBacked":
                 return Typed(state[1], state[0])
             case "DatetimeArray":
                 return Typed(state["_data"], state["_dtype"])
-            case "StringDtype":
-                return pd.StringDtype(*given)
             case "DatetimeTZDtype":
                 return pd.DatetimeTZDtype(state["unit"], state["tz"])
-            case "_new_Index" | "_new_DatetimeIndex":
-                return _index(*given)
             case "_unpickle_block" | "new_block":
-                return {"values": given[0], "mgr_locs": given[1]}
+                return given[:2]
             case "BlockManager":
-                return dict(zip(("blocks", "axes"), given)) or state[3]["0.14.1"]
+                return given or (state[3]["0.14.1"]["blocks"], state[3]["0.14.1"]["axes"])
             case "DataFrame":
-                return _frame(**(state.get("_mgr") or state["_data"]))
-            case "Timestamp" | "_unpickle_timestamp":
-                return _timestamp(*given)
+                return _frame(*(state.get("_mgr") or state["_data"]))
             case "_nat_unpickle" | "__nat_unpickle":
                 return pd.NaT
             case "_UTC":
                 return datetime.UTC
-            case "datetime" | "timedelta" | "timezone":
-                return getattr(datetime, kind)(*given)
-            case "slice":
-                return slice(*given)
         raise Refused(f"a call of {kind}")
 
 
 def _dtype(name, state):
-    """A plain numpy dtype in the byte order of its state."""
+    """Return a plain numpy dtype in the byte order of its state."""
     if not re.fullmatch(DTYPE, name):
         raise Refused(f"dtype {name!r:.40}")
     if name.lower().endswith("m8"):
@@ -138,7 +128,7 @@ def _dtype(name, state):
 
 
 def _array(content, dtype, shape, order):
-    """An array of bytes, or of a list of objects."""
+    """Return an array of bytes, or of a list of objects."""
     if not dtype.hasobject:
         return np.frombuffer(content, dtype).reshape(shape, order=order)
     if type(content) is not list:
@@ -152,40 +142,56 @@ def _array(content, dtype, shape, order):
 
 
 def _timestamp(value, freq=None, tz=None, unit=10):
-    """A time, from its number of units since 1970."""
+    """Return a time, from its number of units since 1970."""
     time = pd.Timestamp(np.datetime64(value, UNITS[unit]))
     return time if tz is None else time.tz_localize("UTC").tz_convert(tz)
 
 
-def _column(values):
-    """One column as pandas holds it."""
-    if not isinstance(values, Typed):
-        return pd.Series(values, dtype=values.dtype)
-    if isinstance(values.dtype, pd.DatetimeTZDtype):
-        return pd.Series(values.values).dt.tz_localize("UTC").dt.tz_convert(values.dtype.tz)
-    return pd.Series(values.values, dtype=values.dtype)
+def _column(values, dtype):
+    """Return one column as pandas holds it."""
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        return pd.Series(values).dt.tz_localize("UTC").dt.tz_convert(dtype.tz)
+    return pd.Series(values, dtype=dtype)
 
 
 def _index(kind, options):
-    """An index of rows or of columns."""
+    """Return an index of rows or of columns."""
     if kind == "RangeIndex":
         return pd.RangeIndex(**options)
-    column = _column(options["data"])
+    column = _column(*_typed(options["data"]))
     return pd.Index(column, dtype=column.dtype, name=options["name"])
 
 
-def _frame(axes, blocks):
-    """The frame of some blocks, each of columns of one type."""
+def _typed(values):
+    """Return an array and the type that pandas gives to its values."""
+    return values if isinstance(values, Typed) else Typed(values, values.dtype)
+
+
+def _frame(blocks, axes):
+    """Return the frame of some blocks (values, places), each of columns of one type."""
     columns, rows = axes
     if not all(isinstance(name, str) for name in columns):
         raise ValueError("its columns have no names")
     found = {}
-    for block in blocks:
-        values = block["values"]
-        typed = values if isinstance(values, Typed) else Typed(values, values.dtype)
+    for values, places in blocks:
+        typed = _typed(values)
         table = np.atleast_2d(typed.values)
-        for name, one in zip(columns[block["mgr_locs"]], table, strict=True):
-            found[name] = _column(Typed(one, typed.dtype)).set_axis(rows)
+        for name, one in zip(columns[places], table, strict=True):
+            found[name] = _column(one, typed.dtype).set_axis(rows)
     if len(found) != len(columns):
         raise ValueError("its columns are damaged")
     return pd.DataFrame(found, index=rows)[list(columns)].set_axis(columns, axis=1)
+
+
+MADE = {  # part without a state: function of its arguments
+    "_frombuffer": _array,
+    "StringDtype": pd.StringDtype,
+    "_new_Index": _index,
+    "_new_DatetimeIndex": _index,
+    "Timestamp": _timestamp,
+    "_unpickle_timestamp": _timestamp,
+    "datetime": datetime.datetime,
+    "timedelta": datetime.timedelta,
+    "timezone": datetime.timezone,
+    "slice": slice,
+}

@@ -9,19 +9,13 @@ QUAKEML = "http://quakeml.org/xmlns/quakeml/1.2"
 
 
 def keep_station(event, network, station):
-    """Remove from an <event> element what belongs to other stations.
-
-    Of the picks of this station, those without a network too, those that located the event stay,
-    or all where none did.
-    """
-    here = set()
+    """Remove from an <event> what belongs to other stations; picks without a network stay."""
+    wanted = set()
     for pick in event.iterfind("{*}pick"):
         code = pick.find("{*}waveformID")
         if code is not None and code.get("stationCode") == station:
             if (code.get("networkCode") or "").strip() in (network, ""):
-                here.add(pick.get("publicID"))
-    used = {(pick.text or "").strip() for pick in event.iterfind("{*}origin/{*}arrival/{*}pickID")}
-    wanted = here & used or here
+                wanted.add(pick.get("publicID"))
     for element in event.findall("{*}amplitude") + event.findall("{*}stationMagnitude"):
         event.remove(element)
     for pick in event.findall("{*}pick"):
