@@ -185,8 +185,12 @@ def _recipe(declared, paths):
     recipe = {key: value for key, value in declared.items() if key not in ABOUT}
     for key in recipe.keys() & {"provider", "catalogue"}:
         recipe[key] = public(recipe[key])
-    states = {key: _file_state(path) for key, path in paths.items()}
-    recipe["inputs"] = {key: state for key, state in states.items() if state}
+    recipe["inputs"] = {}
+    for key, path in paths.items():  # number of files, bytes, newest modification [ns]
+        states = [file.stat() for file in (path, *path.rglob("*")) if file.is_file()]
+        if states:
+            newest = max(state.st_mtime_ns for state in states)
+            recipe["inputs"][key] = [len(states), sum(state.st_size for state in states), newest]
     return json.loads(json.dumps(recipe, default=str))
 
 
@@ -218,15 +222,6 @@ def _build(source, declared, store, output):
         from_continuous(store / "waveforms", store / "picks.xml", output, spans, **options)
     else:
         ARCHIVES[source](options.pop("archive"), output, spans, **options)
-
-
-def _file_state(path):
-    """Return number of files at a path, bytes, newest modification [ns]; None without files."""
-    found = [file.stat() for file in (path, *path.rglob("*")) if file.is_file()]
-    if not found:
-        return None
-    newest = max(state.st_mtime_ns for state in found)
-    return [len(found), sum(state.st_size for state in found), newest]
 
 
 def _check_layout(name, folder, spans):

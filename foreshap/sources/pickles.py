@@ -106,11 +106,11 @@ class Rebuilder(pickle.Unpickler):
             case "DatetimeTZDtype":
                 return pd.DatetimeTZDtype(state["unit"], state["tz"])
             case "_unpickle_block" | "new_block":
-                return given[:2]
+                return {"values": given[0], "mgr_locs": given[1]}
             case "BlockManager":
-                return given or (state[3]["0.14.1"]["blocks"], state[3]["0.14.1"]["axes"])
+                return dict(zip(("blocks", "axes"), given)) or state[3]["0.14.1"]
             case "DataFrame":
-                return _frame(*(state.get("_mgr") or state["_data"]))
+                return _frame(**(state.get("_mgr") or state["_data"]))
             case "_nat_unpickle" | "__nat_unpickle":
                 return pd.NaT
             case "_UTC":
@@ -168,15 +168,15 @@ def _typed(values):
 
 
 def _frame(blocks, axes):
-    """Return the frame of some blocks (values, places), each of columns of one type."""
+    """Return the frame of some blocks, each of columns of one type."""
     columns, rows = axes
     if not all(isinstance(name, str) for name in columns):
         raise ValueError("its columns have no names")
     found = {}
-    for values, places in blocks:
-        typed = _typed(values)
+    for block in blocks:
+        typed = _typed(block["values"])
         table = np.atleast_2d(typed.values)
-        for name, one in zip(columns[places], table, strict=True):
+        for name, one in zip(columns[block["mgr_locs"]], table, strict=True):
             found[name] = _column(one, typed.dtype).set_axis(rows)
     if len(found) != len(columns):
         raise ValueError("its columns are damaged")
