@@ -57,8 +57,8 @@ SLICE = pd.Timedelta("6h")  # of the catalogue, in one request
 PIECE = pd.Timedelta("10min")  # the longest of seismograms
 TOGETHER = 30  # pieces in one request: events of an hour, 2 MB of 3 components at 100 Hz
 SHORTEST = pd.Timedelta("1s")  # a request that is too large at this length can't be helped
-MARGINS = pd.Timedelta("30s"), pd.Timedelta("60s")  # before the origin, after the slowest S wave
-FARTHEST = pd.Timedelta("10min")  # that S comes after the origin; slower is a mistake
+MARGINS = pd.Timedelta("30s"), pd.Timedelta("60s")  # before the origin, after last pick and S
+FARTHEST = pd.Timedelta("10min")  # from its origin S and picks are; others are mistakes
 SLOWEST_S = 2.0  # km/s along the straight line from the hypocentre: slower than in the crust
 PROBED = 20  # events asked for one by one before a service is believed to have no picks
 NETWORK_DOIS = {"IV": "10.13127/SD/X0FXnH7QfY"}  # where the StationXML doesn't say
@@ -110,7 +110,8 @@ def fetch_fdsn(store, query=FdsnQuery(), pause=1.0, timeout=120.0):
     """Fetch catalogue, picks, metadata and seismograms of a station, or what is missing of them.
 
     A run that was stopped is continued by the same call. "No data" (status 204, 404, no content)
-    is final. Seismograms reach from 30 s before each origin to 60 s after the S wave at 2 km/s.
+    is final. Seismograms reach from 30 s before each origin to 60 s after the last pick and the S
+    wave at 2 km/s.
 
     store: str or Path, a folder of its own, for one query: waveforms/*.mseed, picks.xml (QuakeML:
         events with the picks of this station), station.xml (StationXML with responses),
@@ -444,14 +445,19 @@ def event_window(event, place):
     origin = preferred_origin(event)
     if origin is None:
         return None
-    begin = pd.to_datetime(origin.findtext("{*}time/{*}value"), utc=True, format="ISO8601")
+    begin = pd.to_datetime(origin.findtext("{*}time/{*}value").strip(), utc=True, format="ISO8601")
     names = "latitude", "longitude", "depth"
     where = [float(origin.findtext(f"{{*}}{name}/{{*}}value") or 0) for name in names]
     if not all(map(math.isfinite, where)):
         raise ValueError(f"an origin at {where}")
     distance = math.hypot(gps2dist_azimuth(*where[:2], *place)[0], where[2]) / 1000
     s_travel = pd.Timedelta(seconds=round(distance / SLOWEST_S, 3))
-    return begin - MARGINS[0], begin + min(FARTHEST, s_travel) + MARGINS[1]
+    times = [begin, begin + min(FARTHEST, s_travel)]
+    for value in event.iterfind("{*}pick/{*}time/{*}value"):
+        time = pd.to_datetime(value.text.strip(), utc=True, format="ISO8601")
+        if abs(time - begin) <= FARTHEST:
+            times.append(time)
+    return min(times) - MARGINS[0], max(times) + MARGINS[1]
 
 
 def check_station(path, network, station):
