@@ -138,7 +138,7 @@ def fetch_fdsn(store, query=FdsnQuery(), pause=1.0, timeout=120.0):
 
 def _query_as_json(query):
     """Return a query that was checked as JSON holds it, without passwords."""
-    fields = asdict(query) | query.periods.attributes()
+    fields = asdict(query) | {"left_out": None} | query.periods.attributes()
     try:
         msgspec.convert(fields | {"left_out": None}, FdsnQuery)
     except msgspec.ValidationError as error:
@@ -280,10 +280,8 @@ class Store:
         query, spans = self.query, self.query.periods
         arguments = {"network": query.network, "station": query.station, "format": "xml"}
         arguments |= {"channel": query.channels, "level": "response"}
-        arguments |= {
-            "starttime": obspy.UTCDateTime(spans.start),
-            "endtime": obspy.UTCDateTime(spans.end),
-        }
+        arguments["starttime"] = obspy.UTCDateTime(spans.start)
+        arguments["endtime"] = obspy.UTCDateTime(spans.end)
         if not self.fetch(("station", arguments, [])):
             codes = f"{query.network}.{query.station} with {query.channels}"
             self.fail("station", f"knows no {codes} at the time: check the query")
@@ -379,7 +377,7 @@ class Store:
             self.fail(service, f"finds {name} too large, and it can't be less: check the query")
         paths, pieces = [], windows
         if len(windows) == 1:
-            pieces = _cut(windows, length / 2)
+            pieces = _cut(windows, (length / 2).ceil("us"))
         for window in pieces:
             paths += self.fetch(self.request(service, [window]))
         return paths
@@ -403,9 +401,9 @@ class Store:
                 wait = wait_time(attempt, self.pause, error.retry_after)
                 again = error.status in WORTH_ANOTHER_TRY
                 if not again or attempt == TRIES - 1 or wait > LONGEST_PAUSE:
-                    advice = (
-                        "run again later, what is stored is kept" if again else "check the query"
-                    )
+                    advice = "check the query"
+                    if again:
+                        advice = "run again later, what is stored is kept"
                     self.fail(service, f"gave no usable answer ({error}): {advice}")
             time.sleep(wait)
 
