@@ -5,8 +5,8 @@ import pickle
 import re
 import subprocess
 import sys
+from collections import namedtuple
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,25 +19,18 @@ DTYPE = "[<>|=]?([biufcO][0-9]*|[SU][1-9][0-9]*|[mM]8)"  # no records, nothing o
 UNITS = {7: "s", 8: "ms", 9: "us", 10: "ns"}  # numpy's numbers of them
 CELLS = (str, bytes, int, float, type(None), list, tuple, dict, np.ndarray, np.generic)
 CELLS = (*CELLS, datetime.datetime, datetime.timedelta)
-
-
-class Typed(NamedTuple):
-    """An array, and the type that pandas gives to its values."""
-
-    values: np.ndarray
-    dtype: object
+Typed = namedtuple("Typed", "values dtype")  # an array, and the type that pandas gives to it
 
 
 def read_frame(path):
     """Read a pickled DataFrame without running anything from the file.
 
-    A process with limits on memory and time takes the pickle apart. Numbers, texts, times and
-    arrays come in, as pandas 1, 2 and 3 write them (pickle protocol 2 to 5); text columns that
-    pyarrow holds don't. All is in memory.
+    A process with limits on memory and time takes it apart. Numbers, texts, times and arrays come
+    in, as pandas 1, 2 and 3 write them (protocol 2 to 5); texts that pyarrow holds don't.
 
     path: str or Path
 
-    returns: DataFrame
+    returns: DataFrame, in memory
     raises: ForeshapError where the file asks for anything else, is damaged or holds no frame
     """
     try:
