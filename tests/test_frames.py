@@ -16,6 +16,7 @@ from foreshap import from_frames, read_frame
 from foreshap.files import ForeshapError
 from foreshap.preprocessing.waveforms import REASONS, offered_traces, read_table
 
+MUTATIONS = int(os.environ.get("FORESHAP_MUTATIONS", 60)) // 6  # of each file
 PICKLES = sorted(
     (Path(__file__).parent / "pickles").glob("*.pkl")
 )  # written by the pandas of their names
@@ -326,7 +327,7 @@ def test_no_bytes_do_anything_but_a_frame_or_one_sentence(tmp_path):
     path, rng = tmp_path / "bad.csv", np.random.default_rng(0)
     for original in PICKLES:
         data = original.read_bytes()
-        for _ in range(80):
+        for _ in range(MUTATIONS):
             changed = bytearray(data)
             for place in rng.integers(len(data), size=rng.integers(1, 4)):
                 changed[place] = rng.integers(256)
@@ -457,13 +458,6 @@ def test_without_a_mainshock_the_file_says_the_class(tmp_path):
     ]
     assert offered_traces(tmp_path / "out")["label"].tolist() == [0, 1, -1]
     assert list(read_table(tmp_path / "out", "NRCA", "pre")["source_id"]) == ["10"]
-    for label, period in ([1, 0], "pre"), ([0, 1], "post"):
-        other = folder / f"frame_{period}.pkl"
-        read_frame(folder / "dataframe_pre_NRCA.csv").assign(label=[label]).to_pickle(
-            other, compression=None
-        )
-        from_frames([other], tmp_path / period, mainshock=None)
-        assert len(read_table(tmp_path / period, "NRCA", period)) == 1
 
 
 def test_cells_of_any_type_are_written_or_rejected(tmp_path):

@@ -293,11 +293,11 @@ def test_damaged_archives_are_refused_and_leave_what_was_there(nrca):
     damages = [
         (waveforms, whole[: len(whole) // 2], "NRCA_post.hdf5 can't be read"),
         (waveforms, b"", "NRCA_post.hdf5 can't"),
-        (waveforms, None, "no file NRCA_post.hdf5"),
-        (table, None, "no file NRCA_post_attributes.csv"),
+        (waveforms, None, "holds no NRCA_post.hdf5"),
+        (table, None, "holds no NRCA_post_attributes.csv"),
         (table, b"a;b\n1;2\n", "comma-separated"),
         (table, text.replace(",NRCA,", ",T1212,").encode(), "table of station T1212"),
-        (nrca.root / "copy/NRCA_post.hdf5", whole, "2 files NRCA_post.hdf5"),
+        (nrca.root / "copy/NRCA_post.hdf5", whole, "holds 2 NRCA_post.hdf5"),
         (groups, b"cos\nsystem\n(S'true'\ntR.", "asks for os.system"),
         (groups, b"trace_name\n", "can't be read as a pickled"),
     ]
@@ -398,7 +398,7 @@ def test_a_station_that_is_missing_or_damaged_is_named(nine, tmp_path):
     with pytest.raises(ForeshapError, match="T1216_waveforms_pre.hdf5 can't be read"):
         from_nine_stations(nine, tmp_path / "out")
     (nine / "FDMO/FDMO_attributes_post.csv").unlink()
-    with pytest.raises(ForeshapError, match="no file FDMO_attributes_post.csv"):
+    with pytest.raises(ForeshapError, match="holds no FDMO_attributes_post.csv"):
         from_nine_stations(nine, tmp_path / "out")
     for order in ("ENN", None, 5):
         with pytest.raises(ForeshapError, match=f"order {order!r}"):

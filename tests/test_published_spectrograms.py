@@ -51,7 +51,7 @@ def test_damaged_files_are_refused_and_nothing_is_written(nrca, tmp_path):
 def test_a_network_learns_real_spectrograms(imported):
     spectrograms = foreshap.load_spectrograms(imported)
     split = foreshap.random_split(spectrograms.table, 0)
-    result = foreshap.train(spectrograms, split, foreshap.TrainingConfig(max_epochs=4))
+    result = foreshap.train(spectrograms, split, foreshap.TrainingConfig(max_epochs=2))
     assert (
         result.metrics["accuracy"] >= 0.9
     )  # these 400 were all classified correctly by the published network

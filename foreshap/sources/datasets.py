@@ -28,89 +28,36 @@ PATHS = ("waveforms", "archive", "picks", "inventory")  # relative to the folder
 ABOUT = ("citation", "doi", "licence", "note")  # nothing that is built depends on them
 RECIPE_FILE = "recipe.json"
 BESIDE = ("truth", "noise")  # folders that a source writes within its own; also of their tensors
-
-
-class Declaration(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What any dataset may declare."""
-
-    citation: str | None = None
-    doi: str | None = None
-    licence: str | None = None
-    note: str | None = None
-
-
-class Simulated(Declaration, kw_only=True):
-    n_events: int | None = None
-    seed: int | None = None
-    effects: dict | None = None
-
-
-class Layout(Declaration, kw_only=True):
-    mainshock: pd.Timestamp
-    waveforms: str
-
-
-class Spectrograms(Declaration, kw_only=True):
-    mainshock: pd.Timestamp
-    file: str
-
-
-class Study(Declaration, kw_only=True):
-    """A source whose events are foreshocks or aftershocks by their times."""
-
-    mainshock: pd.Timestamp
-    start: pd.Timestamp | None = None
-    end: pd.Timestamp | None = None
-    left_out: tuple[pd.Timestamp, pd.Timestamp] | None = None
-
-
-class Archive(Study, kw_only=True):
-    archive: str
-
-
-class NineStations(Archive, kw_only=True):
-    component_order: str | None = None
-    stations: list[str] | None = None
-
-
-class SeisBench(Archive, kw_only=True):
-    stations: list[str] | None = None
-    instrument: str | None = None
-
-
-class Continuous(Study, kw_only=True):
-    waveforms: str
-    picks: str
-    instrument: str | None = None
-    inventory: str | None = None
-    predict: str | dict | None = None
-
-
-class Fdsn(Study, kw_only=True):
-    network: str
-    station: str
-    start: pd.Timestamp
-    end: pd.Timestamp
-    provider: str | None = None
-    catalogue: str | None = None
-    radius_km: float | None = None
-    min_magnitude: float | None = None
-    channels: str | None = None
-    remove_response: bool | None = None
-    predict: str | dict | None = None
-
-
-SOURCES = {
-    "simulated": Simulated,
-    "layout": Layout,
-    "nrca archive": Archive,
-    "nine stations": NineStations,
-    "frames": Archive,
-    "seisbench": SeisBench,
-    "continuous": Continuous,
-    "fdsn": Fdsn,
-    "spectrograms": Spectrograms,
+ARCHIVES = {
+    "nrca archive": from_nrca_archive,
+    "nine stations": from_nine_stations,
+    "frames": from_frames,
+    "seisbench": from_seisbench,
 }
+STUDY = "start end left_out"
+FDSN = "provider catalogue radius_km min_magnitude channels"  # of FdsnQuery
+SOURCES = {  # source: what it needs; what it may have besides ABOUT
+    "simulated": ("", "n_events seed effects"),
+    "layout": ("mainshock waveforms", ""),
+    "spectrograms": ("mainshock file", ""),
+    "nrca archive": ("mainshock archive", STUDY),
+    "nine stations": ("mainshock archive", f"{STUDY} component_order stations"),
+    "frames": ("mainshock archive", STUDY),
+    "seisbench": ("mainshock archive", f"{STUDY} stations instrument"),
+    "continuous": ("mainshock waveforms picks", f"{STUDY} instrument inventory predict"),
+    "fdsn": ("mainshock start end network station", f"left_out predict remove_response {FDSN}"),
+}
+TYPES = {  # str where nothing is said
+    "n_events": int,
+    "seed": int,
+    "effects": dict,
+    "stations": list[str],
+    "radius_km": float,
+    "min_magnitude": float,
+    "remove_response": bool,
+    "predict": str | dict,
+    "left_out": tuple[pd.Timestamp, pd.Timestamp],
+} | dict.fromkeys(("mainshock", "start", "end"), pd.Timestamp)
 
 
 def datasets(data="data"):
@@ -123,8 +70,7 @@ def datasets(data="data"):
     """
     path = Path(data) / "datasets.toml"
     try:
-        with open(path, "rb") as file:
-            found = tomllib.load(file)
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
         for name, declared in found.items():
             if not isinstance(declared, dict):
                 raise ValueError(f"{name} is no dataset")
@@ -137,25 +83,30 @@ def datasets(data="data"):
 
 
 def _read_declaration(name, data):
-    """Return the source of a dataset, str, and its checked Declaration."""
+    """Return the source of a dataset, str, and what it declares, checked, dict."""
     known, path = datasets(data), Path(data) / "datasets.toml"
     if name not in known:
         raise ForeshapError(f"There is no dataset {name}: {path} declares {', '.join(known)}.")
-    table = known[name]
-    source = table.pop("source", None)
+    source = known[name].pop("source", None)
     if not isinstance(source, str) or source not in SOURCES:
         raise ForeshapError(
             f"Dataset {name} in {path} has the source {source}: choose from {', '.join(SOURCES)}."
         )
+    needed, further = (names.split() for names in SOURCES[source])
+    fields = [(field, TYPES.get(field, str)) for field in needed]
+    for field in (*further, *ABOUT):
+        fields.append((field, TYPES.get(field, str) | None, None))
+    declaration = msgspec.defstruct("Declaration", fields, forbid_unknown_fields=True)
     try:
-        return source, msgspec.convert(table, SOURCES[source], dec_hook=_read_time)
+        declared = msgspec.convert(known[name], declaration, dec_hook=_read_time)
     except msgspec.ValidationError as error:
-        fields = SOURCES[source].__struct_fields__
-        brings = "" if "start" in fields else "brings its classes with it and "
+        brings = "" if "start" in needed + further else "brings its classes with it and "
         raise ForeshapError(
-            f"Dataset {name} in {path}: {str(error).replace(' | null', '')}; "
-            f"the source {source} {brings}takes {', '.join(fields)}: correct it there."
+            f"Dataset {name} in {path}: {str(error).replace(' | null', '')}; the source {source} "
+            f"{brings}takes {', '.join((*needed, *further, *ABOUT))}: correct it there."
         ) from error
+    values = msgspec.structs.asdict(declared)
+    return source, {field: value for field, value in values.items() if value is not None}
 
 
 def _read_time(kind, value):
@@ -168,23 +119,20 @@ def _read_time(kind, value):
         raise ValueError(str(error).rstrip(".")) from error
 
 
-def _fields(declared, *names):
-    """Return what a Declaration holds of some fields, of all when left out, dict."""
-    values = msgspec.structs.asdict(declared)
-    names = names or values
-    return {name: values[name] for name in names if values.get(name) is not None}
+def _part(declared, names):
+    """Return what a declaration holds of some fields, dict."""
+    return {name: declared[name] for name in names if name in declared}
 
 
 def _spans(declared):
-    """Return the Periods of a Declaration."""
-    return periods(**{"mainshock": MAINSHOCK} | _fields(declared, *SPANS))
+    """Return the Periods of a declaration."""
+    return periods(**{"mainshock": MAINSHOCK} | _part(declared, SPANS))
 
 
 def mainshock_time(name, data="data"):
     """Read the time of a dataset's mainshock.
 
-    name: str, as declared in datasets.toml
-    data: str or Path, folder of datasets.toml
+    name, data: as waveform_folder() takes them
 
     returns: pandas.Timestamp [UTC]
     raises: ForeshapError for an unknown dataset
@@ -210,76 +158,70 @@ def waveform_folder(name, data="data", **simulation):
             f"Dataset {name} holds no seismograms: begin with explainability/controls.ipynb."
         )
     if source == "layout":
-        return _check_layout(name, data / declared.waveforms, _spans(declared))
+        return _check_layout(name, data / declared["waveforms"], _spans(declared))
     if source == "simulated":
-        declared = msgspec.structs.replace(declared, **simulation)
+        declared |= simulation
     folder = data / name / "waveforms"
     remove_left(folder)
-    recipe = {k: v for k, v in _fields(declared).items() if k not in ABOUT}
-    for key in recipe.keys() & {"provider", "catalogue"}:
-        recipe[key] = public(recipe[key])  # without a password
-    paths = {key: data / path for key, path in _fields(declared, *PATHS).items()}
-    kept = {}
-    try:
-        kept = dict(json.loads((folder / RECIPE_FILE).read_text()))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        check_machine(folder / RECIPE_FILE, error)
-    if paths:
-        recipe["inputs"] = dict(kept.get("inputs", {}))  # what is gone is as it was
-        for key, path in paths.items():
-            state = _file_state(path)
-            if state:
-                recipe["inputs"][key] = state
-    text = json.dumps(recipe, default=str, indent=1, sort_keys=True)
-    if json.loads(text) == kept:
+    paths = {key: data / path for key, path in _part(declared, PATHS).items()}
+    recipe = _recipe(declared, paths)
+    if _is_built(folder / RECIPE_FILE, recipe):
         return folder
     if folder.exists() and not (folder / RECIPE_FILE).exists():
         raise ForeshapError(
             f"{folder} was not built from datasets.toml: move it away, then run again."
         )
     with folder_replaced_whole(folder) as aside:
-        _build(source, declared, paths, data / name / "fdsn", aside)
-        (aside / RECIPE_FILE).write_text(text)
+        _build(source, declared | paths, data / name / "fdsn", aside)
+        (aside / RECIPE_FILE).write_text(json.dumps(recipe, indent=1, sort_keys=True))
         made = (*(f"{variant}.h5" for variant in VARIANTS), CROSS_SPECTRA)
         for beside, made_file in product(BESIDE, made):  # of the folder before
             (folder.parent / beside / made_file).unlink(missing_ok=True)
     return folder
 
 
-def _build(source, declared, paths, store, output):
+def _recipe(declared, paths):
+    """Return everything that a folder depends on, as JSON holds it, without passwords."""
+    recipe = {key: value for key, value in declared.items() if key not in ABOUT}
+    for key in recipe.keys() & {"provider", "catalogue"}:
+        recipe[key] = public(recipe[key])
+    recipe["inputs"] = {}
+    for key, path in paths.items():  # number of files, bytes, newest modification [ns]
+        states = [file.stat() for file in (path, *path.rglob("*")) if file.is_file()]
+        if states:
+            newest = max(state.st_mtime_ns for state in states)
+            recipe["inputs"][key] = [len(states), sum(state.st_size for state in states), newest]
+    return json.loads(json.dumps(recipe, default=str))
+
+
+def _is_built(path, recipe):
+    """Whether a recipe that was kept is this one; inputs that are gone are as they were."""
+    try:
+        kept = json.loads(path.read_text())
+        kept["inputs"] = _part(kept["inputs"], recipe["inputs"])
+        return kept == recipe
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        check_machine(path, error)
+        return False
+
+
+def _build(source, declared, store, output):
     """Write a dataset's folder in the waveform layout from what it declares."""
-    options = {k: v for k, v in _fields(declared).items() if k not in (*SPANS, *ABOUT)} | paths
+    options = {k: value for k, value in declared.items() if k not in (*SPANS, *ABOUT)}
     spans = _spans(declared)
     if source == "simulated":
         simulate_sequence(output, **options)
     elif source == "continuous":
-        waveforms, picks = options.pop("waveforms"), options.pop("picks")
-        from_continuous(waveforms, picks, output, spans, **options)
+        from_continuous(options.pop("waveforms"), options.pop("picks"), output, spans, **options)
     elif source == "fdsn":
-        fields = _fields(declared, *FdsnQuery.__dataclass_fields__)
-        fetch_fdsn(store, FdsnQuery(**{"left_out": None} | fields))
-        options = {"predict": declared.predict}
-        if declared.remove_response:
+        query = {"left_out": None} | _part(declared, FdsnQuery.__dataclass_fields__)
+        fetch_fdsn(store, FdsnQuery(**query))
+        options = _part(declared, ["predict"])
+        if declared.get("remove_response"):
             options["inventory"] = store / "station.xml"
         from_continuous(store / "waveforms", store / "picks.xml", output, spans, **options)
     else:
-        readers = {
-            "nrca archive": from_nrca_archive,
-            "nine stations": from_nine_stations,
-            "frames": from_frames,
-            "seisbench": from_seisbench,
-        }
-        readers[source](options.pop("archive"), output, spans, **options)
-
-
-def _file_state(path):
-    """Return number of files at a path, bytes, newest modification [ns]; None without files."""
-    files = [path, *path.rglob("*")]
-    found = [file.stat() for file in files if file.is_file()]
-    if not found:
-        return None
-    newest = max(state.st_mtime_ns for state in found)
-    return [len(found), sum(state.st_size for state in found), newest]
+        ARCHIVES[source](options.pop("archive"), output, spans, **options)
 
 
 def _check_layout(name, folder, spans):
@@ -287,11 +229,7 @@ def _check_layout(name, folder, spans):
     try:
         found = stations(folder)
     except ForeshapError as error:
-        raise ForeshapError(
-            f"Dataset {name} is not complete: put <STATION>_pre.hdf5, <STATION>_post.hdf5 and "
-            "their <STATION>_pre_attributes.csv, <STATION>_post_attributes.csv "
-            f"into {folder} ({error})."
-        ) from error
+        raise ForeshapError(f"Dataset {name} is not complete: {error}") from error
     for station, (label, period) in product(found, enumerate(PERIODS)):
         table = read_table(folder, station, period)
         times = event_times(table)
@@ -308,8 +246,7 @@ def _check_layout(name, folder, spans):
 def tensor_files(name, data="data"):
     """Find the tensor files of a dataset; published spectrograms are imported when needed.
 
-    name: str, as declared in datasets.toml
-    data: str or Path, folder of datasets.toml
+    name, data: as waveform_folder() takes them
 
     returns: dict, variant name -> Path
     raises: ForeshapError for an unknown dataset, or where nothing is preprocessed yet
@@ -317,12 +254,11 @@ def tensor_files(name, data="data"):
     source, declared = _read_declaration(name, data)
     folder = Path(data) / name
     if source == "spectrograms" and not list(folder.glob("*.h5")):
-        about = _fields(declared, *ABOUT)
-        import_spectrograms(Path(data) / declared.file, folder, dataset=name, **about)
+        about = _part(declared, ABOUT)
+        import_spectrograms(Path(data) / declared["file"], folder, dataset=name, **about)
     paths = [path for path in sorted(folder.glob("*.h5")) if path.name != CROSS_SPECTRA]
-    files = {path.stem: path for path in paths}
-    if not files:
+    if not paths:
         raise ForeshapError(
             f"{folder} holds no tensor file: run preprocessing/preprocess.ipynb on {name} first."
         )
-    return files
+    return {path.stem: path for path in paths}

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import tarfile
 import time
 import zipfile
@@ -31,21 +30,22 @@ LARGEST = 100 * 2**30  # bytes that an archive may declare for its files togethe
 PIECE = 2**20  # bytes read together
 SECONDS = 60  # without a byte, then the connection counts as lost
 SLOWEST = 1000  # bytes a second that an answer has on average after the first SECONDS
+BACKOFF = 0.25  # s before a busy site is asked again; it doubles each time
+BUSY = (429, 500, 502, 503, 504)
 
 
 def download(name, folder, site="https://zenodo.org"):
     """Download an archive from Zenodo; what is there already is checked and not downloaded again.
 
-    Files are continued where they broke off, checked against the site's checksums, and written
-    whole; zip and tar files are extracted into a folder of their name. checksums.json keeps the
-    SHA-256 of each file, which every later call checks, without a network.
+    Files are continued where they broke off and checked against the site's checksums; zip and tar
+    files are extracted into a folder of their name. checksums.json keeps the SHA-256 of each file,
+    which every later call checks, without a network.
 
     name: str, "nrca", "nine_stations", "frames" or the DOI of another record of Zenodo
     folder: str or Path, made when missing
     site: str, the address of Zenodo
 
-    returns: Path of the folder, as from_nrca_archive(), from_nine_stations() and from_frames()
-        take it
+    returns: Path of the folder, as from_nrca_archive(), from_nine_stations(), from_frames() take it
     raises: ForeshapError where the site can't be reached or sends something else, a file has
         changed since it was downloaded, or an archive is refused
     """
@@ -55,6 +55,9 @@ def download(name, folder, site="https://zenodo.org"):
             f"{name} is no archive: give {', '.join(ARCHIVES)} or a DOI like {ARCHIVES['nrca']}."
         )
     files = _read_registry(folder, doi) or _list_files(doi, site)
+    for file in files:
+        if not re.fullmatch(PLAIN, file) or file == REGISTRY:
+            raise ForeshapError(f"The record names a file {file!r}: its name must be plain.")
     for file, facts in files.items():
         _fetch(folder / file, facts)
         if "sha256" not in facts:
@@ -75,19 +78,13 @@ def _read_registry(folder, doi):
     try:
         registry = json.loads(path.read_text())
         kept_doi, files = registry["doi"], dict(registry["files"])
-        for name, facts in files.items():
-            _check_name(name)
-            if not {"url", "size", "checksum"} <= set(facts):
-                raise ValueError(f"{name} without url, size or checksum")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if not all({"url", "size", "checksum"} <= set(facts) for facts in files.values()):
+            raise ValueError("a file without url, size or checksum")
+    except (OSError, ValueError, KeyError, TypeError) as error:
         check_machine(path, error)
-        raise ForeshapError(
-            f"{path} can't be read ({error!r}): delete it, then run again."
-        ) from error
+        raise ForeshapError(f"{path} can't be read ({error!r}): delete it, run again.") from error
     if kept_doi != doi:
-        raise ForeshapError(
-            f"{folder} holds the archive {kept_doi}: choose another folder for {doi}."
-        )
+        raise ForeshapError(f"{folder} holds the archive {kept_doi}: use another folder for {doi}.")
     return files
 
 
@@ -100,11 +97,8 @@ def _list_files(doi, site):
     try:
         answer = repository.api_response
         for file in answer["files"]:
-            name = file["key"]
-            _check_name(name)
-            size, checksum = int(file["size"]), file.get("checksum")
-            url = repository.download_url(name)
-            files[name] = {"url": url, "size": size, "checksum": checksum}
+            url, checksum = repository.download_url(file["key"]), file["checksum"]
+            files[file["key"]] = {"url": url, "size": int(file["size"]), "checksum": checksum}
     except (OSError, ValueError, KeyError, TypeError) as error:  # requests' own are OSErrors
         raise ForeshapError(
             f"{site} gives no list of files of {doi} ({answer or error!r}): try again later."
@@ -114,59 +108,47 @@ def _list_files(doi, site):
     return files
 
 
-def _check_name(name):
-    """Raise ForeshapError unless a name is one of a file and not of a path."""
-    if not re.fullmatch(PLAIN, name) or name == REGISTRY:
-        raise ForeshapError(
-            f"The record names a file {name!r}, which is refused: its name must be plain."
-        )
-
-
 def _fetch(path, facts):
     """Download one file unless it is there; ForeshapError where it is another than expected."""
     known = f"sha256:{facts['sha256']}" if "sha256" in facts else facts["checksum"]
+    kind, _, digest = known.partition(":")
     if path.exists():
-        if pooch.core.hash_matches(path, known):
+        if pooch.file_hash(path, alg=kind) == digest:
             return
-        if "sha256" in facts:
-            raise ForeshapError(
-                f"{path} has changed since it was downloaded: delete it, then run again."
-            )
         raise ForeshapError(
-            f"{path} is another file than the record's: move it away, then run again."
+            f"{path} is another file than the record's, or has changed since it was downloaded: "
+            "move it away, then run again."
         )
-
-    def downloader(url, output, _):
-        _resume(url, output, path, facts["size"])
-
+    partial = path.with_name(f".{path.name}.partial")
     try:
-        pooch.retrieve(facts["url"], known, path.name, path.parent, downloader=downloader)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _resume(facts["url"], partial, facts["size"])
+        if pooch.file_hash(partial, alg=kind) != digest:
+            partial.unlink()
+            raise OSError("its hash is not the record's")
+        partial.replace(path)
     except (OSError, ValueError) as error:  # requests' own are OSErrors
         raise ForeshapError(
             f"{path} can't be downloaded from {facts['url']} ({error}): run again to continue."
         ) from error
 
 
-def _resume(url, output, path, size):
-    """Download to a partial file beside the path, from where an earlier attempt ended."""
-    partial = path.with_name(f".{path.name}.partial")
+def _resume(url, partial, size):
+    """Download to a partial file from where an earlier attempt ended, while it gets further."""
     partial.touch()
-    codes = 429, 500, 502, 503, 504
-    again = Retry(4, backoff_factor=0.25, status_forcelist=codes, raise_on_status=False)
+    again = Retry(4, backoff_factor=BACKOFF, status_forcelist=BUSY, raise_on_status=False)
     with requests.Session() as session:
-        session.mount("http://", HTTPAdapter(max_retries=again))
-        session.mount("https://", HTTPAdapter(max_retries=again))
-        done = partial.stat().st_size
-        while done < size:
-            before = done
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, HTTPAdapter(max_retries=again))
+        before, done = -1, partial.stat().st_size
+        while before < done < size:
             _continue(session, url, partial, size)
-            done = partial.stat().st_size
-            if done <= before:
-                raise OSError(f"the connection broke off at byte {done} of {size} again")
+            before, done = done, partial.stat().st_size
     if done > size:
         partial.unlink()
         raise OSError(f"more than the {size} bytes of the record were sent")
-    shutil.move(partial, output)
+    if done < size:
+        raise OSError(f"the connection broke off at byte {done} of {size} again")
 
 
 def _continue(session, url, partial, size):
@@ -195,31 +177,22 @@ def _continue(session, url, partial, size):
 
 
 def extract(archive, folder, largest=LARGEST):
-    """Extract a zip or tar file; a folder that is there is taken as extracted before.
+    """Extract a zip or tar file into a folder, unless it is there; return its Path.
 
-    archive: str or Path
-    folder: str or Path, takes its name when all files are written
-    largest: int, bytes that the files may have together
-
-    returns: Path of the folder
-    raises: ForeshapError, before anything is written, for a member that is neither a file nor a
-        folder, whose path climbs out of the folder, or where the files are larger than allowed;
-        and where the archive is damaged
+    raises: ForeshapError for a member that climbs out, or is a link or a device, for files of more
+        than largest bytes, or where the archive is damaged; nothing is written then
     """
-    folder = Path(folder)
+    folder, is_zip = Path(folder), zipfile.is_zipfile(archive)
     if folder.exists():
         return folder
-    is_zip = zipfile.is_zipfile(archive)
     try:
         with zipfile.ZipFile(archive) if is_zip else tarfile.open(archive) as opened:
             opened.extraction_filter = tarfile.data_filter  # zipfile sanitises by itself
-            members = list(opened.infolist() if is_zip else opened)
-            _check_members(members, archive, largest)
+            members = opened.infolist() if is_zip else opened.getmembers()
+            _check_members(members, largest)
             with folder_written_whole(folder) as partial:
                 for member in tqdm(members, desc=Path(archive).name, unit="file"):
                     opened.extract(member, partial)
-    except ForeshapError:
-        raise
     except Exception as error:  # zipfile, tarfile and their decompressors raise a dozen kinds
         check_machine(archive, error)
         raise ForeshapError(
@@ -228,32 +201,24 @@ def extract(archive, folder, largest=LARGEST):
     return folder
 
 
-def _check_members(members, archive, largest):
-    """Raise ForeshapError for members of an archive that are refused, ValueError for doubles."""
+def _check_members(members, largest):
+    """Raise ValueError for members of an archive that no data need."""
     total, files = 0, set()
     for member in members:
         if isinstance(member, tarfile.TarInfo):
-            name, size = member.name, member.size
-            is_file, is_folder = member.isreg(), member.isdir()
+            name, size, is_folder = member.name, member.size, member.isdir()
+            is_plain = is_folder or member.isreg()
         else:
-            name, size = member.filename, member.file_size
-            kind = member.external_attr >> 28  # of the Unix mode; 0 where it was written elsewhere
-            is_file, is_folder = kind in (0, 8), member.is_dir()
-        path, why = PurePosixPath(name), None
-        if not (is_file or is_folder):
-            why = "is a link or a device"
+            name, size, is_folder = member.filename, member.file_size, member.is_dir()
+            is_plain = member.external_attr >> 28 in (0, 4, 8)  # not known, folder, file
+        path, total = PurePosixPath(name), total + size
+        if not is_plain:
+            raise ValueError(f"{name!r} is a link or a device")
         if path.is_absolute() or ".." in path.parts or re.search(r"[\\\x00]|^[A-Za-z]:", name):
-            why = "climbs out of its folder"
-        if why:
-            raise ForeshapError(
-                f"{archive} holds {name!r}, which {why}: it is refused, don't use this archive."
-            )
-        total += size
+            raise ValueError(f"{name!r} climbs out of its folder")
         if total > largest:
-            raise ForeshapError(
-                f"{archive} declares more than {largest} bytes: it is refused, extract it by hand."
-            )
+            raise ValueError(f"it declares more than {largest} bytes")
         if path in files:
-            raise ValueError(f"{path} comes twice")
+            raise ValueError(f"{name!r} comes twice")
         if not is_folder:
             files.add(path)

@@ -1,7 +1,7 @@
 """The published archives of the 2016 Norcia sequence become the waveform layout."""
 
 import re
-from itertools import permutations
+from itertools import permutations, product
 from pathlib import Path
 
 import numpy as np
@@ -21,36 +21,34 @@ from ..preprocessing.waveforms import (
     trace_names,
     unfit,
 )
+from .downloads import ARCHIVES
 from .pickles import read_frame
 from .writer import Offer, trace_name, write_layout
 
 NINE_STATIONS = ("FDMO", "MC2", "MMO1", "NRCA", "T1212", "T1213", "T1214", "T1216", "T1244")
 SIMILAR = "dataframe_NRCA_SelectedSimilarTraces.csv"  # a pickle
 MISSING = "None", "NaT", "nan", "NaN"  # texts that stand for no value
+FRAME = re.compile("dataframe_(pre|visso|post)_([A-Za-z0-9]+)")
 
 
 def from_nrca_archive(folder, output, mainshock=None):
     """Write the archive of station IV.NRCA (doi:10.5281/zenodo.15683047) in the waveform layout.
 
-    folder: str or Path, of the archive; searched with its subfolders for NRCA_{pre,post}.hdf5, the
-        tables NRCA_{pre,post}_attributes.csv and, if it is there, the groups of co-located events
-        in dataframe_NRCA_SelectedSimilarTraces.csv, which become the column co_located_group
-    output: str or Path, folder in the waveform layout; import_rejected.csv is written there too
-    mainshock: str or datetime [UTC], or Periods, that each trace's time must agree with; None: the
-        file says the class
+    folder: str or Path, searched with its subfolders for NRCA_{pre,post}.hdf5, their tables
+        NRCA_{pre,post}_attributes.csv and dataframe_NRCA_SelectedSimilarTraces.csv, the groups of
+        co-located events, which become the column co_located_group
+    output: str or Path, folder in the waveform layout, with import_rejected.csv
+    mainshock: str or datetime [UTC], or Periods, that each time must agree with; None: none need
 
     returns: Imported
     raises: ForeshapError where a file is missing or damaged; nothing is written then
     """
-    parts = []
-    for label, period in enumerate(PERIODS):
-        tables = f"NRCA_{period}_attributes.csv", f"NRCA_{period}_attribute.csv"
-        parts.append(_part(folder, "NRCA", label, f"NRCA_{period}.hdf5", *tables))
-    groups = None
+    names = "{}_{}.hdf5", "{}_{}_attributes.csv", "{}_{}_attribute.csv"
+    parts, groups = list(_read_parts(folder, ["NRCA"], *names)), None
     if any(Path(folder).rglob(SIMILAR)):
         tables = [part[1].reindex(columns=["trace_name", "source_id"]) for part in parts]
         groups = co_located(read_frame(_find_file(folder, SIMILAR)), pd.concat(tables))
-    return _import(output, parts, mainshock, "ENZ", groups, source_doi="10.5281/zenodo.15683047")
+    return _import(output, parts, mainshock, "ENZ", groups, source_doi=ARCHIVES["nrca"])
 
 
 def from_nine_stations(
@@ -58,13 +56,11 @@ def from_nine_stations(
 ):
     """Write the archive of nine stations (doi:10.5281/zenodo.12795621) in the waveform layout.
 
-    folder: str or Path, of the archive; searched with its subfolders for
-        <STATION>_waveforms_{pre,post}.hdf5 and <STATION>_attributes_{pre,post}.csv
-    output: str or Path, folder in the waveform layout; import_rejected.csv is written there too
-    mainshock: str or datetime [UTC], or Periods, that each trace's time must agree with; None: the
-        file says the class
-    component_order: str, of the archive's components: it is documented as E, N, Z and as N, E, Z.
-        Traces are written as E, N, Z; the files' attribute source_component_order keeps it
+    folder: str or Path, searched with its subfolders for <STATION>_waveforms_{pre,post}.hdf5 and
+        <STATION>_attributes_{pre,post}.csv
+    output, mainshock: as from_nrca_archive() takes them
+    component_order: str, of the archive (documented as E, N, Z and as N, E, Z), which is kept as
+        source_component_order; traces are written as E, N, Z
     stations: str or sequence of str, those that must be there
 
     returns: Imported
@@ -74,44 +70,40 @@ def from_nine_stations(
         raise ForeshapError(
             f"The component order {component_order!r} is none of E, N and Z: give 'ENZ' or 'NEZ'."
         )
-    parts = []
-    for station in [stations] if isinstance(stations, str) else stations:
-        for label, period in enumerate(PERIODS):
-            names = f"{station}_waveforms_{period}.hdf5", f"{station}_attributes_{period}.csv"
-            parts.append(_part(folder, station, label, *names))
-    about = {"source_doi": "10.5281/zenodo.12795621", "source_component_order": component_order}
+    stations = [stations] if isinstance(stations, str) else stations
+    names = "{}_waveforms_{}.hdf5", "{}_attributes_{}.csv"
+    parts = list(_read_parts(folder, stations, *names))
+    about = {"source_doi": ARCHIVES["nine_stations"], "source_component_order": component_order}
     return _import(output, parts, mainshock, component_order, None, **about)
 
 
-def from_frames(frames, output, mainshock=NORCIA):
+def from_frames(folder, output, mainshock=NORCIA):
     """Write the classification benchmark's pickled frames (doi:10.5281/zenodo.12806081).
 
     One frame at a time is in memory, several hundred MB each.
 
-    frames: str or Path, folder of dataframe_{pre,visso,post}_<STATION>.csv, pickles in spite of
-        their name; or a sequence of such files. Columns: E_channel, N_channel, Z_channel (samples
-        [counts], 100 Hz, P at 5 s), those of waveforms.COLUMNS that there are, trace_name or
-        source_id at least, and label (one-hot, foreshock first)
-    output: str or Path, folder in the waveform layout; import_rejected.csv is written there too
+    folder: str or Path, of dataframe_{pre,visso,post}_<STATION>.csv, which are pickles. Columns:
+        E_channel, N_channel, Z_channel (samples [counts], 100 Hz, P at 5 s), trace_name or
+        source_id, and what there is of waveforms.COLUMNS
+    output: str or Path, folder in the waveform layout, with import_rejected.csv
     mainshock: str or datetime [UTC], or Periods; default: those of the Norcia study, which leave
-        out 26 to 31 October and so the Visso earthquake's frame. None: the files' names say the
-        class, else the label, and of that frame nothing counts
+        out 26 to 31 October. None: the files' names say the class, and of visso nothing counts
 
     returns: Imported
     raises: ForeshapError where there is no frame, or one is refused or lacks a column
     """
-    if isinstance(frames, (str, Path)):
-        paths = [path for path in sorted(Path(frames).glob("dataframe_*.csv")) if _period(path)]
-    else:
-        paths = [Path(path) for path in frames]
+    paths = []
+    for path in sorted(Path(folder).glob("dataframe_*.csv")):
+        if FRAME.fullmatch(path.stem):
+            paths.append(path)
     if not paths:
         raise ForeshapError(
-            f"{frames} holds no dataframe_pre_<STATION>.csv: give the frames' folder, "
+            f"{folder} holds no dataframe_pre_<STATION>.csv: give the frames' folder, "
             "foreshap.download() fetches it."
         )
     spans = None if mainshock is None else periods(mainshock)
     offers = (offer for path in paths for offer in _frame_offers(path, spans))
-    return write_layout(output, offers, spans, source_doi="10.5281/zenodo.12806081")
+    return write_layout(output, offers, spans, source_doi=ARCHIVES["frames"])
 
 
 def co_located(similar, traces):
@@ -122,16 +114,12 @@ def co_located(similar, traces):
         is in their group
 
     returns: dict, trace name -> str, the least associato_ev of the group
-    raises: ForeshapError where a column is missing
     """
-    missing = {"trace_name", "associato_ev"} - set(similar)
-    if missing:
-        raise ForeshapError(
-            f"{SIMILAR} lacks the columns {', '.join(sorted(missing))}: download it again."
-        )
-    pairs = _as_text(similar[["trace_name", "associato_ev"]])
-    own = traces.rename(columns={"source_id": "associato_ev"})
-    own = _as_text(own.reindex(columns=list(pairs)))
+    columns = ["trace_name", "associato_ev"]
+    if not set(columns) <= set(similar):
+        raise ForeshapError(f"{SIMILAR} lacks one of {', '.join(columns)}: download it again.")
+    pairs = _as_text(similar[columns])
+    own = _as_text(traces.rename(columns={"source_id": "associato_ev"}).reindex(columns=columns))
     own = own[own["associato_ev"].isin(pairs["associato_ev"])]
     pairs = pd.concat([pairs, own], ignore_index=True)
     nodes, ends = pd.factorize(pd.concat([pairs["associato_ev"], "trace " + pairs["trace_name"]]))
@@ -141,35 +129,36 @@ def co_located(similar, traces):
 
 
 def _as_text(pairs):
-    """The whole pairs as text; ids that a missing one made decimal are whole again."""
+    """Return the whole pairs as text; ids that a missing one made decimal are whole again."""
     texts = pairs.dropna().astype(str)
     return texts.assign(associato_ev=texts["associato_ev"].str.removesuffix(".0"))
 
 
 def _find_file(folder, *names):
-    """The one file of any of these names in a folder and its subfolders."""
+    """Return the one file of any of these names in a folder and its subfolders."""
     found = [path for name in names for path in Path(folder).rglob(name) if path.is_file()]
     if len(found) != 1:
-        number = f"{len(found)} files" if found else "no file"
         raise ForeshapError(
-            f"{folder} holds {number} {names[0]}, one is needed: give the archive's folder, "
-            "foreshap.download() fetches it."
+            f"{folder} holds {len(found) or 'no'} {names[0]}, one is needed: give the archive's "
+            "folder, foreshap.download() fetches it."
         )
     return found[0]
 
 
-def _part(folder, station, label, waveforms, *tables):
-    """The HDF5 file and the table of one station and class, (path, DataFrame, station, label)."""
-    path, table_path = _find_file(folder, waveforms), _find_file(folder, *tables)
-    table = read_table_file(table_path)
-    receivers = table.get("receiver_name", pd.Series(dtype=str)).dropna().str.strip()
-    if not receivers.isin([station]).all():
-        raise ForeshapError(
-            f"{table_path} is a table of station {receivers.iloc[0]}, not of {station}: "
-            "use the right one."
-        )
-    table = table.assign(receiver_name=station, trace_name=table["trace_name"].fillna(""))
-    return path, table, station, label
+def _read_parts(folder, stations, waveforms, *tables):
+    """Yield (path of the HDF5 file, table, station, label) of each station and class."""
+    for station, (label, period) in product(stations, enumerate(PERIODS)):
+        path = _find_file(folder, waveforms.format(station, period))
+        table_path = _find_file(folder, *(name.format(station, period) for name in tables))
+        table = read_table_file(table_path)
+        receivers = table.get("receiver_name", pd.Series(dtype=str)).dropna().str.strip()
+        if not receivers.isin([station]).all():
+            raise ForeshapError(
+                f"{table_path} is a table of station {receivers.iloc[0]}, not of {station}: "
+                "use the right one."
+            )
+        table = table.assign(receiver_name=station, trace_name=table["trace_name"].fillna(""))
+        yield path, table, station, label
 
 
 def _import(output, parts, mainshock, order, groups, **attributes):
@@ -181,7 +170,7 @@ def _import(output, parts, mainshock, order, groups, **attributes):
     names = pd.concat([part[1]["trace_name"] for part in parts])
     twice = set(names[names.duplicated()]) - {""}
     rows = [order.index(component) for component in COMPONENTS]
-    offers = (offer for part in parts for offer in _offers(*part, twice, rows, groups))
+    offers = (offer for part in parts for offer in _offers(*part, twice, rows, groups or {}))
     return write_layout(output, offers, spans, columns, **attributes)
 
 
@@ -195,7 +184,7 @@ def _offers(path, table, station, label, twice, order, groups):
     with open_waveforms(path) as file:
         for row in tqdm(rows, desc=path.name, unit="trace"):
             name = row["trace_name"]
-            row["co_located_group"] = (groups or {}).get(name, "")
+            row["co_located_group"] = groups.get(name, "")
             samples, reason = None, ""
             if name in twice:  # rows that are the same were read as one
                 reason = "duplicate name"
@@ -208,12 +197,6 @@ def _offers(path, table, station, label, twice, order, groups):
             yield Offer(row, samples if reason else samples[order], reason, label)
 
 
-def _period(path):
-    """ "pre", "visso" or "post" as a file's name says, else ""."""
-    match = re.fullmatch("dataframe_(pre|visso|post)_([A-Za-z0-9]+)", path.stem)
-    return match[1] if match else ""
-
-
 def _frame_offers(path, spans):
     """Yield an Offer of each row of a frame."""
     frame = read_frame(path)
@@ -223,42 +206,36 @@ def _frame_offers(path, spans):
         missing.append("trace_name or source_id")
     if missing:
         raise ForeshapError(f"{path} lacks the columns {', '.join(missing)}: they are needed.")
-    period = _period(path)
+    period, station = FRAME.fullmatch(path.stem).groups()
+    label = {"pre": 0, "post": 1}.get(period)
     for place in tqdm(range(len(frame)), desc=path.name, unit="trace"):
-        cells = {name: frame[name].iloc[place] for name in frame}
-        row = {"receiver_name": path.stem.split("_")[-1], "trace_start_time": ""}
+        cells = frame.iloc[place]
+        row = {"receiver_name": station, "trace_start_time": ""}
         for name in COLUMNS:
-            if name in cells:
+            if name in frame:
                 row[name] = _text(cells[name])
         if "trace_name" not in row:
             network = row.get("network_code", "")
             row["trace_name"] = trace_name(row["receiver_name"], network, row["source_id"])
         samples, reason = _samples([cells[name] for name in channels])
-        label = {"pre": 0, "post": 1, "visso": None}.get(period, _one_hot(cells.get("label")))
         if spans is None and label is None:
             reason = reason or "inside the window left out around the mainshock"
         yield Offer(row, samples, reason, label)
 
 
 def _text(cell):
-    """A cell as a table holds it: "" where it is missing, and what UTF-8 lacks by its number."""
+    """Return a cell as a table holds it: "" where it is missing; what UTF-8 lacks by its number."""
     if isinstance(cell, (list, tuple, dict, np.ndarray)):
         return ""
-    text = str(cell).encode("utf-8", "backslashreplace").decode()
+    try:
+        text = str(cell).encode("utf-8", "backslashreplace").decode()
+    except ValueError:  # a number of thousands of digits
+        return ""
     return "" if text in MISSING else text
 
 
-def _one_hot(label):
-    """0 or 1 where a label says so in two numbers, else None."""
-    try:
-        first, second = (float(number) for number in label)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return None if first == second else int(second > first)
-
-
 def _samples(cells):
-    """Samples (3, n) of three cells, "" or None and the reason why not."""
+    """Return samples (3, n) of three cells and "", or None and the reason why not."""
     try:
         parts = [np.asarray([] if cell is None else cell) for cell in cells]
         if any(part.size == 0 or part.ndim == 0 for part in parts):

@@ -1,50 +1,41 @@
 """Pickled data frames, read without running what they hold."""
 
 import datetime
-import json
+import pickle
 import re
 import subprocess
 import sys
-import threading
+from collections import namedtuple
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ..files import ForeshapError, check_machine, first_line
-from .unpickle_child import BYTES, Refused
+from .unpickle_child import Refused
 
-CHILD = Path(__file__).with_name("unpickle_child.py")
-WAIT = 60, 1e6  # s until the child is ended, and bytes of the file for which there is one more
+CHILD = [sys.executable, "-I", "-S", Path(__file__).with_name("unpickle_child.py")]
 DTYPE = "[<>|=]?([biufcO][0-9]*|[SU][1-9][0-9]*|[mM]8)"  # no records, nothing of size zero
 UNITS = {7: "s", 8: "ms", 9: "us", 10: "ns"}  # numpy's numbers of them
 CELLS = (str, bytes, int, float, type(None), list, tuple, dict, np.ndarray, np.generic)
 CELLS = (*CELLS, datetime.datetime, datetime.timedelta)
-
-
-class Typed(NamedTuple):
-    """An array, and the type that pandas gives to its values."""
-
-    values: np.ndarray
-    dtype: object
+Typed = namedtuple("Typed", "values dtype")  # an array, and the type that pandas gives to it
 
 
 def read_frame(path):
     """Read a pickled DataFrame without running anything from the file.
 
-    A process with limits on memory and time takes the pickle apart. Numbers, texts, times and
-    arrays come in, as pandas 1, 2 and 3 write them (pickle protocol 2 to 5); text columns that
-    pyarrow holds don't, and whole numbers beyond 64 bits become None. All is in memory.
+    A process with limits on memory and time takes it apart. Numbers, texts, times and arrays come
+    in, as pandas 1, 2 and 3 write them (protocol 2 to 5); texts that pyarrow holds don't.
 
     path: str or Path
 
-    returns: DataFrame
+    returns: DataFrame, in memory
     raises: ForeshapError where the file asks for anything else, is damaged or holds no frame
     """
     try:
         with open(path, "rb") as file:
-            frame = _read_by_child(file, Path(path).stat().st_size)
+            frame = _read_by_child(file)
         if not isinstance(frame, pd.DataFrame):
             raise ValueError("it holds no DataFrame")
         return frame
@@ -61,99 +52,67 @@ def read_frame(path):
         ) from None
 
 
-def _read_by_child(file, size):
-    """What an open file of some bytes holds."""
-    command = [sys.executable, "-I", "-S", CHILD]
-    pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
-    child = subprocess.Popen(command, stdin=file, stdout=pipe, stderr=nothing, cwd="/", env={})
-    timer = threading.Timer(WAIT[0] + size / WAIT[1], child.kill)
-    with child:
-        timer.start()
+def _read_by_child(file):
+    """Return what an open file holds."""
+    options = {"stdin": file, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(CHILD, cwd="/", env={}, **options) as child:
         try:
-            return _read_answer(child.stdout, BYTES[0] + BYTES[1] * size)
+            kind, found = Rebuilder(child.stdout).load()
+        except (EOFError, pickle.UnpicklingError) as error:  # it was ended
+            raise Refused("more time or memory than its size allows") from error
         finally:
-            timer.cancel()
             child.kill()
+    if kind == "refused":
+        raise Refused(found)
+    if kind == "damaged":
+        raise ValueError(found)
+    return found
 
 
-def _read_answer(stream, most):
-    """Put together what the child tells, in so many bytes at most."""
-    line = stream.readline(most)
-    if not line.endswith(b"\n"):
-        raise Refused("more time or memory than its size allows")
-    answer = json.loads(line)
-    if "root" not in answer:
-        raise Refused(answer["refused"]) if "refused" in answer else ValueError(answer["damaged"])
-    things = []
-    for kind, *held in answer["nodes"]:
-        if kind == "bytes":
-            thing = stream.read(min(held[0], most))
-            most -= len(thing)
-        elif kind == "name":
-            thing = held[0]
-        else:
-            thing = _rebuild(kind, [_find(things, one) for one in held])
-        things.append(thing)
-    return _find(things, answer["root"])
+class Rebuilder(pickle.Unpickler):
+    """Put together what the child tells: plain containers, and Parts by their names."""
 
+    def find_class(self, module, name):
+        """Refuse: the child names nothing in this way."""
+        raise Refused(f"{module}.{name}")
 
-def _find(things, reference):
-    """The thing of a number in a list, or what stands for itself."""
-    return things[reference[0]] if isinstance(reference, list) else reference
-
-
-def _rebuild(kind, held):
-    """A container, or what a part stands for; held: what is in it, or its arguments and state."""
-    if kind == "list":
-        return held
-    if kind == "tuple":
-        return tuple(held)
-    if kind == "dict":
-        half = len(held) // 2
-        return dict(zip(held[:half], held[half:]))
-    given, state = held
-    match kind:
-        case "dtype":
-            return _dtype(given[0], state)
-        case "_reconstruct":
-            _, shape, dtype, fortran, content = state
-            values = _array(content, dtype, shape, "F" if fortran else "C")
-            return values.astype(dtype.newbyteorder("="), copy=False)
-        case "_frombuffer":
-            return _array(*given)
-        case "scalar":
-            return _array(given[1], given[0], (1,), "C")[0]
-        case "__pyx_unpickle_NDArrayBacked":
-            return Typed(state[1], state[0])
-        case "DatetimeArray":
-            return Typed(state["_data"], state["_dtype"])
-        case "StringDtype":
-            return pd.StringDtype(*given)
-        case "DatetimeTZDtype":
-            return pd.DatetimeTZDtype(state["unit"], state["tz"])
-        case "_new_Index" | "_new_DatetimeIndex":
-            return _index(*given)
-        case "_unpickle_block" | "new_block":
-            return {"values": given[0], "mgr_locs": given[1]}
-        case "BlockManager":
-            return dict(zip(("blocks", "axes"), given)) or state[3]["0.14.1"]
-        case "DataFrame":
-            return _frame(**(state.get("_mgr") or state["_data"]))
-        case "Timestamp" | "_unpickle_timestamp":
-            return _timestamp(*given)
-        case "_nat_unpickle" | "__nat_unpickle":
-            return pd.NaT
-        case "_UTC":
-            return datetime.UTC
-        case "datetime" | "timedelta" | "timezone":
-            return getattr(datetime, kind)(*given)
-        case "slice":
-            return slice(*given)
-    raise Refused(f"a call of {kind}")
+    def persistent_load(self, part):
+        """Return what a part (name, arguments, state) stands for."""
+        kind, given, state = part
+        if given is None:
+            return kind
+        if kind in MADE:
+            return MADE[kind](*given)
+        match kind:
+            case "dtype":
+                return _dtype(given[0], state)
+            case "_reconstruct":
+                _, shape, dtype, fortran, content = state
+                values = _array(content, dtype, shape, "F" if fortran else "C")
+                return values.astype(dtype.newbyteorder("="), copy=False)
+            case "scalar":
+                return _array(given[1], given[0], (1,), "C")[0]
+            case "__pyx_unpickle_NDArrayBacked":
+                return Typed(state[1], state[0])
+            case "DatetimeArray":
+                return Typed(state["_data"], state["_dtype"])
+            case "DatetimeTZDtype":
+                return pd.DatetimeTZDtype(state["unit"], state["tz"])
+            case "_unpickle_block" | "new_block":
+                return {"values": given[0], "mgr_locs": given[1]}
+            case "BlockManager":
+                return dict(zip(("blocks", "axes"), given)) or state[3]["0.14.1"]
+            case "DataFrame":
+                return _frame(**(state.get("_mgr") or state["_data"]))
+            case "_nat_unpickle" | "__nat_unpickle":
+                return pd.NaT
+            case "_UTC":
+                return datetime.UTC
+        raise Refused(f"a call of {kind}")
 
 
 def _dtype(name, state):
-    """A plain numpy dtype in the byte order of its state."""
+    """Return a plain numpy dtype in the byte order of its state."""
     if not re.fullmatch(DTYPE, name):
         raise Refused(f"dtype {name!r:.40}")
     if name.lower().endswith("m8"):
@@ -162,7 +121,7 @@ def _dtype(name, state):
 
 
 def _array(content, dtype, shape, order):
-    """An array of bytes, or of a list of objects."""
+    """Return an array of bytes, or of a list of objects."""
     if not dtype.hasobject:
         return np.frombuffer(content, dtype).reshape(shape, order=order)
     if type(content) is not list:
@@ -176,40 +135,56 @@ def _array(content, dtype, shape, order):
 
 
 def _timestamp(value, freq=None, tz=None, unit=10):
-    """A time, from its number of units since 1970."""
+    """Return a time, from its number of units since 1970."""
     time = pd.Timestamp(np.datetime64(value, UNITS[unit]))
     return time if tz is None else time.tz_localize("UTC").tz_convert(tz)
 
 
-def _column(values):
-    """One column as pandas holds it."""
-    if not isinstance(values, Typed):
-        return pd.Series(values, dtype=values.dtype)
-    if isinstance(values.dtype, pd.DatetimeTZDtype):
-        return pd.Series(values.values).dt.tz_localize("UTC").dt.tz_convert(values.dtype.tz)
-    return pd.Series(values.values, dtype=values.dtype)
+def _column(values, dtype):
+    """Return one column as pandas holds it."""
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        return pd.Series(values).dt.tz_localize("UTC").dt.tz_convert(dtype.tz)
+    return pd.Series(values, dtype=dtype)
 
 
 def _index(kind, options):
-    """An index of rows or of columns."""
+    """Return an index of rows or of columns."""
     if kind == "RangeIndex":
         return pd.RangeIndex(**options)
-    column = _column(options["data"])
+    column = _column(*_typed(options["data"]))
     return pd.Index(column, dtype=column.dtype, name=options["name"])
 
 
-def _frame(axes, blocks):
-    """The frame of some blocks, each of columns of one type."""
+def _typed(values):
+    """Return an array and the type that pandas gives to its values."""
+    return values if isinstance(values, Typed) else Typed(values, values.dtype)
+
+
+def _frame(blocks, axes):
+    """Return the frame of some blocks, each of columns of one type."""
     columns, rows = axes
     if not all(isinstance(name, str) for name in columns):
         raise ValueError("its columns have no names")
     found = {}
     for block in blocks:
-        values = block["values"]
-        typed = values if isinstance(values, Typed) else Typed(values, values.dtype)
+        typed = _typed(block["values"])
         table = np.atleast_2d(typed.values)
         for name, one in zip(columns[block["mgr_locs"]], table, strict=True):
-            found[name] = _column(Typed(one, typed.dtype)).set_axis(rows)
+            found[name] = _column(one, typed.dtype).set_axis(rows)
     if len(found) != len(columns):
         raise ValueError("its columns are damaged")
     return pd.DataFrame(found, index=rows)[list(columns)].set_axis(columns, axis=1)
+
+
+MADE = {  # part without a state: function of its arguments
+    "_frombuffer": _array,
+    "StringDtype": pd.StringDtype,
+    "_new_Index": _index,
+    "_new_DatetimeIndex": _index,
+    "Timestamp": _timestamp,
+    "_unpickle_timestamp": _timestamp,
+    "datetime": datetime.datetime,
+    "timedelta": datetime.timedelta,
+    "timezone": datetime.timezone,
+    "slice": slice,
+}

@@ -65,14 +65,12 @@ def import_spectrograms(path, output, **attributes):
 
 
 def _variant_of(frequency, time):
-    """The variant that has these axes, P at 5 s of the trace."""
+    """Return the variant that has these axes, P at 5 s of the trace."""
     rate, hop = 2 * frequency[-1], time[1] - time[0]
     nperseg = round(rate / frequency[1])
     seconds = round(nperseg / rate + (len(time) - 1) * hop)
-    after, overlap = seconds - SECONDS_BEFORE_P, nperseg - round(hop * rate)
+    before, overlap = SECONDS_BEFORE_P, nperseg - round(hop * rate)
     name = f"P{nperseg}-{seconds}s"
-    variant = Variant(name, "P", SECONDS_BEFORE_P, after, nperseg, overlap, float(rate))
-    np.testing.assert_allclose(
-        variant.times + SECONDS_BEFORE_P, time, atol=1e-6, err_msg="uneven times"
-    )
+    variant = Variant(name, "P", before, seconds - before, nperseg, overlap, float(rate))
+    np.testing.assert_allclose(variant.times + before, time, atol=1e-6, err_msg="uneven times")
     return variant

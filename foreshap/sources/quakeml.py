@@ -1,4 +1,4 @@
-"""QuakeML as it stands in a file: one <event> element in memory at a time."""
+"""QuakeML as it stands in a file."""
 
 import re
 
@@ -9,20 +9,13 @@ QUAKEML = "http://quakeml.org/xmlns/quakeml/1.2"
 
 
 def keep_station(event, network, station):
-    """Remove from an <event> element what belongs to other stations.
-
-    Of the picks of this station those that located the event stay, or all where none did. Some
-    catalogues leave the network out: picks without one stay.
-    """
-    here = set()
+    """Remove from an <event> what belongs to other stations; picks without a network stay."""
+    wanted = set()
     for pick in event.iterfind("{*}pick"):
         code = pick.find("{*}waveformID")
-        if code is None or code.get("stationCode") != station:
-            continue
-        if (code.get("networkCode") or "").strip() in (network, ""):
-            here.add(pick.get("publicID"))
-    used = {(pick.text or "").strip() for pick in event.iterfind("{*}origin/{*}arrival/{*}pickID")}
-    wanted = here & used or here
+        if code is not None and code.get("stationCode") == station:
+            if (code.get("networkCode") or "").strip() in (network, ""):
+                wanted.add(pick.get("publicID"))
     for element in event.findall("{*}amplitude") + event.findall("{*}stationMagnitude"):
         event.remove(element)
     for pick in event.findall("{*}pick"):
@@ -49,18 +42,21 @@ def event_id(public_id):
 
 
 def read_events(*paths):
-    """Yield each <event> of QuakeML files; it is emptied when the next one is asked for."""
+    """Yield each <event> of QuakeML files once; it is emptied when the next one is asked for."""
+    seen = set()
     for path in paths:
         tag = f"{{{BED}}}event"
         for _, event in etree.iterparse(path, tag=tag, resolve_entities=False, load_dtd=False):
-            yield event
+            if event.get("publicID") not in seen:
+                seen.add(event.get("publicID"))
+                yield event
             event.clear(keep_tail=True)
             while event.getprevious() is not None:
                 del event.getparent()[0]
 
 
 def write_events(path, events):
-    """Write <event> elements as a QuakeML file (path or binary file), one after the other."""
+    """Write <event> elements as a QuakeML file, one after the other."""
     with etree.xmlfile(path, encoding="utf-8") as file:
         file.write_declaration()
         with file.element(f"{{{QUAKEML}}}quakeml", nsmap={"q": QUAKEML, None: BED}):

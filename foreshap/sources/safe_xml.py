@@ -7,6 +7,8 @@ from xml.parsers import expat
 
 from ..files import ForeshapError, check_machine
 
+NO_XML = expat.ExpatError, ValueError, LookupError
+
 
 def open_xml(path):
     """Open a QuakeML or StationXML file that is whole and has no DOCTYPE, as a BytesIO."""
@@ -26,7 +28,7 @@ def root_name(content):
     names = []
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.StartElementHandler = lambda name, attributes: names.append(name.split(" ")[-1])
-    with suppress(expat.ExpatError, ValueError, LookupError):
+    with suppress(*NO_XML):
         parser.Parse(content[:10_000], False)
     return names[0] if names else None
 
@@ -41,7 +43,7 @@ def check_xml(content, root=None):
     parser.StartDoctypeDeclHandler = refuse_doctype
     try:
         parser.Parse(content, True)
-    except (expat.ExpatError, ValueError, LookupError) as error:
+    except NO_XML as error:
         raise ForeshapError(f"is no whole XML ({error})") from error
     if root not in (None, root_name(content)):
         raise ForeshapError(f"is XML of {root_name(content)}, not of {root}")

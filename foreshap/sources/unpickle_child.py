@@ -1,11 +1,10 @@
 """Take a pickled data frame apart: a program of its own, which read_frame() runs.
 
 The pickle comes by standard input. Nothing in it is called: what it names becomes a Part, which
-records what it is given. Standard output gets a line of JSON, {"nodes": ..., "root": ...}, where a
-thing comes after those that it holds, and then the bytes of all arrays; or {"refused": why}.
+records what it is given. Standard output gets a pickle of ("frame", value) in which each Part is a
+persistent id (name, arguments, state); or ("refused", why) or ("damaged", why).
 """
 
-import json
 import os
 import pickle
 import resource
@@ -14,7 +13,7 @@ import sys
 GROWTH = 32  # times a file's size that its values may take, counted each time they are met
 DEEPEST = 40  # values within one another
 BYTES = 2**28, 8  # of memory, and further ones for each of the file
-SECONDS = 2, 5e6  # of computing, and bytes of the file for which there is one more
+SECONDS = 1, 5e6  # of computing, and bytes of the file for which there is one more
 ALLOWED = {  # package: names that a frame of numpy 1 and 2, of pandas 1, 2 and 3 needs of it
     "builtins": "slice bytes",
     "__builtin__": "slice bytes",
@@ -61,79 +60,63 @@ class Unpickler(pickle.Unpickler):
         return type(name, (Text if name in ("bytes", "encode") else Part,), {})
 
 
-class Encoder:
-    """Lists what a value consists of, each thing once; most: how much that may be."""
+class Pickler(pickle.Pickler):
+    """Python's own, which names Parts; most: how much a value may hold."""
 
-    def __init__(self, most):
-        self.most = most
-        self.nodes, self.arrays, self.known = [], [], {}
+    def __init__(self, file, most):
+        super().__init__(file, protocol=5)
+        self.most, self.sizes = most, {}
 
-    def encode(self, value, depth=0):
-        """Return the value itself, or [number of its node], and its size with all that it holds."""
-        if type(value) is int and abs(value) >= 2**63:
-            return None, 1  # no column of numbers holds it
-        if value is None or type(value) in (bool, int, float, str):
-            return value, 1 + len(value) if type(value) is str else 1
-        if id(value) not in self.known:
-            if depth > DEEPEST:
-                raise Refused(f"values within more than {DEEPEST} others")
-            node, size = self.open(value, depth + 1)
-            if size > self.most:
-                raise Refused(f"values of more than {GROWTH} times its size")
-            self.known[id(value)] = [len(self.nodes)], size
-            self.nodes.append(node)
-        return self.known[id(value)]
+    def persistent_id(self, value):
+        if isinstance(value, Part):
+            return type(value).__name__, *value.held
+        return (value.__name__, None, None) if isinstance(value, type) else None
 
-    def open(self, value, depth):
-        """Return the node of a value that holds others, and its size."""
+    def size(self, value, depth=0):
+        """Return the size of a value with all that it holds, each time it is met."""
         kind = type(value)
-        if kind in (bytes, bytearray):
-            self.arrays.append(value)
-            return ["bytes", len(value)], 1 + len(value)
-        if kind is type:
-            return ["name", value.__name__], 1
-        held = value
+        if value is None or kind in (bool, float, type):
+            return 1
+        if kind in (str, bytes, bytearray):
+            return 1 + len(value)
+        if kind is int:
+            return 1 + value.bit_length() // 8
+        held = value.held if isinstance(value, Part) else value
         if kind is dict:
             held = [*value, *value.values()]
-        elif isinstance(value, Part):
-            held = value.held
-        elif kind not in (list, tuple):
+        if type(held) not in (list, tuple):
             raise Refused(f"a {kind.__name__}")
-        node, total = [kind.__name__], 1
-        for one in held:
-            reference, size = self.encode(one, depth)
-            node.append(reference)
-            total += size
-        return node, total
-
-
-def limit(kind, value):
-    """Limit this process, if it isn't limited more already."""
-    hard = resource.getrlimit(kind)[1]
-    if hard != resource.RLIM_INFINITY:
-        value = min(value, hard)
-    resource.setrlimit(kind, (value, value))
+        if depth > DEEPEST:
+            raise Refused(f"values within more than {DEEPEST} others")
+        if id(value) not in self.sizes:
+            self.sizes[id(value)] = 1 + sum(self.size(one, depth + 1) for one in held)
+            if self.sizes[id(value)] > self.most:
+                raise Refused(f"values of more than {GROWTH} times its size")
+        return self.sizes[id(value)]
 
 
 def main():
     size = os.fstat(0).st_size
-    limit(resource.RLIMIT_AS, BYTES[0] + BYTES[1] * size)
-    limit(resource.RLIMIT_CPU, SECONDS[0] + round(size / SECONDS[1]))
-    limit(resource.RLIMIT_NOFILE, 3)  # only those that are open
+    limits = {
+        resource.RLIMIT_AS: BYTES[0] + BYTES[1] * size,
+        resource.RLIMIT_CPU: SECONDS[0] + round(size / SECONDS[1]),
+        resource.RLIMIT_NOFILE: 3,  # only those that are open
+    }
     for kind in (resource.RLIMIT_FSIZE, resource.RLIMIT_NPROC, resource.RLIMIT_CORE):
-        limit(kind, 0)
-    encoder = Encoder(GROWTH * size + 10**5)
-    arrays = []
+        limits[kind] = 0
+    for kind, value in limits.items():
+        hard = resource.getrlimit(kind)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (value, value))
+    pickler = Pickler(sys.stdout.buffer, GROWTH * size + 10**5)
     try:
-        root = encoder.encode(Unpickler(sys.stdin.buffer).load())[0]
-        line = json.dumps({"nodes": encoder.nodes, "root": root})
-        arrays = encoder.arrays
+        found = "frame", Unpickler(sys.stdin.buffer).load()
+        pickler.size(found)
     except (Refused, MemoryError) as error:
-        line = json.dumps({"refused": str(error) or "more memory than its size allows"})
+        found = "refused", str(error) or "more memory than its size allows"
     except Exception as error:  # pickle raises a dozen kinds for damaged bytes
-        line = json.dumps({"damaged": f"{type(error).__name__} {error}"[:200]})
-    sys.stdout.buffer.write(line.encode() + b"\n")
-    sys.stdout.buffer.writelines(arrays)
+        found = "damaged", f"{type(error).__name__} {error}"[:200]
+    pickler.dump(found)
 
 
 if __name__ == "__main__":
