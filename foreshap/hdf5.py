@@ -4,6 +4,7 @@ import hashlib
 import io
 import math
 import os
+import re
 import struct
 from contextlib import contextmanager
 from functools import lru_cache
@@ -11,11 +12,12 @@ from functools import lru_cache
 import h5py
 import numpy as np
 
-from .files import ForeshapError, MachineError, check_machine, first_line
+from .files import file_state, reading
 
 LARGEST_CHUNK = 2**26  # bytes: HDF5 reads whole chunks, however few samples are asked for
-HEAP = b"GCOL\x01\0\0\0"  # how a heap of texts begins
+HEAP = rb"GCOL\x01\0\0\0"  # how a heap of texts begins
 ENDS = 2**24  # bytes at either end of a file that are searched for it
+_hashes = {}  # file_state() -> SHA-256
 
 
 class OutputFile(io.FileIO):
@@ -24,11 +26,9 @@ class OutputFile(io.FileIO):
     error = None
 
     def seek(self, *place):
-        """Go to a place, unless there was an error."""
         return 0 if self.error or self.closed else super().seek(*place)
 
     def write(self, data):
-        """Write all bytes, or none once there was an error."""
         left = memoryview(data).cast("B")
         try:
             while len(left) and not self.error:
@@ -38,7 +38,6 @@ class OutputFile(io.FileIO):
         return len(data)
 
     def truncate(self, size=None):
-        """Change the file's length, unless there was an error."""
         try:
             return size if self.error else super().truncate(size)
         except (OSError, ValueError) as error:
@@ -46,7 +45,6 @@ class OutputFile(io.FileIO):
             return size
 
     def close(self):
-        """Close the file; raise the first error."""
         super().close()
         if self.error:
             raise self.error
@@ -61,30 +59,23 @@ def create_hdf5(path, mode="w"):
 
 def open_hdf5(path):
     """Open an HDF5 file for reading; ForeshapError where it is missing or damaged."""
-    try:
-        state = os.stat(path)
-        _check_heaps(path, (state.st_ino, state.st_size, state.st_mtime_ns))
-        return h5py.File(path, "r")
-    except (OSError, ValueError, RuntimeError, MemoryError) as error:
-        if "unable to lock file" in str(error):
-            raise MachineError(
-                f"{path} is open elsewhere, or its disk has no locks ({first_line(error)}): close "
-                "it in the other program; on such a disk set HDF5_USE_FILE_LOCKING=FALSE before "
-                "Python starts."
-            ) from error
-        check_machine(path, error)
-        raise ForeshapError(
-            f"{path} can't be read as HDF5 ({first_line(error)}): make or download it again."
-        ) from error
+    kinds = OSError, ValueError, RuntimeError, MemoryError
+    with reading(path, "can't be read as HDF5", "make or download it again", *kinds):
+        _check_heaps(path, file_state(path))
+        return h5py.File(path, "r", rdcc_nbytes=0)  # a chunk is read once
 
 
 def opened_sha256(file):
     """Return the SHA-256 of the file that was opened, though another may have its name by now."""
-    digest, place = hashlib.sha256(), 0
-    while piece := os.pread(file.id.get_vfd_handle(), 2**20, place):
-        digest.update(piece)
-        place += len(piece)
-    return digest.hexdigest()
+    number = file.id.get_vfd_handle()
+    state = file_state(number)
+    if state not in _hashes:
+        digest, place = hashlib.sha256(), 0
+        while piece := os.pread(number, 2**20, place):
+            digest.update(piece)
+            place += len(piece)
+        _hashes[state] = digest.hexdigest()
+    return _hashes[state]
 
 
 def open_dataset(file, name):
@@ -103,18 +94,13 @@ class StoredArray(h5py.Dataset):
     """An array on disk; what can't be read, or was changed there, is a ForeshapError."""
 
     def __getitem__(self, *arguments, **options):
-        """Read a part, as h5py.Dataset does."""
         try:
             return super().__getitem__(*arguments, **options)
         except (OSError, RuntimeError, MemoryError) as error:
-            path = self.file.filename
-            check_machine(path, error)
-            raise ForeshapError(
-                f"{path} is damaged in {self.name} ({first_line(error)}): make it again."
-            ) from error
+            with reading(self.file.filename, f"is damaged in {self.name}", "make it again"):
+                raise error
 
     def __array__(self, *arguments, **options):
-        """Read all, as h5py.Dataset does."""
         return np.asarray(self[()], *arguments, **options)
 
 
@@ -147,26 +133,20 @@ def check_stored(dataset):
 
 @lru_cache(maxsize=64)
 def _check_heaps(path, state):
-    """Raise OSError where a heap of texts holds a free piece of no length.
+    """Raise OSError where a heap of texts holds a free piece of no length, once for a state.
 
-    HDF5 (2.0 at least) would read such a heap for ever. A file in one state (inode, size, time)
-    is checked once; up to 32 MiB are read.
+    HDF5 (2.0 at least) would read such a heap for ever. Up to 32 MiB are read.
     """
+    size = state[2]
+    if size == 0:
+        raise OSError("it is empty")
     with open(path, "rb") as file:  # not mapped into memory: a disk's error would end the process
-        size = file.seek(0, os.SEEK_END)
-        if size == 0:
-            raise OSError("it is empty")
-        starts = [0]
-        if size > ENDS:
-            starts.append(max(ENDS, size - ENDS))
-        for start in starts:
+        for start in {0, max(size - ENDS, 0)}:
             file.seek(start)
             content = file.read(ENDS)
-            heap = content.find(HEAP)
-            while heap >= 0:
-                if not _is_whole(content, heap):
-                    raise OSError(f"the heap at byte {start + heap} is damaged")
-                heap = content.find(HEAP, heap + 1)
+            for heap in re.finditer(HEAP, content):
+                if not _is_whole(content, heap.start()):
+                    raise OSError(f"the heap at byte {start + heap.start()} is damaged")
 
 
 def _is_whole(content, heap):

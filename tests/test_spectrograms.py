@@ -404,9 +404,7 @@ def test_a_column_can_t_take_the_place_of_the_tensors(tmp_path, name):
     )
     table = tmp_path / "TST_post_attributes.csv"
     pd.read_csv(table).assign(**{name: 1}).to_csv(table, index=False)
-    with pytest.raises(
-        foreshap.ForeshapError, match=f"TST_post_attributes.csv has a column {name}, "
-    ):
+    with pytest.raises(foreshap.ForeshapError, match=f"A table in .* has a column {name}, "):
         foreshap.preprocess(folder, tmp_path)
     assert not list(tmp_path.glob("*.h5"))
 
@@ -434,4 +432,5 @@ def test_a_file_that_is_open_elsewhere_is_not_called_damaged(tmp_path):
     with h5py.File(path, "w"):
         code = f"import foreshap; foreshap.load_spectrograms({str(path)!r})"
         found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "is open elsewhere" in found.stderr and "download it again" not in found.stderr
+    sentence = found.stderr.splitlines()[-1]
+    assert "is open elsewhere" in sentence and "download it again" not in sentence

@@ -19,7 +19,6 @@ def clipped(windows, noise, edges):
     windows: float array (N, 3, samples), finite
     noise: sequence of N arrays (3, n), the same seismograms before P
     edges: float array (2, N, 3), smallest and largest value of each component
-
     returns: bool array (N,)
     """
     found = np.zeros(len(windows), bool)
@@ -41,14 +40,16 @@ def _stands_still(samples, value, height):
     steps = np.abs(np.diff(samples))
     if height < VALUES * steps[steps > 0].min():
         return False
-    bounds = np.flatnonzero(np.diff(samples == value, prepend=False, append=False))
-    for first, stop in zip(bounds[::2], bounds[1::2]):
-        if stop - first < RUN:
-            continue
+    for first, stop in _runs(samples == value):
         beside = samples[[max(first - 2, 0), min(stop + 1, len(samples) - 1)]]
-        if np.abs(beside - value).max() >= STEP * height:
+        if stop - first >= RUN and np.abs(beside - value).max() >= STEP * height:
             return True
     return False
+
+
+def _runs(marks):
+    """List first place and the one after of each run of True in a bool array (n,), ints (m, 2)."""
+    return np.flatnonzero(np.diff(marks, prepend=False, append=False)).reshape(-1, 2)
 
 
 def as_recorded(samples, rate):
@@ -74,9 +75,8 @@ def filled_gap(samples, rate, at_edges=False):
     if not (coarse[2:] == coarse[:-2]).any():  # a quick look: any run holds three of these
         return False
     same = np.diff(samples) == 0
-    bounds = np.flatnonzero(np.diff(same, prepend=False, append=False))
     edges = samples.min(), samples.max()
-    for first, stop in zip(bounds[::2], bounds[1::2]):
+    for first, stop in _runs(same):
         value = samples[first]
         if stop - first + 1 < run or (value in edges and value != 0):
             continue
