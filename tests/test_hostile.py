@@ -24,7 +24,7 @@ from foreshap.files import (
     folder_written_whole,
     written_whole,
 )
-from foreshap.preprocessing.variants import PERIODS
+from foreshap.preprocessing.variants import SIDES
 from foreshap.preprocessing.waveforms import (
     COLUMNS,
     REASONS,
@@ -263,7 +263,7 @@ def test_types_and_sizes_of_every_kind(tmp_path):
         assert read_trace(file, "long one", 700)[0].shape == (3, 700)
         assert (
             foreshap.load_trace(
-                folder, {"station": "TST", "period": "pre", "trace_name": "long one"}
+                folder, {"station": "TST", "side": "pre", "trace_name": "long one"}
             ).shape[1]
             < 10**6
         )
@@ -467,7 +467,7 @@ def test_after_a_kill_between_renames_all_files_are_the_old_or_the_new_ones(
 ):
     target, names = (
         tmp_path / "target",
-        [f"{s}TST_{period}.hdf5" for s in ("", "noise/") for period in PERIODS],
+        [f"{s}TST_{period}.hdf5" for s in ("", "noise/") for period in SIDES],
     )
     (target / "noise").mkdir(parents=True)
     for name in names:

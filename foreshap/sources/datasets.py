@@ -14,7 +14,7 @@ from ..files import ForeshapError, check_machine, folder_replaced_whole, remove_
 from ..preprocessing.cross_spectra.file import FILE_NAME as CROSS_SPECTRA
 from ..preprocessing.periods import classes, periods, utc
 from ..preprocessing.simulation import MAINSHOCK, simulate_sequence
-from ..preprocessing.variants import PERIODS, VARIANTS
+from ..preprocessing.variants import SIDES, VARIANTS
 from ..preprocessing.waveforms import event_times, read_table, stations, waveform_file
 from .continuous import from_continuous
 from .downloads import PLAIN
@@ -292,7 +292,7 @@ def _check_layout(name, folder, spans):
             "their <STATION>_pre_attributes.csv, <STATION>_post_attributes.csv "
             f"into {folder} ({error})."
         ) from error
-    for station, (label, period) in product(found, enumerate(PERIODS)):
+    for station, (label, period) in product(found, enumerate(SIDES)):
         table = read_table(folder, station, period)
         times = event_times(table)
         wrong = times.notna() & (classes(times, spans)[0] != label)

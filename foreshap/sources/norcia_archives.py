@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ..files import ForeshapError
 from ..preprocessing.periods import NORCIA, periods
-from ..preprocessing.variants import COMPONENTS, PERIODS
+from ..preprocessing.variants import COMPONENTS, SIDES
 from ..preprocessing.waveforms import (
     COLUMNS,
     open_waveforms,
@@ -43,7 +43,7 @@ def from_nrca_archive(folder, output, mainshock=None):
     raises: ForeshapError where a file is missing or damaged; nothing is written then
     """
     parts = []
-    for label, period in enumerate(PERIODS):
+    for label, period in enumerate(SIDES):
         tables = f"NRCA_{period}_attributes.csv", f"NRCA_{period}_attribute.csv"
         parts.append(_part(folder, "NRCA", label, f"NRCA_{period}.hdf5", *tables))
     groups = None
@@ -76,7 +76,7 @@ def from_nine_stations(
         )
     parts = []
     for station in [stations] if isinstance(stations, str) else stations:
-        for label, period in enumerate(PERIODS):
+        for label, period in enumerate(SIDES):
             names = f"{station}_waveforms_{period}.hdf5", f"{station}_attributes_{period}.csv"
             parts.append(_part(folder, station, label, *names))
     about = {"source_doi": "10.5281/zenodo.12795621", "source_component_order": component_order}
