@@ -7,6 +7,7 @@ is known exactly. The folder noise/ holds windows without any event.
 """
 
 import json
+import re
 from itertools import repeat
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from .variants import SAMPLING_RATE, SECONDS_BEFORE_P, SIDES
 from .waveforms import COLUMNS, write_waveforms
 
 MAINSHOCK = "2016-10-30T06:40:17"
-EFFECTS = {  # what aftershocks have more of; of the two last events of both classes have the share
+EFFECTS = {  # what aftershocks have more of
     "path": "t* of S at the median S-P [s]; P gets 0.6 of it; proportional to S-P",
     "kappa": "kappa of the path's last stretch, which the noise does not travel [s]",
     "stress_drop": "log10 of the stress drop",
@@ -38,7 +39,7 @@ EFFECTS = {  # what aftershocks have more of; of the two last events of both cla
     "missing_component": "share of traces with two components",
 }
 OF_EARTHQUAKES = ("stress_drop", "magnitude", "s_p", "hours")  # the same at all stations
-OF_EVENTS = ("magnitude", "s_p", "hours", "second_event", "missing_component")  # unknown to noise
+OF_BOTH = ("second_event", "missing_component")  # classes: shares of all events
 DEFAULT_EFFECTS = {"path": 0.010}
 
 STATION, NETWORK = "DEMO", "XX"
@@ -69,30 +70,25 @@ TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 def simulate_sequence(output, n_events, seed, effects=None, stations=None):
     """Write a simulated sequence in the waveform layout and its truth beside it.
 
-    output: str or Path, folder for DEMO_{pre,post}.hdf5 and their tables; its subfolder truth/ gets
-        the same events in the same layout, each as if it had happened on the other side of the
-        mainshock, its subfolder noise/ half as many windows without an event
+    output: str or Path, folder for DEMO_{pre,post}.hdf5 and their tables; in truth/ each event as
+        if it had happened on the other side of the mainshock, in noise/ windows without an event
     n_events: int, half of them foreshocks
     seed: int
-    effects: dict, name (see EFFECTS) -> size; DEFAULT_EFFECTS when left out, {} (or sizes of 0)
-        switch all off
-    stations: dict, name -> effects (as above) at that station, None for the same as elsewhere; all
-        record the same earthquakes; DEMO alone when left out
+    effects: dict, name (see EFFECTS) -> size; None: DEFAULT_EFFECTS; {}: none
+    stations: dict, name -> effects at that station (None: those above); all record the same
+        earthquakes; None: DEMO alone
     returns: Path of the folder
     raises: ForeshapError for an unknown effect, one of earthquakes that differs between stations,
         or fewer than two events
     """
-    output = Path(output)
     effects = _known_effects(DEFAULT_EFFECTS if effects is None else effects)
     of_stations = {}
     for name, own in (stations or {STATION: None}).items():
         of_stations[name] = effects if own is None else _known_effects(own)
         for effect in OF_EARTHQUAKES:
             if of_stations[name].get(effect) != effects.get(effect):
-                raise ForeshapError(
-                    f"The effect {effect} is one of earthquakes, it can't differ at {name}: "
-                    "give it in effects, and at each station that has effects of its own."
-                )
+                what = f"The effect {effect} is one of earthquakes, it can't differ at {name}"
+                raise ForeshapError(f"{what}: give it in effects and at every station.")
     whole_number("The seed", seed)
     whole_number("The number of events", n_events, 2)
     counts = (n_events // 2, n_events - n_events // 2)
@@ -101,7 +97,7 @@ def simulate_sequence(output, n_events, seed, effects=None, stations=None):
     with folder_written_whole(output) as new, progress:
         for number, (name, acting) in enumerate(of_stations.items()):
             _write_station(new, name, number, counts, seed, acting, progress)
-    return output
+    return Path(output)
 
 
 def _known_effects(effects):
@@ -120,33 +116,30 @@ def _write_station(output, name, number, counts, seed, effects, progress):
     about |= periods(MAINSHOCK).attributes()
     truth = about | {"truth": "each event as it would have been on the other side"}
     noise = about | {"noise": "windows without an event"}
-    receiver = _receiver(name, number)
     own = [number] if number else []  # a sequence with one station has the first one's numbers
+    by_hours = "hours" in effects
     for label, (side, count) in enumerate(zip(SIDES, counts)):
         seeds = [seed, label]
         for folder, acting, stated in (("", label, about), ("truth", 1 - label, truth)):
-            change = _changes(effects, acting)
-            events = _draw_events(np.random.default_rng(seeds), count, label, change, effects)
-            if number:
-                events = _seen_from(receiver, events, np.random.default_rng([*seeds, 2, *own]))
+            change = {effect: acting * effects.get(effect, 0.0) for effect in EFFECTS}
+            change |= {effect: effects.get(effect, 0.0) for effect in OF_BOTH}
+            events = _draw_events(np.random.default_rng(seeds), count, label, change, by_hours)
+            events = _recorded_at(events, name, number, np.random.default_rng([*seeds, 2, *own]))
             firsts = range(0, count, TOGETHER)
             generators = [np.random.default_rng([*seeds, first, *own]) for first in firsts]
-            events = _with_receiver(events, receiver)
             traces = _traces(events, generators, change, progress)
             table = events[list(COLUMNS)]
             write_waveforms(output / folder, name, side, traces, table, **stated)
         rng = np.random.default_rng([*seeds, 1, *own])
-        change, windows = _draw_noise(rng, (count + 1) // 2, label, effects)
-        windows = _with_receiver(windows, receiver)
+        change = {effect: label * effects.get(effect, 0.0) for effect in EFFECTS}
+        change |= dict.fromkeys((*OF_BOTH, "hours"), 0.0)  # noise is recorded at all hours
+        windows = _draw_events(rng, (count + 1) // 2, label, change, by_hours)
+        windows = windows.assign(p_s_diff_sec=NOISE_S_P, source_id="noise" + windows["source_id"])
+        windows = _recorded_at(windows, name, number)
         traces = _traces(windows, repeat(rng), change, progress, motion=0.0)
-        blank = [c for c in COLUMNS if c.startswith(("source_", "p_t", "s_t")) and c != "source_id"]
-        table = windows[list(COLUMNS)].assign(**dict.fromkeys(blank, np.nan))
+        of_events = [column for column in COLUMNS if re.match("source_[^i]|p_t|s_t", column)]
+        table = windows[list(COLUMNS)].assign(**dict.fromkeys(of_events, np.nan))
         write_waveforms(output / "noise", name, side, traces, table, **noise)
-
-
-def _changes(effects, acting):
-    """Return how much of every effect the events of a class (acting: 0 or 1) have, dict."""
-    return {name: acting * effects.get(name, 0.0) for name in EFFECTS}
 
 
 def _traces(events, generators, change, progress, motion=1.0):
@@ -157,18 +150,7 @@ def _traces(events, generators, change, progress, motion=1.0):
         progress.update(len(batch))
 
 
-def _draw_noise(rng, n, label, effects):
-    """Draw windows at any time of a class's days: the effects in them, and what makes traces."""
-    at_work = {"hours": 0.0} if "hours" in effects else {}  # noise is recorded at all hours
-    effects = {name: size for name, size in effects.items() if name not in OF_EVENTS} | at_work
-    change = _changes(effects, label)
-    windows = _draw_events(rng, n, label, change, effects)
-    windows["p_s_diff_sec"] = NOISE_S_P
-    windows["source_id"] = "noise" + windows["source_id"]
-    return change, windows
-
-
-def _draw_events(rng, n, label, change, effects):
+def _draw_events(rng, n, label, change, by_hours):
     """Draw a class's events in the order of time: the layout's columns, and what makes traces."""
     u = rng.random((6, n))
     g = rng.standard_normal((8, n))
@@ -183,20 +165,20 @@ def _draw_events(rng, n, label, change, effects):
         "log_stress_drop": 0.1 * g[1],
         "bearing": 2 * np.pi * np.floor(6 * u[2]) / 6 + 0.2 * g[7],
         "dip": 0.5 + 0.4 * u[3],
-        "second": u[4] < effects.get("second_event", 0.0),
-        "lost": u[5] < effects.get("missing_component", 0.0),
+        "second": u[4] < change["second_event"],
+        "lost": u[5] < change["missing_component"],
     }
     for (name, deviation), number in zip(OWN_SCATTER.items(), g[2:]):
         columns[name] = deviation * number
     events = pd.DataFrame(columns).sort_values("days", ignore_index=True)
-    if "hours" in effects:
+    if by_hours:
         _move_to_hours(events, chance < change["hours"], place)
     km = KM_PER_S_P * events["p_s_diff_sec"]
     epicentral = km * np.sqrt(1 - events["dip"] ** 2)
     north, east = np.cos(events["bearing"]), np.sin(events["bearing"])
     origin = pd.Timestamp(MAINSHOCK) + pd.to_timedelta(events["days"], unit="D")
     return events.assign(
-        source_id=[f"{label + 1}{i:06d}" for i in range(n)],
+        source_id=pd.Series([f"{label + 1}{i:06d}" for i in range(n)]),
         source_depth_km=(km * events["dip"]).round(2),
         source_latitude=(LATITUDE + epicentral * north / KM_PER_LATITUDE).round(5),
         source_longitude=(LONGITUDE + epicentral * east / KM_PER_LONGITUDE).round(5),
@@ -220,45 +202,31 @@ def _travel_columns(origin, s_p):
     """Return the layout's columns that follow from origin times and S-P [s]."""
     p_travel = (1e3 * KM_PER_S_P * s_p / VP).round(3)
     start = origin + pd.to_timedelta(p_travel - SECONDS_BEFORE_P, unit="s")
-    return {
-        "trace_start_time": start.dt.strftime(TIME_FORMAT),
-        "p_travel_sec": p_travel,
-        "s_travel_sec": (p_travel + s_p).round(3),
-    }
+    s_travel = (p_travel + s_p).round(3)
+    start = start.dt.strftime(TIME_FORMAT)
+    return {"trace_start_time": start, "p_travel_sec": p_travel, "s_travel_sec": s_travel}
 
 
-def _receiver(name, number):
-    """Return the layout's columns that a station gives its records, the number-th on its line."""
+def _recorded_at(events, name, number, rng=None):
+    """Add a station's columns; one beyond the first has its own distances and, by rng, scatter."""
     away = number * SPACING_KM / np.sqrt(2)
-    return {
-        "network_code": NETWORK,
-        "receiver_name": name,
-        "receiver_type": "HH",
-        "receiver_elevation_m": 0.0,
-        "receiver_latitude": LATITUDE + away / KM_PER_LATITUDE,
-        "receiver_longitude": LONGITUDE + away / KM_PER_LONGITUDE,
-    }
-
-
-def _with_receiver(events, receiver):
-    """Add a receiver's columns, and the names of its traces."""
-    names = f"{receiver['receiver_name']}.{NETWORK}." + events["source_id"] + "_EV"
-    return events.assign(trace_name=names, **receiver)
-
-
-def _seen_from(receiver, events, rng):
-    """Turn events as the first station records them into those of another, which draws its own."""
-    north = KM_PER_LATITUDE * (events["source_latitude"] - receiver["receiver_latitude"])
-    east = KM_PER_LONGITUDE * (events["source_longitude"] - receiver["receiver_longitude"])
-    km = np.sqrt(north**2 + east**2 + events["source_depth_km"] ** 2)
-    s_p = (km / KM_PER_S_P).clip(0.5).round(2)
-    origin = pd.to_datetime(events["source_origin_time"]).dt.tz_localize(None)
-    own = {"p_s_diff_sec": s_p, **_travel_columns(origin, s_p)}
-    for name, deviation in OWN_SCATTER.items():
-        own[name] = deviation * rng.standard_normal(len(events))
-    if "daytime" in events:
-        own["log_noise"] += events["daytime"]
-    return events.assign(**own)
+    latitude, longitude = LATITUDE + away / KM_PER_LATITUDE, LONGITUDE + away / KM_PER_LONGITUDE
+    own = {}
+    if number and rng:
+        north = KM_PER_LATITUDE * (events["source_latitude"] - latitude)
+        east = KM_PER_LONGITUDE * (events["source_longitude"] - longitude)
+        km = np.sqrt(north**2 + east**2 + events["source_depth_km"] ** 2)
+        s_p = (km / KM_PER_S_P).clip(0.5).round(2)
+        origin = pd.to_datetime(events["source_origin_time"]).dt.tz_localize(None)
+        own = {"p_s_diff_sec": s_p, **_travel_columns(origin, s_p)}
+        for column, deviation in OWN_SCATTER.items():
+            own[column] = deviation * rng.standard_normal(len(events))
+        if "daytime" in events:
+            own["log_noise"] += events["daytime"]
+    own |= {"receiver_name": name, "network_code": NETWORK, "receiver_type": "HH"}
+    own |= {"receiver_latitude": latitude, "receiver_longitude": longitude}
+    names = f"{name}.{NETWORK}." + events["source_id"] + "_EV"
+    return events.assign(trace_name=names, receiver_elevation_m=0.0, **own)
 
 
 def _counts(batch, rng, change, motion):
@@ -309,8 +277,8 @@ def _arrivals(seconds, polarisation, rng, change):
 def _source(batch, phase, change):
     """Brune's velocity spectrum (1970) with travel-time and site attenuation, complex (n, F).
 
-    Low-frequency level 2 R M0 / (4 pi rho v^3 r), corner 0.49 v_S (stress drop / M0)^(1/3), in
-    counts. The phase is the least that a causal filter can have, so nothing precedes an arrival.
+    Low-frequency level 2 R M0 / (4 pi rho v^3 r) [counts], corner 0.49 v_S (stress drop /
+    M0)^(1/3). The phase is the least that a causal filter can have: nothing precedes an arrival.
     """
     column = {name: batch[name].to_numpy()[:, None] for name in batch.select_dtypes(float)}
     speed, ratio, pattern = (VP, 0.6, 0.52) if phase == "P" else (VS, 1.0, 0.63)
@@ -328,15 +296,10 @@ def _source(batch, phase, change):
     # The sinc makes the difference below the exact derivative.
     log_amplitude = -np.log1p((f / corner) ** 2) - attenuation - np.log(np.sinc(f / SAMPLING_RATE))
     difference = SAMPLING_RATE * (1 - np.exp(-2j * np.pi * f / SAMPLING_RATE))
-    return GAIN * SAMPLING_RATE * level * difference * _causal(log_amplitude)
-
-
-def _causal(log_amplitude):
-    """Spectra with these logarithms of amplitude (n, F) and the least delay, by the cepstrum."""
-    cepstrum = fft.irfft(log_amplitude, PADDED)
+    cepstrum = fft.irfft(log_amplitude, PADDED)  # folded, it gives this amplitude its least delay
     cepstrum[:, 1 : PADDED // 2] *= 2
     cepstrum[:, PADDED // 2 + 1 :] = 0
-    return np.exp(fft.rfft(cepstrum))
+    return GAIN * SAMPLING_RATE * level * difference * np.exp(fft.rfft(cepstrum))
 
 
 def _site(change):
