@@ -65,10 +65,8 @@ def check_machine(path, error):
     if "unable to lock file" in str(error):
         raise MachineError(f"{path} is open elsewhere, or {NO_LOCKS}.") from error
     if _is_of_machine(error):
-        raise MachineError(
-            f"{path} can't be read now ({first_line(error)}): the machine lacks memory, open files "
-            "or a disk that answers; mend that, then run again: the file may be good."
-        ) from error
+        lacks = "the machine lacks memory, open files or a disk: mend that, the file may be good"
+        raise MachineError(f"{path} can't be read now ({first_line(error)}): {lacks}.") from error
 
 
 def _is_of_machine(error):
@@ -90,12 +88,10 @@ def _writing(path):
     except Exception as error:
         if getattr(error, "errno", None) is None and not _is_of_machine(error):
             raise
-        advice = "make room or choose another folder"
+        advice = "make room or choose another folder; what was there is as it was"
         if "unable to lock file" in str(error):
             advice = NO_LOCKS
-        raise MachineError(
-            f"{path} can't be written ({first_line(error)}): {advice}; what was there is as it was."
-        ) from error
+        raise MachineError(f"{path} can't be written ({first_line(error)}): {advice}.") from error
 
 
 @contextmanager
@@ -113,9 +109,8 @@ def written_whole(path):
 def folder_written_whole(path):
     """Write files into a folder aside (the Path yielded); all whole, they take their places.
 
-    A process killed before that leaves the old files. One killed later leaves finish_moves() to
-    complete its work: the next call does so, and whoever reads the folder by this package. Files
-    there that are not written again are left.
+    A process killed before that leaves the old files, one killed later the new ones, which the next
+    call or reader moves by finish_moves(). Files there that are not written again are left.
     """
     finish_moves(path)
     with _aside(path, inside=True) as (aside, path):
@@ -134,8 +129,7 @@ def folder_written_whole(path):
 def folder_replaced_whole(path):
     """Write a folder aside (the Path yielded); when it is whole it replaces all that was there.
 
-    A process killed at any moment leaves the old folder or the new one; where it was killed
-    between the two renames, the next call puts the old one back before it begins.
+    A process killed between the two renames leaves remove_left() to put the old one back.
     """
     with _aside(path) as (aside, path):
         old, new = aside / "old", aside / "new"
@@ -156,10 +150,7 @@ def folder_replaced_whole(path):
 
 
 def finish_moves(path):
-    """Move the whole files of a killed folder_written_whole(path) to their places.
-
-    Any number of processes may do this at once: whoever moves a file, it is the newest.
-    """
+    """Move the whole files of a killed folder_written_whole() to their places, several at once."""
     with _writing(path):
         path = _resolved(path)
         whole = path / f".{path.name}.whole"
@@ -193,16 +184,15 @@ def check_room(path, size):
         path = _resolved(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(path if path.exists() else path.parent).free
-    if free < size:
-        sizes = f"{size / 2**20:.1f} MiB and its disk has {free / 2**20:.1f}"
-        raise MachineError(f"{path} needs {sizes}: make room first.")
+        if free < size:
+            sizes = f"{size / 2**20:.1f} MiB and its disk has {free / 2**20:.1f}"
+            raise MachineError(f"{path} needs {sizes}: make room first.")
 
 
 def remove_left(path):
-    """Remove what killed writers left of a path (of the name "*": of all in its folder).
+    """Remove what killed writers left of a path (named "*": of all beside it), put back the old.
 
-    What they moved aside is put back. The partial folder of a writer at work is locked, whichever
-    machine or container it runs in.
+    The partial folder of a writer at work is locked, whichever machine or container it runs in.
     """
     with _writing(path):
         path = _resolved(path)
@@ -224,16 +214,13 @@ def remove_left(path):
 
 @contextmanager
 def _aside(path, inside=False):
-    """Make a locked folder beside a path to write in; yields it and the whole path.
-
-    inside: bool, in the path where that is a folder, for it may be a disk of its own
-    """
+    """Make a locked folder beside a path, or inside a folder, to write in; yields both paths."""
     with _writing(path), ExitStack() as stack:
         path = _resolved(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_left(path)
         place = path
-        if inside and path.is_dir():
+        if inside and path.is_dir():  # it may be a disk of its own
             place = path / path.name
             remove_left(place)
         aside = place.with_name(f".{place.name}.{secrets.token_hex(8)}.partial")
@@ -241,7 +228,7 @@ def _aside(path, inside=False):
         while not is_ours:  # before it is locked, another process may take it for left
             with suppress(FileNotFoundError):
                 aside.mkdir(exist_ok=True)
-                is_locked = stack.enter_context(_locked(aside, os.O_CREAT))
+                is_locked = stack.enter_context(_locked(aside, "a"))
                 is_ours = is_locked and (aside / LOCK).exists()
         try:
             yield aside, path
@@ -250,18 +237,15 @@ def _aside(path, inside=False):
 
 
 @contextmanager
-def _locked(folder, flags=0):
+def _locked(folder, mode="r+"):
     """Lock a partial folder, until this process ends at the latest; yields whether it could be."""
-    number = os.open(folder / LOCK, os.O_RDWR | flags)
-    try:
+    with open(folder / LOCK, mode) as file:
         is_locked = True
         try:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             is_locked = False
         yield is_locked
-    finally:
-        os.close(number)
 
 
 def _resolved(path):
@@ -306,17 +290,15 @@ def check_zip(file, largest):
         size = sum(part.file_size for part in parts.infolist())
         if size > largest:
             raise ValueError(f"its parts hold {size} bytes, more than {largest}")
-        damaged = parts.testzip()
-    if damaged:
-        raise ValueError(f"{damaged} is damaged")
+        if parts.testzip():
+            raise ValueError(f"{parts.testzip()} is damaged")
 
 
 def keep_result(path, key, compute, read=None, write=None):
     """Return what is kept at a path for this key, or compute it and keep it; path None: compute.
 
-    key: dict that JSON can hold: everything that the result depends on
-    read: function of a path that returns (key, result), or raises where nothing of use is kept
-    write: function of (path, key, result) that writes the file whole; both left out: of a table
+    key: dict that JSON can hold, of all that the result depends on; read(path) returns it and the
+    result, write(path, key, result) writes them; both left out: a table
     """
     if path is None:
         return compute()

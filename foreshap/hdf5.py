@@ -79,10 +79,7 @@ def opened_sha256(file):
 
 
 def open_dataset(file, name):
-    """Open a dataset (h5py.h5d.DatasetID) in a file's root whose values stand in the file itself.
-
-    raises: OSError, KeyError or ValueError where it is a group, a link, damaged or elsewhere
-    """
+    """Open a dataset (DatasetID) in a file's root that holds its values, or OSError, KeyError..."""
     if file.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
         raise OSError(f"{name} is a link to another place")
     dataset = h5py.h5d.open(file.id, name.encode())  # a third of the time of file[name]
@@ -123,12 +120,11 @@ def check_stored(dataset):
         return
     plan = dataset.get_create_plist()
     storage = plan.get_layout()
-    name = h5py.h5i.get_name(dataset).decode("utf-8", "backslashreplace").lstrip("/")
     if storage == h5py.h5d.VIRTUAL or plan.get_external_count():
-        raise OSError(f"{name} is stored in another file")
+        raise OSError("values are stored in another file")
     if storage == h5py.h5d.CHUNKED:
         if math.prod(plan.get_chunk()) * dataset.dtype.itemsize > LARGEST_CHUNK:
-            raise OSError(f"{name} has chunks of more than {LARGEST_CHUNK // 2**20} MiB")
+            raise OSError(f"values are in chunks of more than {LARGEST_CHUNK // 2**20} MiB")
 
 
 @lru_cache(maxsize=64)

@@ -14,12 +14,10 @@ REPEATED = 0.5  # part of the samples beside it that may equal the one before
 
 
 def clipped(windows, noise, edges):
-    """Find events of which a component jumps to its largest or smallest value and stands still.
+    """Find events of which a component jumps to an extreme and stands still there, bool (N,).
 
-    windows: float array (N, 3, samples), finite
+    windows: float array (N, 3, samples), finite; edges: (2, N, 3), components' extremes
     noise: sequence of N arrays (3, n), the same seismograms before P
-    edges: float array (2, N, 3), smallest and largest value of each component
-    returns: bool array (N,)
     """
     found = np.zeros(len(windows), bool)
     for edge in edges:
@@ -81,10 +79,8 @@ def filled_gap(samples, rate, at_edges=False):
         if stop - first + 1 < run or (value in edges and value != 0):
             continue
         beside = [same[max(first - run, 0) : first], same[stop : stop + run]]
-        inside = [part for part in beside if len(part)]
-        if len(inside) < 2 and not at_edges:
-            continue
-        if all(part.mean() < REPEATED for part in inside):
+        inside = [part.mean() < REPEATED for part in beside if len(part)]
+        if all(inside) and (at_edges or len(inside) == 2):
             return True
     return False
 

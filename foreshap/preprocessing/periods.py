@@ -13,17 +13,12 @@ LATEST = pd.Timestamp("2200", tz="UTC")
 
 @dataclass(frozen=True)
 class Periods:
-    """The mainshock's time, the span of the study, and a window around the mainshock.
+    """The mainshock's time, the span of the study, and a window around the mainshock, in UTC."""
 
-    mainshock: Timestamp [UTC]; P before it makes a foreshock
-    start, end: Timestamp [UTC] or None, first and last P that count; None: no limit
-    left_out: (Timestamp, Timestamp) [UTC] or None, P from the first to the last doesn't count
-    """
-
-    mainshock: pd.Timestamp
-    start: pd.Timestamp | None = None
-    end: pd.Timestamp | None = None
-    left_out: tuple | None = None
+    mainshock: pd.Timestamp  # P before it makes a foreshock
+    start: pd.Timestamp | None = None  # first P that counts; None: no limit
+    end: pd.Timestamp | None = None  # last P that counts; None: no limit
+    left_out: tuple | None = None  # (Timestamp, Timestamp): P between them doesn't count
 
     def attributes(self):
         """Describe the periods as a file's attributes, dict of str."""
@@ -50,18 +45,14 @@ def periods(mainshock, start=None, end=None, left_out=None):
     around = []
     if left_out:
         if not isinstance(left_out, (tuple, list)) or len(left_out) != 2 or None in left_out:
-            raise ForeshapError(
-                f"left_out = {left_out!r} is no pair of times: give (from, to), or leave it out."
-            )
+            raise ForeshapError(f"left_out = {left_out!r} is no pair of times: give (from, to).")
         around = [utc(time) for time in left_out]
     spans = Periods(utc(mainshock), utc(start), utc(end), tuple(around) or None)
     order = [spans.start, *around[:1], spans.mainshock, *around[1:], spans.end]
     order = [time for time in order if time is not None]
     if order != sorted(order):
-        raise ForeshapError(
-            f"The periods {spans.attributes()} are not in order: "
-            "start, begin of left_out, mainshock, its end, end."
-        )
+        wanted = "start, begin of left_out, mainshock, its end, end"
+        raise ForeshapError(f"The periods {spans.attributes()} are not in order: {wanted}.")
     return spans
 
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -40,10 +40,8 @@ def log_spectrogram(waveforms, variant):
     """
     waveforms = np.asarray(waveforms, dtype=np.float64)
     if waveforms.shape[-1] != variant.samples:
-        raise ForeshapError(
-            f"{variant.name} needs windows of {variant.samples} samples, "
-            f"these have {waveforms.shape[-1]}: cut them."
-        )
+        needed = f"{variant.name} needs windows of {variant.samples} samples"
+        raise ForeshapError(f"{needed}, these have {waveforms.shape[-1]}: cut them.")
     frames = np.lib.stride_tricks.sliding_window_view(waveforms, variant.nperseg, axis=-1)
     frames = np.ascontiguousarray(frames[..., :: variant.hop, :].swapaxes(-1, -2))
     parts = _frame_transform(variant) @ frames
@@ -74,16 +72,11 @@ def _frame_transform(variant):
 
 @dataclass(frozen=True)
 class Report:
-    """What became of the traces offered.
+    """What became of the traces offered."""
 
     written: int
-    rejected: DataFrame with trace_name and reason, one row a trace
-    differences: list of str, properties of the instrument that differ between the classes
-    """
-
-    written: int
-    rejected: pd.DataFrame
-    differences: list = field(default_factory=list)
+    rejected: pd.DataFrame  # trace_name and reason, one row a trace
+    differences: list  # of str: properties of the instrument that differ between the classes
 
 
 def preprocess(source, output, variants=tuple(VARIANTS.values()), **attributes):
@@ -101,9 +94,8 @@ def preprocess(source, output, variants=tuple(VARIANTS.values()), **attributes):
         any variant, units differ, or variants have one name or another rate than the waveforms
     """
     variants = tuple(variants) if isinstance(variants, Iterable) else (variants,)
-    _check_variants(variants)
     folder = read_folder(source)
-    unit = _check_files(folder, variants)
+    unit = _check(folder, variants)
     size = BYTES + sum(4 * math.prod(variant.shape) for variant in variants)
     check_room(output, size * int(folder.is_good.sum()))
     with folder_written_whole(output) as new:
@@ -119,18 +111,14 @@ def preprocess(source, output, variants=tuple(VARIANTS.values()), **attributes):
     return reports
 
 
-def _check_variants(variants):
-    """Raise ForeshapError unless these are variants, each with a name of its own."""
+def _check(folder, variants):
+    """Return the one unit of a folder's files, "counts" without a statement; check their rates."""
     for variant in variants or [None]:
         if not isinstance(variant, Variant):
             raise ForeshapError(f"{variant!r} is no Variant: give [foreshap.VARIANTS['P64']], say.")
     names = [variant.name for variant in variants]
     if len(set(names)) < len(names):
         raise ForeshapError(f"Two of the variants {', '.join(names)} have one name: drop one.")
-
-
-def _check_files(folder, variants):
-    """Return the one unit of a folder's files, "counts" without a statement; check their rates."""
     for name in folder.offered.columns:
         if not can_be_column(name):
             kept = "a name that tensor files keep for something else"
@@ -146,10 +134,8 @@ def _check_files(folder, variants):
             rate = math.nan
         for variant in variants:
             if not math.isclose(rate, variant.sampling_rate, rel_tol=1e-6):
-                raise ForeshapError(
-                    f"{path} is sampled at {stated_rate} Hz, {variant.name} needs "
-                    f"{variant.sampling_rate:g} Hz: resample it, or give a Variant of its rate."
-                )
+                needed = f"{variant.name} needs {variant.sampling_rate:g} Hz: give a Variant of it"
+                raise ForeshapError(f"{path} is sampled at {stated_rate} Hz, {needed}.")
     if len(units) > 1:
         named = ", ".join(f"{unit} in {name}" for unit, name in units.items())
         raise ForeshapError(f"{folder.path} has several units ({named}): import it in one.")
@@ -166,7 +152,7 @@ def _write(new, folder, variants, unit, attributes):
         for variant in variants:
             name = variant.name
             reasons[name] = folder.offered["reason"].to_numpy(object, copy=True)
-            at_edge[name] = flagged(folder.offered)
+            at_edge[name] = flagged(folder.offered).copy()
             file = create_tensor_file(new / f"{name}.h5", variant, unit)
             files[name] = stack.enter_context(file)
         if variants[0].sampling_rate >= LEAST_RATE:

@@ -135,22 +135,14 @@ def _checksum(file, table, attributes):
 
 @dataclass(frozen=True)
 class Spectrograms:
-    """The events of a tensor file.
+    """The events of a tensor file."""
 
     path: Path
     variant: Variant
-    values: h5py.Dataset (N, 3, F, T), read by slices [log10(counts^2/Hz), or as its units say]
-    labels: int8 array (N,), 0 foreshock, 1 aftershock
-    table: DataFrame, one row an event
-    attributes: dict, of the file
-    """
-
-    path: Path
-    variant: Variant
-    values: h5py.Dataset
-    labels: np.ndarray
-    table: pd.DataFrame
-    attributes: dict
+    values: h5py.Dataset  # (N, 3, F, T), read by slices [log10(counts^2/Hz), or as its units say]
+    labels: np.ndarray  # int8 (N,), 0 foreshock, 1 aftershock
+    table: pd.DataFrame  # one row an event
+    attributes: dict  # of the file
 
     @property
     def sha256(self):
@@ -200,11 +192,8 @@ def load_spectrograms(path):
 
 
 def open_events(path, name, what):
-    """Open a file of tensors: what (str) it should be, and name (str) of the tensors' dataset.
-
-    returns: Variant; h5py.Dataset (N, 3, F, T); DataFrame, one row an event; dict of attributes
-    raises: ForeshapError where the file is damaged or another
-    """
+    """Open a file of tensors (what it should be, name of their dataset): Variant, array, table,
+    attributes; ForeshapError where the file is damaged or another."""
     finish_moves(Path(path).parent)
     file = open_hdf5(path)
     # json, numpy and h5py raise a dozen kinds for damaged files.

@@ -17,29 +17,20 @@ NO_S_P = 2.0  # length of the windows after P of an event without S [s]
 
 @dataclass(frozen=True)
 class Variant:
-    """Window and resolution of a log-spectrogram.
-
-    phase: "P" or "S", the arrival that the window is aligned on
-    seconds_before, seconds_after: float, the window around the arrival [s]
-    nperseg, noverlap: int, samples of a frame and of the overlap of two frames
-    sampling_rate: float [Hz]
-    raises: ForeshapError where no spectrogram can be made so
-    """
+    """Window and resolution of a log-spectrogram; ForeshapError where none can be made so."""
 
     name: str
-    phase: str
-    seconds_before: float
-    seconds_after: float
-    nperseg: int
-    noverlap: int
-    sampling_rate: float = 100.0
+    phase: str  # "P" or "S", the arrival that the window is aligned on
+    seconds_before: float  # of the window, before the arrival
+    seconds_after: float  # of the window, after the arrival
+    nperseg: int  # samples of a frame
+    noverlap: int  # samples that two frames share
+    sampling_rate: float = 100.0  # Hz
 
     def __post_init__(self):
         if self.phase not in ("P", "S") or not 0 <= self.noverlap < self.nperseg <= self.samples:
-            raise ForeshapError(
-                f"{self} can't be: give phase 'P' or 'S', noverlap below nperseg, "
-                "and nperseg within the window."
-            )
+            needs = "phase 'P' or 'S', noverlap below nperseg, nperseg within the window"
+            raise ForeshapError(f"{self} can't be: give {needs}.")
 
     @property
     def hop(self):
@@ -93,9 +84,7 @@ def frame_windows(variant, s_p):
     if np.isnan(s_p) and variant.phase == "P":
         s_p = NO_S_P
     if not s_p > 0:
-        raise ForeshapError(
-            f"An S-P time of {s_p} s has no window from P to S: leave the event out."
-        )
+        raise ForeshapError(f"An S-P time of {s_p} s has no window P to S: leave the event out.")
     p_arrival = 0 if variant.phase == "P" else -s_p
     edges = p_arrival + s_p * np.arange(3)
     frame_ends = variant.times + variant.nperseg / variant.sampling_rate / 2

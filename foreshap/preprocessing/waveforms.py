@@ -5,6 +5,7 @@ counts, components E, N, Z, the P arrival 5 s into the trace, and beside each fi
 <STATION>_{pre,post}_attributes.csv with one row a trace (that of doi:10.5281/zenodo.15683047).
 """
 
+import io
 import re
 from dataclasses import dataclass
 from itertools import product
@@ -38,7 +39,6 @@ INSTRUMENT_COLUMNS = tuple(  # what recorded a trace, where its source knows
     """receiver_type receiver_location_code recorded_rate_hz recorded_unit recorded_step
     response_start response_gain response_unit""".split()
 )
-NEEDED_COLUMNS = ("p_s_diff_sec", "trace_name", "trace_start_time")
 REASONS = {  # why a trace is not used: what it means
     "no waveform in the file": "the table names a trace that the HDF5 file lacks",
     "no row in the table": "the HDF5 file holds a trace that the table doesn't name",
@@ -121,12 +121,8 @@ def waveform_file(folder, station, side):
 
 
 def read_table(folder, station, side):
-    """Read the table of one station and side ("pre" or "post"), one row a trace.
-
-    returns: DataFrame with the columns of COLUMNS that the file has, numbers as float64 (NaN where
-        missing or no number), times as text, and the file's further columns
-    raises: ForeshapError where the file or a needed column is missing, or is of another station
-    """
+    """Read the table of one station and side, one row a trace: numbers as float64, NaN where
+    missing or none, times as text; ForeshapError where it is missing or of another station."""
     usual = Path(folder) / f"{station}_{side}_attributes.csv"
     path = usual if usual.exists() else usual.with_name(f"{station}_{side}_attribute.csv")
     if not path.exists():
@@ -144,12 +140,11 @@ def read_table_file(path):
     """Read a table of traces from a file (str or Path), as read_table() returns it."""
     kinds = ValueError, OSError, OverflowError, MemoryError
     with reading(path, "is no comma-separated table in UTF-8", "save it as one", *kinds):
-        with open(path, "rb") as file:
-            while piece := file.read(2**20):
-                if b"\0" in piece:
-                    raise ValueError("a byte is zero")
+        content = Path(path).read_bytes()
+        if b"\0" in content:
+            raise ValueError("a byte is zero")
         table = pd.read_csv(
-            path,
+            io.BytesIO(content),
             dtype=dict.fromkeys(TEXT_COLUMNS, str),
             keep_default_na=False,  # NA is a network code
             na_values=["", "nan", "NaN"],
@@ -164,9 +159,9 @@ def read_table_file(path):
         for name in header:
             if f"{name}.1" in header:
                 raise ValueError(f"two columns are called {name}")
-    missing = [name for name in NEEDED_COLUMNS if name not in table]
+    missing = {"p_s_diff_sec", "trace_name", "trace_start_time"}.difference(table.columns)
     if missing:
-        raise ForeshapError(f"{path} lacks the columns {', '.join(missing)}: they are needed.")
+        raise ForeshapError(f"{path} lacks the columns {', '.join(sorted(missing))}: add them.")
     for name in (*COLUMNS, *INSTRUMENT_COLUMNS):
         if name in table and name not in TEXT_COLUMNS:
             table[name] = pd.to_numeric(table[name], errors="coerce")
@@ -191,24 +186,19 @@ def known_times(table):
 
 def known_s_p(table):
     """Return S-P times [s], float array (N,); NaN where one is unknown or not positive."""
-    if "p_s_diff_sec" not in table:
-        return np.full(len(table), np.nan)
-    s_p = table["p_s_diff_sec"].to_numpy(float)
+    s_p = table.get("p_s_diff_sec", pd.Series(np.nan, table.index)).to_numpy(float)
     return np.where(s_p > 0, s_p, np.nan)
 
 
 def instrument_differences(table):
-    """Say which of INSTRUMENT_COLUMNS differ between the classes at a station, list of str.
-
-    The smallest step counts by its median, for it depends on the event, too.
-    """
+    """Say which of INSTRUMENT_COLUMNS differ between the classes at a station, list of str."""
     sentences = []
     for column in [name for name in INSTRUMENT_COLUMNS if name in table]:
         for station, rows in table.groupby(known_stations(table)):
             values = []
             for label in range(len(CLASSES)):
                 known = rows.loc[rows["label"] == label, column].dropna()
-                if column == "recorded_step":
+                if column == "recorded_step":  # depends on the event, too
                     known = pd.Series(known.median()).dropna()
                 values.append(", ".join(sorted(known.astype(str).unique())))
             if all(values) and values[0] != values[1]:
@@ -240,12 +230,8 @@ def station_rows(table, station=None):
 
 
 def write_waveforms(folder, station, side, traces, table, **attributes):
-    """Write the HDF5 file of one station and side, and its table; each appears when whole.
-
-    traces: iterable of (trace_name, array (3, samples) in the unit given), written as it comes
-    table: DataFrame, one row a trace
-    attributes: str or number, of the HDF5 file; unit defaults to "counts"
-    """
+    """Write the HDF5 file (traces: iterable of trace_name and array (3, samples); attributes) of
+    one station and side, and its table (DataFrame, one row a trace); each appears when whole."""
     path = waveform_file(folder, station, side)
     with written_whole(path) as partial:
         with create_hdf5(partial) as file:
@@ -338,13 +324,8 @@ def _rejected_by_source(folder):
     return table.assign(label=labels, side="")
 
 
-def trace_names(path):
-    """List the names in the root of an HDF5 file, Index of str; bytes that are no text as \\x.."""
-    return read_root(path)[0]
-
-
 def read_root(path):
-    """Read the names in the root of an HDF5 file (Index of str) and its attributes (dict)."""
+    """Read the names in an HDF5 file's root (Index of str, no text as \\x..) and its attributes."""
     with open_waveforms(path) as file, reading(path, "is damaged", "make or download it again"):
         names, attributes = list(file), dict(file.attrs)
     names = pd.Index(names, dtype=object).str.encode("utf-8", "surrogateescape")
@@ -352,11 +333,8 @@ def read_root(path):
 
 
 def read_batches(folder, ends, size):
-    """Read the good traces, batch after batch of some size, in the order of their rows.
-
-    ends: int array (N,), samples a component that are read at most, for each row of folder.offered
-    yields: int array (n,), rows of folder.offered; list of what read_trace() returns for each
-    """
+    """Read the good traces in batches of some size, ends (N,) samples of each row at most; yields
+    their rows in folder.offered, int (n,), and a list of what read_trace() returns."""
     good = folder.offered[folder.is_good]
     for (station, side), part in good.groupby(["station", "side"], sort=False):
         with open_waveforms(waveform_file(folder.path, station, side)) as file:
@@ -367,10 +345,7 @@ def read_batches(folder, ends, size):
 
 
 def read_trace(file, name, most=MOST_SAMPLES):
-    """Read one trace as it is stored, at most so many samples a component from the first on.
-
-    returns: (array (3, samples), "") or (None, the reason why the trace can't be used)
-    """
+    """Read (array (3, samples), "") of a trace, its first samples at most, or (None, why not)."""
     try:
         dataset = open_dataset(file, name)
         shape, kind = dataset.shape, dataset.dtype.kind

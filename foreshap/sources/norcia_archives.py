@@ -16,9 +16,9 @@ from ..preprocessing.variants import COMPONENTS, SIDES
 from ..preprocessing.waveforms import (
     COLUMNS,
     open_waveforms,
+    read_root,
     read_table_file,
     read_trace,
-    trace_names,
     unfit,
 )
 from .pickles import read_frame
@@ -188,7 +188,7 @@ def _import(output, parts, mainshock, order, groups, **attributes):
 def _offers(path, table, station, label, twice, order, groups):
     """Yield an Offer of each trace that a file or its table names; one named twice is not used."""
     rows = table.astype(object).where(table.notna(), "").to_dict("records")
-    stored = set(trace_names(path))
+    stored = set(read_root(path)[0])
     strays = stored - set(table["trace_name"])
     for name in sorted(strays):
         rows.append({"trace_name": name, "receiver_name": station, "trace_start_time": ""})
