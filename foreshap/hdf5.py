@@ -16,7 +16,7 @@ from .files import file_state, reading
 
 LARGEST_CHUNK = 2**26  # bytes: HDF5 reads whole chunks, however few samples are asked for
 HEAP = rb"GCOL\x01\0\0\0"  # how a heap of texts begins
-ENDS = 2**24  # bytes at either end of a file that are searched for it
+ENDS = 2**22  # bytes at either end of a file, where texts stand, that are searched for it
 _hashes = {}  # file_state() -> SHA-256
 
 
@@ -131,7 +131,7 @@ def check_stored(dataset):
 def _check_heaps(path, state):
     """Raise OSError where a heap of texts holds a free piece of no length, once for a state.
 
-    HDF5 (2.0 at least) would read such a heap for ever. Up to 32 MiB are read.
+    HDF5 (2.0 at least) would read such a heap for ever.
     """
     size = state[2]
     if size == 0:
@@ -147,13 +147,11 @@ def _check_heaps(path, state):
 
 def _is_whole(content, heap):
     """Whether the pieces of a heap lead to its end (HDF5 File Format Specification, III.E)."""
-    place = heap + 16
-    end = heap + int.from_bytes(content[heap + 8 : heap + 16], "little")
-    while place + 16 <= min(end, len(content)):
-        index, _, size = struct.unpack("<HH4xQ", content[place : place + 16])
-        length = size
-        if index:  # in use: a head of 16 bytes, and a size padded to 8
-            length = 16 + math.ceil(size / 8) * 8
+    place, end = heap + 16, heap + int.from_bytes(content[heap + 8 : heap + 16], "little")
+    last = min(end, len(content)) - 16
+    while place <= last:
+        index, size = struct.unpack_from("<H6xQ", content, place)
+        length = 16 + (size + 7) // 8 * 8 if index else size  # in use: a head, and bytes by eights
         if length < 16 or place + length > end:
             return False
         place += length

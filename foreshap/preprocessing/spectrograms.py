@@ -155,8 +155,8 @@ def _write(new, folder, variants, unit, attributes):
             at_edge[name] = flagged(folder.offered).copy()
             file = create_tensor_file(new / f"{name}.h5", variant, unit)
             files[name] = stack.enter_context(file)
-        if variants[0].sampling_rate >= LEAST_RATE:
-            rate = variants[0].sampling_rate
+        rate = variants[0].sampling_rate
+        if rate >= LEAST_RATE:
             spectra = stack.enter_context(create_file(new / FILE_NAME, rate, unit))
         for rows, of_variants, of_events in results:
             for name, (values, reason, found) in of_variants.items():
