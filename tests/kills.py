@@ -27,6 +27,8 @@ from foreshap import from_continuous
 from foreshap.files import finish_moves
 
 EVENTS = 80
+PRELOAD = ["foreshap.explainability.shap_store", "foreshap.controls.verdict", "run_notebooks"]
+PRELOAD += ["foreshap.preprocessing.spectrograms", "foreshap.sources.continuous", "kills"]
 
 
 def make_recordings(folder, seed):
@@ -120,7 +122,7 @@ def work(step, folder, output, ready):
 def started(step, folder, output):
     """Start a process, forked from one that has imported the package; returns it at its work."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["foreshap.training.fitting", "numba", "shap", "kills"])
+    context.set_forkserver_preload(PRELOAD)
     ours, theirs = context.Pipe()
     process = context.Process(target=work, args=(step, folder, output, theirs))
     process.start()
