@@ -22,8 +22,7 @@ class Periods:
 
     def attributes(self):
         """Describe the periods as a file's attributes, dict of str."""
-        times = {"mainshock": self.mainshock, "start": self.start, "end": self.end}
-        texts = {name: str(time) for name, time in times.items() if time is not None}
+        texts = {name: str(time) for name, time in vars(self).items() if time is not None}
         if self.left_out:
             texts["left_out"] = f"{self.left_out[0]} to {self.left_out[1]}"
         return texts

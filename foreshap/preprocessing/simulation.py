@@ -39,7 +39,7 @@ EFFECTS = {  # what aftershocks have more of
     "missing_component": "share of traces with two components",
 }
 OF_EARTHQUAKES = ("stress_drop", "magnitude", "s_p", "hours")  # the same at all stations
-OF_BOTH = ("second_event", "missing_component")  # classes: shares of all events
+OF_BOTH = ("second_event", "missing_component")  # shares that both classes have
 DEFAULT_EFFECTS = {"path": 0.010}
 
 STATION, NETWORK = "DEMO", "XX"
