@@ -19,16 +19,15 @@ OF_FILES = {  # numbers of errors that a file or its name is the cause of, not t
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
     *(errno.EINVAL, errno.EOVERFLOW),  # a damaged file points to such places
 }
-
 LOCK = ".lock"  # in the folder of a writer at work
+NO_LOCKS = "its disk has no locks: set HDF5_USE_FILE_LOCKING=FALSE before Python starts"
 
 
 class ForeshapError(Exception):
     """What went wrong with which file or event, and what to do, in one sentence."""
 
     def __init__(self, sentence=""):
-        # Libraries and hostile files put paragraphs into it.
-        super().__init__(" ".join(str(sentence).split()))
+        super().__init__(" ".join(str(sentence).split()))  # libraries put paragraphs into it
 
 
 class MachineError(ForeshapError):
@@ -37,41 +36,46 @@ class MachineError(ForeshapError):
 
 def first_line(error):
     """Return the first line of an exception's text, or its kind where it has none, str."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else type(error).__name__
+    text = str(error).strip()
+    return text.splitlines()[0][:200] if text else type(error).__name__
 
 
 def whole_number(name, value, least=0):
     """Return a value as int; ForeshapError, with its name, unless it is whole and large enough."""
+    with suppress(TypeError):
+        if operator.index(value) >= least:
+            return operator.index(value)
+    raise ForeshapError(f"{name} is {value}: give at least {least}, a whole number.")
+
+
+@contextmanager
+def reading(path, what, advice, *kinds):
+    """Turn errors of some kinds while a file is read into a sentence: what it is, and advice."""
     try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or number < least:
-        raise ForeshapError(f"{name} is {value}: give at least {least}, a whole number.")
-    return number
+        yield
+    except kinds or Exception as error:
+        check_machine(path, error)
+        raise ForeshapError(f"{path} {what} ({first_line(error)}): {advice}.") from error
 
 
 def check_machine(path, error):
     """Raise MachineError where an error (HDF5's too) while a file was read is not the file's."""
     if isinstance(error, MachineError):
         raise error
-    if is_of_machine(error):
-        raise MachineError(
-            f"{path} can't be read now ({first_line(error)}): the machine lacks memory, open files "
-            "or a disk that answers; mend that, then run again: the file may be good."
-        ) from error
+    if "unable to lock file" in str(error):
+        raise MachineError(f"{path} is open elsewhere, or {NO_LOCKS}.") from error
+    if _is_of_machine(error):
+        lacks = "the machine lacks memory, open files or a disk: mend that, the file may be good"
+        raise MachineError(f"{path} can't be read now ({first_line(error)}): {lacks}.") from error
 
 
-def is_of_machine(error):
+def _is_of_machine(error):
     """Whether an error is one of the machine, not of the data that was read."""
-    if isinstance(error, MachineError | MemoryError):
-        return True
     number = getattr(error, "errno", None)
     in_hdf5 = re.search(r"errno = (\d+)", str(error))
     if number is None and in_hdf5:
         number = int(in_hdf5[1])
-    return bool(number) and number not in OF_FILES
+    return isinstance(error, MemoryError) or bool(number) and number not in OF_FILES
 
 
 @contextmanager
@@ -82,23 +86,18 @@ def _writing(path):
     except ForeshapError:
         raise
     except Exception as error:
-        if getattr(error, "errno", None) is None and not is_of_machine(error):
+        if getattr(error, "errno", None) is None and not _is_of_machine(error):
             raise
-        advice = "make room or choose another folder"
+        advice = "make room or choose another folder; what was there is as it was"
         if "unable to lock file" in str(error):
-            advice = "its disk has no locks; set HDF5_USE_FILE_LOCKING=FALSE before Python starts"
-        raise MachineError(
-            f"{path} can't be written ({first_line(error)}): {advice}; what was there is as it was."
-        ) from error
+            advice = NO_LOCKS
+        raise MachineError(f"{path} can't be written ({first_line(error)}): {advice}.") from error
 
 
 @contextmanager
 def written_whole(path):
-    """Write a file beside its name and rename it when whole: a file that exists is complete.
-
-    yields: Path to write to; its folder is made, and it is removed again when the block raises
-    """
-    with _writing(path), _aside(path) as (aside, path):
+    """Write a file beside its name (the Path yielded), and rename it when it is whole."""
+    with _aside(path) as (aside, path):
         partial = aside / path.name
         yield partial
         _sync(partial)
@@ -108,46 +107,53 @@ def written_whole(path):
 
 @contextmanager
 def folder_written_whole(path):
-    """Write a folder of files beside its name; when all are whole they take their places.
+    """Write files into a folder aside (the Path yielded); all whole, they take their places.
 
-    A process killed before that leaves the old files. One killed later leaves finish_moves() to
-    complete its work: the next call does so, and whoever reads the folder by this package. Files
-    there that are not written again are left.
-
-    yields: Path of an empty folder to write to; removed again when the block raises
+    A process killed before that leaves the old files, one killed later the new ones, which the next
+    call or reader moves by finish_moves(). Files there that are not written again are left.
     """
-    with _writing(path):
-        finish_moves(path)
-        remove_left(path)
-        place = _resolved(path)
-        if place.is_dir():
-            place = place / place.name  # inside, for it may be a disk of its own
-    with _writing(path), _aside(place) as (aside, place):
-        partial = aside / "new"
-        partial.mkdir()
-        yield partial
-        _sync_tree(partial)
-        path = _resolved(path)
-        while True:
-            try:
-                os.replace(partial, _whole(path) if path.exists() else path)
-                break
-            except OSError as error:  # another process has its whole files there
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-                finish_moves(path)
+    finish_moves(path)
+    with _aside(path, inside=True) as (aside, path):
+        new = aside / "new"
+        new.mkdir()
+        yield new
+        _sync(*new.rglob("*"), new)
+        whole = path / f".{path.name}.whole"  # where files wait for their places
+        while not _could_rename(new, whole if path.exists() else path):
+            finish_moves(path)
         _sync(path.parent)
         finish_moves(path)
 
 
-def finish_moves(path):
-    """Move the whole files of a killed folder_written_whole(path) to their places.
+@contextmanager
+def folder_replaced_whole(path):
+    """Write a folder aside (the Path yielded); when it is whole it replaces all that was there.
 
-    Any number of processes may do this at once: whoever moves a file, it is the newest.
+    A process killed between the two renames leaves remove_left() to put the old one back.
     """
+    with _aside(path) as (aside, path):
+        old, new = aside / "old", aside / "new"
+        new.mkdir()
+        try:
+            yield new
+            _sync(*new.rglob("*"), new)
+            while new.exists():
+                shutil.rmtree(old, ignore_errors=True)  # of another process that was sooner
+                with suppress(FileNotFoundError):
+                    os.replace(path, old)
+                _could_rename(new, path)
+            _sync(path.parent)
+        except BaseException:
+            with suppress(OSError):  # nothing was moved, or another process was sooner
+                os.replace(old, path)
+            raise
+
+
+def finish_moves(path):
+    """Move the whole files of a killed folder_written_whole() to their places, several at once."""
     with _writing(path):
         path = _resolved(path)
-        whole = _whole(path)
+        whole = path / f".{path.name}.whole"
         if whole.is_symlink() or not whole.is_dir():
             return
         for folder, _, names in os.walk(whole, topdown=False):
@@ -161,35 +167,15 @@ def finish_moves(path):
             _sync(place)
 
 
-@contextmanager
-def folder_replaced_whole(path):
-    """Write a folder beside its name; when it is whole it replaces what was there, all of it.
-
-    A process killed at any moment leaves the old folder or the new one; where it was killed
-    between the two renames, the next call puts the old one back before it begins.
-
-    yields: Path of an empty folder to write to; removed again when the block raises
-    """
-    with _writing(path), _aside(path) as (aside, path):
-        old, new = aside / "old", aside / "new"
-        new.mkdir()
-        try:
-            yield new
-            _sync_tree(new)
-            while new.exists():
-                with suppress(FileNotFoundError):
-                    os.replace(path, old)
-                try:
-                    os.replace(new, path)
-                except OSError as error:  # another process was sooner: its folder is replaced
-                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                        raise
-                    shutil.rmtree(old, ignore_errors=True)
-            _sync(path.parent)
-        except BaseException:
-            with suppress(OSError):  # nothing was moved, or another process was sooner
-                os.replace(old, path)
+def _could_rename(folder, path):
+    """Rename a folder, unless another process has its files there: whether it could be done."""
+    try:
+        os.replace(folder, path)
+        return True
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
+        return False
 
 
 def check_room(path, size):
@@ -198,19 +184,15 @@ def check_room(path, size):
         path = _resolved(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(path if path.exists() else path.parent).free
-    if free < size:
-        raise MachineError(
-            f"{path} needs {size / 2**20:.1f} MiB and its disk has {free / 2**20:.1f}: "
-            "make room first."
-        )
+        if free < size:
+            sizes = f"{size / 2**20:.1f} MiB and its disk has {free / 2**20:.1f}"
+            raise MachineError(f"{path} needs {sizes}: make room first.")
 
 
 def remove_left(path):
-    """Remove what killed writers of a file or folder left; what they moved aside is put back.
+    """Remove what killed writers left of a path (named "*": of all beside it), put back the old.
 
     The partial folder of a writer at work is locked, whichever machine or container it runs in.
-
-    path: str or Path; of the name "*" for all in its folder
     """
     with _writing(path):
         path = _resolved(path)
@@ -231,18 +213,22 @@ def remove_left(path):
 
 
 @contextmanager
-def _aside(path):
-    """Make a locked folder beside a path to write in; yields it and the whole path."""
-    path = _resolved(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_left(path)
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
-    with ExitStack() as stack:
+def _aside(path, inside=False):
+    """Make a locked folder beside a path, or inside a folder, to write in; yields both paths."""
+    with _writing(path), ExitStack() as stack:
+        path = _resolved(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_left(path)
+        place = path
+        if inside and path.is_dir():  # it may be a disk of its own
+            place = path / path.name
+            remove_left(place)
+        aside = place.with_name(f".{place.name}.{secrets.token_hex(8)}.partial")
         is_ours = False
         while not is_ours:  # before it is locked, another process may take it for left
             with suppress(FileNotFoundError):
                 aside.mkdir(exist_ok=True)
-                is_locked = stack.enter_context(_locked(aside, os.O_CREAT))
+                is_locked = stack.enter_context(_locked(aside, "a"))
                 is_ours = is_locked and (aside / LOCK).exists()
         try:
             yield aside, path
@@ -251,18 +237,15 @@ def _aside(path):
 
 
 @contextmanager
-def _locked(folder, flags=0):
+def _locked(folder, mode="r+"):
     """Lock a partial folder, until this process ends at the latest; yields whether it could be."""
-    number = os.open(folder / LOCK, os.O_RDWR | flags)
-    try:
+    with open(folder / LOCK, mode) as file:
+        is_locked = True
         try:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_locked = True
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             is_locked = False
         yield is_locked
-    finally:
-        os.close(number)
 
 
 def _resolved(path):
@@ -273,26 +256,14 @@ def _resolved(path):
     return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
 
 
-def _whole(path):
-    """Return where the whole files of a folder wait for their places."""
-    return path / f".{path.name}.whole"
-
-
-def _sync(path):
-    """Wait until a file or a folder's names are on the disk, so that a power cut takes neither."""
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
-
-
-def _sync_tree(folder):
-    """Wait until all files in a folder, and their names, are on the disk."""
-    for inner, _, names in os.walk(folder, topdown=False):
-        for name in names:
-            _sync(Path(inner, name))
-        _sync(inner)
+def _sync(*paths):
+    """Wait until files and folders' names are on the disk, so that a power cut takes neither."""
+    for path in paths:
+        number = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 def sha256(path):
@@ -302,13 +273,15 @@ def sha256(path):
 
 
 def file_states(folder):
-    """List name, inode, size and time of each file in a folder: another list, other files."""
-    states = []
-    for path in sorted(Path(folder).iterdir()):
-        state = path.stat()
-        if path.is_file():
-            states.append((path.name, state.st_ino, state.st_size, state.st_mtime_ns))
-    return states
+    """List name and file_state() of each file in a folder: another list, other files."""
+    paths = sorted(path for path in Path(folder).iterdir() if path.is_file())
+    return [(path.name, *file_state(path)) for path in paths]
+
+
+def file_state(path):
+    """Return device, inode, size and time of a path or an opened file's number."""
+    state = os.stat(path)
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def check_zip(file, largest):
@@ -317,24 +290,15 @@ def check_zip(file, largest):
         size = sum(part.file_size for part in parts.infolist())
         if size > largest:
             raise ValueError(f"its parts hold {size} bytes, more than {largest}")
-        damaged = parts.testzip()
-    if damaged:
-        raise ValueError(f"{damaged} is damaged")
+        if parts.testzip():
+            raise ValueError(f"{parts.testzip()} is damaged")
 
 
 def keep_result(path, key, compute, read=None, write=None):
-    """Return what is kept at a path for this key, or compute it and keep it there.
+    """Return what is kept at a path for this key, or compute it and keep it; path None: compute.
 
-    path: str or Path of the file that keeps the result, or None to compute it each time
-    key: dict that JSON can hold: everything that the result depends on
-    compute: function without arguments that returns the result
-    read: function of a path that returns (key, result); it raises ForeshapError, OSError,
-        ValueError, KeyError, TypeError or RecursionError where nothing of use is kept; left out:
-        of a table
-    write: function of (path, key, result) that writes the file whole; left out: of a table
-
-    returns: the result
-    raises: MachineError where it can't be read or written: never another result
+    key: dict that JSON can hold, of all that the result depends on; read(path) returns it and the
+    result, write(path, key, result) writes them; both left out: a table
     """
     if path is None:
         return compute()
@@ -352,8 +316,7 @@ def keep_result(path, key, compute, read=None, write=None):
 def _read_kept_table(path):
     """Read (key, DataFrame) as _write_kept_table() wrote them; ValueError where they changed."""
     content = json.loads(Path(path).read_text())
-    stated = content.pop("sha256")
-    if stated != _json_sha256(content):
+    if content.pop("sha256") != _json_sha256(content):
         raise ValueError(f"{path} was changed after it was written")
     return content["key"], pd.DataFrame(content["rows"], columns=content["columns"])
 
@@ -367,5 +330,5 @@ def _write_kept_table(path, key, table):
 
 
 def _json_sha256(content):
-    """Return the SHA-256 of what JSON can hold, without its "sha256", 64 hexadecimal digits."""
+    """Return the SHA-256 of what JSON can hold, 64 hexadecimal digits."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -4,6 +4,7 @@ import hashlib
 import io
 import math
 import os
+import re
 import struct
 from contextlib import contextmanager
 from functools import lru_cache
@@ -11,11 +12,12 @@ from functools import lru_cache
 import h5py
 import numpy as np
 
-from .files import ForeshapError, MachineError, check_machine, first_line
+from .files import file_state, reading
 
 LARGEST_CHUNK = 2**26  # bytes: HDF5 reads whole chunks, however few samples are asked for
-HEAP = b"GCOL\x01\0\0\0"  # how a heap of texts begins
-ENDS = 2**24  # bytes at either end of a file that are searched for it
+HEAP = rb"GCOL\x01\0\0\0"  # how a heap of texts begins
+ENDS = 2**22  # bytes at either end of a file, where texts stand, that are searched for it
+_hashes = {}  # file_state() -> SHA-256
 
 
 class OutputFile(io.FileIO):
@@ -24,11 +26,9 @@ class OutputFile(io.FileIO):
     error = None
 
     def seek(self, *place):
-        """Go to a place, unless there was an error."""
         return 0 if self.error or self.closed else super().seek(*place)
 
     def write(self, data):
-        """Write all bytes, or none once there was an error."""
         left = memoryview(data).cast("B")
         try:
             while len(left) and not self.error:
@@ -38,7 +38,6 @@ class OutputFile(io.FileIO):
         return len(data)
 
     def truncate(self, size=None):
-        """Change the file's length, unless there was an error."""
         try:
             return size if self.error else super().truncate(size)
         except (OSError, ValueError) as error:
@@ -46,7 +45,6 @@ class OutputFile(io.FileIO):
             return size
 
     def close(self):
-        """Close the file; raise the first error."""
         super().close()
         if self.error:
             raise self.error
@@ -61,37 +59,27 @@ def create_hdf5(path, mode="w"):
 
 def open_hdf5(path):
     """Open an HDF5 file for reading; ForeshapError where it is missing or damaged."""
-    try:
-        state = os.stat(path)
-        _check_heaps(path, (state.st_ino, state.st_size, state.st_mtime_ns))
-        return h5py.File(path, "r")
-    except (OSError, ValueError, RuntimeError, MemoryError) as error:
-        if "unable to lock file" in str(error):
-            raise MachineError(
-                f"{path} is open elsewhere, or its disk has no locks ({first_line(error)}): close "
-                "it in the other program; on such a disk set HDF5_USE_FILE_LOCKING=FALSE before "
-                "Python starts."
-            ) from error
-        check_machine(path, error)
-        raise ForeshapError(
-            f"{path} can't be read as HDF5 ({first_line(error)}): make or download it again."
-        ) from error
+    kinds = OSError, ValueError, RuntimeError, MemoryError
+    with reading(path, "can't be read as HDF5", "make or download it again", *kinds):
+        _check_heaps(path, file_state(path))
+        return h5py.File(path, "r", rdcc_nbytes=0)  # a chunk is read once
 
 
 def opened_sha256(file):
     """Return the SHA-256 of the file that was opened, though another may have its name by now."""
-    digest, place = hashlib.sha256(), 0
-    while piece := os.pread(file.id.get_vfd_handle(), 2**20, place):
-        digest.update(piece)
-        place += len(piece)
-    return digest.hexdigest()
+    number = file.id.get_vfd_handle()
+    state = file_state(number)
+    if state not in _hashes:
+        digest, place = hashlib.sha256(), 0
+        while piece := os.pread(number, 2**20, place):
+            digest.update(piece)
+            place += len(piece)
+        _hashes[state] = digest.hexdigest()
+    return _hashes[state]
 
 
 def open_dataset(file, name):
-    """Open a dataset (h5py.h5d.DatasetID) in a file's root whose values stand in the file itself.
-
-    raises: OSError, KeyError or ValueError where it is a group, a link, damaged or elsewhere
-    """
+    """Open a dataset (DatasetID) in a file's root that holds its values, or OSError, KeyError..."""
     if file.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
         raise OSError(f"{name} is a link to another place")
     dataset = h5py.h5d.open(file.id, name.encode())  # a third of the time of file[name]
@@ -103,18 +91,13 @@ class StoredArray(h5py.Dataset):
     """An array on disk; what can't be read, or was changed there, is a ForeshapError."""
 
     def __getitem__(self, *arguments, **options):
-        """Read a part, as h5py.Dataset does."""
         try:
             return super().__getitem__(*arguments, **options)
         except (OSError, RuntimeError, MemoryError) as error:
-            path = self.file.filename
-            check_machine(path, error)
-            raise ForeshapError(
-                f"{path} is damaged in {self.name} ({first_line(error)}): make it again."
-            ) from error
+            with reading(self.file.filename, f"is damaged in {self.name}", "make it again"):
+                raise error
 
     def __array__(self, *arguments, **options):
-        """Read all, as h5py.Dataset does."""
         return np.asarray(self[()], *arguments, **options)
 
 
@@ -137,47 +120,38 @@ def check_stored(dataset):
         return
     plan = dataset.get_create_plist()
     storage = plan.get_layout()
-    name = h5py.h5i.get_name(dataset).decode("utf-8", "backslashreplace").lstrip("/")
     if storage == h5py.h5d.VIRTUAL or plan.get_external_count():
-        raise OSError(f"{name} is stored in another file")
+        raise OSError("values are stored in another file")
     if storage == h5py.h5d.CHUNKED:
         if math.prod(plan.get_chunk()) * dataset.dtype.itemsize > LARGEST_CHUNK:
-            raise OSError(f"{name} has chunks of more than {LARGEST_CHUNK // 2**20} MiB")
+            raise OSError(f"values are in chunks of more than {LARGEST_CHUNK // 2**20} MiB")
 
 
 @lru_cache(maxsize=64)
 def _check_heaps(path, state):
-    """Raise OSError where a heap of texts holds a free piece of no length.
+    """Raise OSError where a heap of texts holds a free piece of no length, once for a state.
 
-    HDF5 (2.0 at least) would read such a heap for ever. A file in one state (inode, size, time)
-    is checked once; up to 32 MiB are read.
+    HDF5 (2.0 at least) would read such a heap for ever.
     """
+    size = state[2]
+    if size == 0:
+        raise OSError("it is empty")
     with open(path, "rb") as file:  # not mapped into memory: a disk's error would end the process
-        size = file.seek(0, os.SEEK_END)
-        if size == 0:
-            raise OSError("it is empty")
-        starts = [0]
-        if size > ENDS:
-            starts.append(max(ENDS, size - ENDS))
-        for start in starts:
+        for start in {0, max(size - ENDS, 0)}:
             file.seek(start)
             content = file.read(ENDS)
-            heap = content.find(HEAP)
-            while heap >= 0:
-                if not _is_whole(content, heap):
-                    raise OSError(f"the heap at byte {start + heap} is damaged")
-                heap = content.find(HEAP, heap + 1)
+            for heap in re.finditer(HEAP, content):
+                if not _is_whole(content, heap.start()):
+                    raise OSError(f"the heap at byte {start + heap.start()} is damaged")
 
 
 def _is_whole(content, heap):
     """Whether the pieces of a heap lead to its end (HDF5 File Format Specification, III.E)."""
-    place = heap + 16
-    end = heap + int.from_bytes(content[heap + 8 : heap + 16], "little")
-    while place + 16 <= min(end, len(content)):
-        index, _, size = struct.unpack("<HH4xQ", content[place : place + 16])
-        length = size
-        if index:  # in use: a head of 16 bytes, and a size padded to 8
-            length = 16 + math.ceil(size / 8) * 8
+    place, end = heap + 16, heap + int.from_bytes(content[heap + 8 : heap + 16], "little")
+    last = min(end, len(content)) - 16
+    while place <= last:
+        index, size = struct.unpack_from("<H6xQ", content, place)
+        length = 16 + (size + 7) // 8 * 8 if index else size  # in use: a head, and bytes by eights
         if length < 16 or place + length > end:
             return False
         place += length

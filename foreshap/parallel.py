@@ -6,31 +6,23 @@ from contextlib import contextmanager
 
 
 def map_in_order(function, items, executor=None, ahead=32):
-    """Compute a function of each item, in order.
+    """Yield a function's result of each item, in order; at most `ahead` items wait in memory.
 
-    executor: anything with .submit(function, item).result(), such as ProcessPoolExecutor or
-        dask.distributed.Client; where left out, each of torch's threads takes whole items and
-        gives torch one thread: faster than sharing an item's arithmetic, and the same bytes
-        however many threads there are
-    ahead: int, items handed out before the first result is asked for: what waits in memory
-
-    yields: results
+    executor: anything with .submit(function, item).result(). Where left out, each of torch's
+        threads takes whole items: faster than sharing an item's arithmetic, and the same bytes
+        however many threads there are.
     """
-    if executor is not None:
-        yield from _in_order(executor, function, items, ahead)
+    if executor is None:
+        import torch  # here, for not all that share this file need it
+
+        threads = torch.get_num_threads()
+        pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+        try:
+            with pool:
+                yield from map_in_order(function, items, pool, ahead)
+        finally:  # a worker's 1 is its own, but threads started later would inherit it
+            torch.set_num_threads(threads)
         return
-    import torch  # here, for not all that share this file need it
-
-    threads = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield from _in_order(pool, function, items, ahead)
-    finally:  # a worker's 1 is its own, but threads started later would inherit it
-        torch.set_num_threads(threads)
-
-
-def _in_order(executor, function, items, ahead):
-    """Hand out items a few ahead of the results."""
     pending = deque()
     try:
         for item in items:

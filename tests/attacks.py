@@ -55,25 +55,12 @@ def in_child(function, *arguments):
     return os.waitstatus_to_exitcode(status), json.loads(text or "null")
 
 
-def prepare(step, base):
-    """Make two inputs and their undisturbed outputs; returns inputs, states."""
-    inputs, whole = [], []
-    for k in range(2):
-        inputs.append(base / f"input{k}")
-        kills.STEPS[step][0](inputs[k], k)
-        (base / f"whole{k}").mkdir()
-        process = kills.started(step, inputs[k], base / f"whole{k}")
-        process.join()
-        assert process.exitcode == 0, step
-        whole.append(kills.state(base / f"whole{k}"))
-    return inputs, whole
-
-
-def attack_by_kills(step, number, seed, base):
+def attack_by_kills(step, number, seed, base, inputs, whole, needed):
     """Kill a step at random moments."""
     counts = Counter(tried=number)
     try:
-        counts["noticed"] = kills.kill(step, number, seed, base)["killed"]
+        found = kills.kill(step, number, seed, base, inputs, whole, needed)
+        counts["noticed"] = found["killed"]
     except AssertionError as error:
         print(f"kills, {step}: {error}", flush=True)
         counts["wrong"] = 1
@@ -107,15 +94,14 @@ class SmallDisk:
             subprocess.run(["umount", "-l", self.folder], check=True)
 
 
-def attack_by_disks(step, number, seed, base):
+def attack_by_disks(step, number, seed, base, inputs, whole, needed):
     """Run a step on disks that are full after a random number of bytes; older files are there."""
     rng, counts = np.random.default_rng(seed), Counter(tried=number)
-    inputs, whole = prepare(step, base)
     needed = sum(path.stat().st_size for path in (base / "whole0").rglob("*") if path.is_file())
     disk = SmallDisk(base / "disk")
     try:
         for i in range(number):
-            output = base / ("disk" if disk.is_there and i % 2 else "output")
+            output = base / ("disk" if disk.is_there and i % 2 else "limited")
             for left in output.iterdir() if output.exists() else ():
                 shutil.rmtree(left)
             shutil.copytree(base / "whole1", output, dirs_exist_ok=True)
@@ -152,12 +138,11 @@ def judge(counts, name, step, found, output, old, new):
     print(f"{name}: status {status}, {said}", flush=True)
 
 
-def attack_by_pairs(step, number, base):
+def attack_by_pairs(step, number, seed, base, inputs, whole, needed):
     """Run a step on two inputs at once into one folder."""
     counts = Counter(tried=number)
-    inputs, whole = prepare(step, base)
     for i in range(number):
-        output = base / f"output{i}"
+        output = base / f"pair{i}"
         output.mkdir()
         pair = [kills.started(step, folder, output) for folder in inputs]
         for process in pair:
@@ -264,13 +249,15 @@ def run(numbers, seed, steps=tuple(kills.STEPS)):
     """Attack by each means so often in all; returns dict, (attack, step) -> Counter."""
     found = {}
     attacks = {"kills": attack_by_kills, "disks": attack_by_disks, "pairs": attack_by_pairs}
-    for attack, function in attacks.items():
-        for step in steps if numbers[attack] else ():
-            number = -(-numbers[attack] // len(steps))
-            seeds = [] if attack == "pairs" else [seed]
-            with tempfile.TemporaryDirectory() as base:
-                counts = function(step, number, *seeds, Path(base))
-            found[attack, step] = report(attack, step, counts)
+    for step in steps if any(numbers[attack] for attack in attacks) else ():
+        with tempfile.TemporaryDirectory() as folder:
+            base = Path(folder)
+            undisturbed = kills.undisturbed(step, base)
+            for attack, function in attacks.items():
+                number = -(-numbers[attack] // len(steps))
+                if number:
+                    counts = function(step, number, seed, base, *undisturbed)
+                    found[attack, step] = report(attack, step, counts)
     with tempfile.TemporaryDirectory() as base:
         targets = make_targets(Path(base)) if numbers["flips"] else {}
         for name, target in targets.items():

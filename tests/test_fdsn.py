@@ -22,7 +22,7 @@ from obspy.clients.fdsn import Client
 
 from foreshap import FdsnQuery, fetch_fdsn, from_continuous
 from foreshap.files import ForeshapError, sha256
-from foreshap.preprocessing.variants import PERIODS
+from foreshap.preprocessing.variants import SIDES
 from foreshap.preprocessing.waveforms import read_table
 from foreshap.sources import fdsn, quakeml
 from foreshap.sources.datasets import waveform_folder
@@ -675,7 +675,7 @@ def test_killed_runs_are_continued(quiet, reference, tmp_path):
 def compare(folder, archive, station):
     """Number of traces of a layout, each compared with the archive."""
     written = 0
-    for period in PERIODS:
+    for period in SIDES:
         table = read_table(folder, station, period).set_index("trace_name")
         with h5py.File(folder / f"{station}_{period}.hdf5") as file:
             for name in file:
@@ -700,7 +700,7 @@ def test_the_store_becomes_the_layout(quiet, tmp_path):
     assert report.rejected[["trace_name", "reason"]].to_numpy().tolist() == [
         ["NRCA.IV.d_EV", "P missing"]
     ]
-    assert [len(read_table(tmp_path / "out", "NRCA", period)) for period in PERIODS] == [3, 4]
+    assert [len(read_table(tmp_path / "out", "NRCA", period)) for period in SIDES] == [3, 4]
 
 
 def test_a_declared_study_is_fetched_and_cut(quiet, tmp_path):
@@ -760,7 +760,7 @@ def test_real_seismograms_become_the_same_layout_as_from_the_archive(iquique, tm
     for file in ("PB01_pre.hdf5", "PB01_post.hdf5", "import_rejected.csv"):
         assert (tmp_path / "1" / file).read_bytes() == (tmp_path / "2" / file).read_bytes()
     columns = ["trace_name", "trace_start_time", "p_s_diff_sec"]  # the services know origins, too
-    for period in PERIODS:
+    for period in SIDES:
         tables = [read_table(tmp_path / name, "PB01", period)[columns] for name in ("1", "2")]
         pd.testing.assert_frame_equal(*tables)
 

@@ -39,11 +39,10 @@ from foreshap.sources import fdsn
 from foreshap.sources.downloads import extract
 from foreshap.training.model import Scaling, SpectrogramCNN, write_checkpoint
 
-SUITE, HANG, MEMORY = (
-    500,
-    10,
-    2 * 2**30,
-)  # inputs in the suite; s; bytes that reading small files may need
+SUITE, HANG = 340, 10  # inputs in the suite; s
+MEMORY = 2 * 2**30  # bytes that reading small files may need
+PRELOAD = ["foreshap.explainability.shap_store", "foreshap.preprocessing.spectrograms"]
+PRELOAD += ["foreshap.sources.datasets", "seisbench.data", "test_fuzz"]
 SHORT = [foreshap.VARIANTS[name] for name in ("P64", "S64")]
 
 # What whole files look like
@@ -452,7 +451,7 @@ class Reading:
         """How reading a folder ends, and what it said."""
         if self.process is None:
             context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload(["foreshap", "obspy", "numba"])
+            context.set_forkserver_preload(PRELOAD)
             self.connection, theirs = context.Pipe()
             self.process = context.Process(target=serve, args=(self.reader, theirs), daemon=True)
             self.process.start()

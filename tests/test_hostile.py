@@ -24,7 +24,7 @@ from foreshap.files import (
     folder_written_whole,
     written_whole,
 )
-from foreshap.preprocessing.variants import PERIODS
+from foreshap.preprocessing.variants import SIDES
 from foreshap.preprocessing.waveforms import (
     COLUMNS,
     REASONS,
@@ -263,7 +263,7 @@ def test_types_and_sizes_of_every_kind(tmp_path):
         assert read_trace(file, "long one", 700)[0].shape == (3, 700)
         assert (
             foreshap.load_trace(
-                folder, {"station": "TST", "period": "pre", "trace_name": "long one"}
+                folder, {"station": "TST", "side": "pre", "trace_name": "long one"}
             ).shape[1]
             < 10**6
         )
@@ -338,21 +338,28 @@ def test_real_seismograms_are_flagged_when_clipped_and_only_then(iquique, tmp_pa
 
 
 LIMITED = """
-import resource, signal, sys, foreshap
+import os, resource, signal, sys, foreshap, foreshap.preprocessing.spectrograms
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
-foreshap.preprocess(sys.argv[1], sys.argv[2])
+for limit in map(int, sys.argv[3:]):
+    if os.fork():
+        print(os.wait()[1])
+        continue
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    foreshap.preprocess(sys.argv[1], sys.argv[2])
+    sys.exit()
 """
 
 
-@pytest.mark.parametrize("limit", [20_000, 300_000, 1_000_000, 2_000_000])
-def test_a_disk_that_takes_no_more_leaves_what_was_there(demo, tmp_path, limit):
+def test_a_disk_that_takes_no_more_leaves_what_was_there(demo, tmp_path):
     """The system refuses bytes beyond a limit, like a full disk."""
     foreshap.preprocess(layout(tmp_path / "in", {"A": noise(0)}), tmp_path / "out")
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    call = [sys.executable, "-c", LIMITED, demo.waveforms, tmp_path / "out", str(limit)]
+    limits = ["20000", "300000", "1000000", "2000000"]
+    call = [sys.executable, "-c", LIMITED, demo.waveforms, tmp_path / "out", *limits]
     run = subprocess.run(call, capture_output=True, text=True)
-    assert run.returncode == 1 and "foreshap.files.MachineError" in run.stderr, run.stderr[-2000:]
+    sentences = [line for line in run.stderr.splitlines() if "files.MachineError" in line]
+    assert len(sentences) == 4, run.stderr[-2000:]
+    assert run.stdout.split() == ["256"] * 4  # four times status 1: no crash at the end
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
@@ -412,14 +419,21 @@ def test_what_cannot_be_written_is_named(tmp_path, small_disk, writer):
         raise requests.ConnectionError("of a network, to be asked again")
 
 
-WRITER = """
-import sys, time
-from foreshap import files
-with getattr(files, sys.argv[1])(sys.argv[2]) as partial:
-    (partial if sys.argv[1] == "written_whole" else partial / "kept").write_text("half")
-    print("go", flush=True)
-    time.sleep(600)
-"""
+def forked(function, *arguments):
+    """Start a function in a process forked from one that has imported the package."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["foreshap.sources.datasets"])
+    process = context.Process(target=function, args=arguments)
+    process.start()
+    return process
+
+
+def half_a_writer(writer, target, connection):
+    """Begin to write and tell so."""
+    with getattr(foreshap.files, writer)(target) as partial:
+        (partial if writer == "written_whole" else partial / "kept").write_text("half")
+        connection.send("go")
+        time.sleep(600)
 
 
 @pytest.mark.parametrize(
@@ -433,15 +447,14 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, writer, exi
     if existing:
         with write() as aside:
             (aside / kept).write_text("old")
-    process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, writer, target], stdout=subprocess.PIPE
-    )
-    process.stdout.readline()
+    ours, theirs = multiprocessing.Pipe()
+    process = forked(half_a_writer, writer, target, theirs)
+    assert ours.recv() == "go"
     with write() as aside:  # that of a process at work stays
         (aside / kept).write_text("meanwhile")
     assert list(tmp_path.rglob("*partial"))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     assert (target / kept).read_text() == "meanwhile"
     with write() as aside:
         (aside / kept).write_text("new")
@@ -467,15 +480,12 @@ def test_after_a_kill_between_renames_all_files_are_the_old_or_the_new_ones(
 ):
     target, names = (
         tmp_path / "target",
-        [f"{s}TST_{period}.hdf5" for s in ("", "noise/") for period in PERIODS],
+        [f"{s}TST_{period}.hdf5" for s in ("", "noise/") for period in SIDES],
     )
     (target / "noise").mkdir(parents=True)
     for name in names:
         (target / name).write_text("old")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["foreshap"])
-    process = context.Process(target=killed_writer, args=(target, names, renames))
-    process.start()
+    process = forked(killed_writer, target, names, renames)
     process.join()
     assert process.exitcode == (0 if renames == 5 else -signal.SIGKILL)
     if reader == "writer":
@@ -502,25 +512,26 @@ def test_what_a_killed_run_left_beside_a_dataset_that_is_up_to_date_is_removed(t
         assert [path.name for path in (tmp_path / "demo").iterdir()] == ["waveforms"]
 
 
+def build(folder, seed, connection):
+    """Build the dataset, as soon as told so."""
+    connection.send("go")
+    waveform_folder("demo", folder, seed=seed)
+
+
 def test_a_dataset_killed_while_built_is_built_by_the_next_call(tmp_path):
     (tmp_path / "datasets.toml").write_text(
         '[demo]\nsource = "simulated"\nseed = 1\nn_events = 60\n'
     )
-    code = """if True:
-        import sys, foreshap
-        print(flush=True)
-        foreshap.waveform_folder("demo", sys.argv[1], seed=int(sys.argv[2]))
-    """
     rng, whole = np.random.default_rng(0), {}
     for seed in (1, 2):
         whole[seed] = (waveform_folder("demo", tmp_path, seed=seed) / "DEMO_pre.hdf5").read_bytes()
     for i in range(6):
-        call = [sys.executable, "-c", code, tmp_path, str(1 + i % 2)]
-        process = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        process.stdout.readline()
+        ours, theirs = multiprocessing.Pipe()
+        process = forked(build, tmp_path, 1 + i % 2, theirs)
+        assert ours.recv() == "go"
         time.sleep(rng.uniform(0, 0.3))
         process.kill()
-        process.wait()
+        process.join()
         with suppress(FileNotFoundError):
             assert (tmp_path / "demo/waveforms/DEMO_pre.hdf5").read_bytes() in whole.values()
     assert (waveform_folder("demo", tmp_path) / "DEMO_pre.hdf5").read_bytes() == whole[1]

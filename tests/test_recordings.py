@@ -16,7 +16,7 @@ import foreshap
 from foreshap import from_continuous
 from foreshap.files import ForeshapError
 from foreshap.preprocessing.clipping import flagged
-from foreshap.preprocessing.variants import PERIODS
+from foreshap.preprocessing.variants import SIDES
 from foreshap.preprocessing.waveforms import read_table
 from foreshap.sources.noise_windows import QUIET_AFTER, QUIET_BEFORE
 
@@ -64,14 +64,14 @@ def imported(tmp_path, *pairs, source="in", mainshock=MAINSHOCK, **options):
     )
     if not (tmp_path / "out/TST_pre.hdf5").exists():
         return report, {}, None, {}
-    for period in PERIODS:
+    for period in SIDES:
         with h5py.File(tmp_path / f"out/TST_{period}.hdf5") as file:
             traces |= {name: file[name][:] for name in file}
             attributes = dict(file.attrs)
     return (
         report,
         traces,
-        pd.concat([read_table(tmp_path / "out", "TST", period) for period in PERIODS]),
+        pd.concat([read_table(tmp_path / "out", "TST", period) for period in SIDES]),
         attributes,
     )
 
@@ -549,9 +549,9 @@ def test_noise_windows_hold_no_event_and_are_the_recorded_samples(tmp_path):
     report, *_ = imported(tmp_path, *times, mainshock=str(START + 1800))
     noise = tmp_path / "out/noise"
     assert report.written == 7 and foreshap.preprocessing.waveforms.stations(noise) == ["TST"]
-    tables = [read_table(noise, "TST", period) for period in PERIODS]
+    tables = [read_table(noise, "TST", period) for period in SIDES]
     assert [len(table) for table in tables] == [3, 4]  # as many as events
-    for period, table in zip(PERIODS, tables):
+    for period, table in zip(SIDES, tables):
         with h5py.File(noise / f"TST_{period}.hdf5") as file:
             for name, start in zip(table["trace_name"], table["trace_start_time"]):
                 first = obspy.UTCDateTime(start) - START

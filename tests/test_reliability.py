@@ -71,6 +71,7 @@ def test_what_hdf5_tells_of_the_machine_is_no_damage(tmp_path):
 @pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ESTALE, "stale"), OSError(5, "io")])
 def test_an_import_stops_where_the_machine_fails(tmp_path, monkeypatch, error):
     kills = pytest.importorskip("kills")
+    monkeypatch.setattr(kills, "EVENTS", 8)
     kills.make_recordings(tmp_path / "rec", 0)
     kills.import_recordings(tmp_path / "rec", tmp_path)
     before = {p: p.read_bytes() for p in (tmp_path / "layout").rglob("*") if p.is_file()}

@@ -14,7 +14,7 @@ from foreshap import from_continuous, from_seisbench, to_seisbench
 from foreshap.files import ForeshapError
 from foreshap.preprocessing.clipping import flagged
 from foreshap.preprocessing.periods import periods
-from foreshap.preprocessing.variants import PERIODS
+from foreshap.preprocessing.variants import SIDES
 from foreshap.preprocessing.waveforms import (
     COLUMNS,
     REASONS,
@@ -67,8 +67,8 @@ def write(folder, rows, data, chunk="", **data_format):
 
 def traces(folder, station="NRCA"):
     """All traces of a station, source_id -> array, and its tables joined by source_id."""
-    found, tables = {}, [read_table(folder, station, period) for period in PERIODS]
-    for period, table in zip(PERIODS, tables):
+    found, tables = {}, [read_table(folder, station, period) for period in SIDES]
+    for period, table in zip(SIDES, tables):
         with h5py.File(folder / f"{station}_{period}.hdf5") as file:
             assert set(file) == set(table["trace_name"])
             found |= {
@@ -88,7 +88,7 @@ def test_layout_to_seisbench_and_back_is_the_same(tmp_path, demo, library):
     assert len(there) == 80 and set(there.metadata["trace_sampling_rate_hz"]) == {100}
     report = from_seisbench(tmp_path / "out", tmp_path / "back", MAINSHOCK)
     assert (report.written, len(report.rejected)) == (80, 0)
-    for index, period in enumerate(PERIODS):
+    for index, period in enumerate(SIDES):
         before, after = (
             read_table(folder, "DEMO", period) for folder in (demo.waveforms, tmp_path / "back")
         )
@@ -194,7 +194,7 @@ def test_the_mainshock_and_the_periods_decide(tmp_path):
         MAINSHOCK, end="2016-10-30T07:00", left_out=("2016-10-30T06:35", "2016-10-30T06:40:18")
     )
     report = from_seisbench(tmp_path / "in", tmp_path / "out", spans)
-    pre, post = (read_table(tmp_path / "out", "NRCA", period) for period in PERIODS)
+    pre, post = (read_table(tmp_path / "out", "NRCA", period) for period in SIDES)
     assert (list(pre["source_id"]), list(post["source_id"])) == (["e0", "e30"], ["e40", "e50"])
     assert reasons(report) == {
         "NRCA.IV.e39_EV": "inside the window left out around the mainshock",

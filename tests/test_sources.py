@@ -15,7 +15,7 @@ from scipy.signal import resample
 from foreshap import from_continuous, to_seisbench
 from foreshap.files import ForeshapError
 from foreshap.preprocessing.periods import periods
-from foreshap.preprocessing.variants import PERIODS
+from foreshap.preprocessing.variants import SIDES
 from foreshap.preprocessing.waveforms import (
     COLUMNS,
     INSTRUMENT_COLUMNS,
@@ -83,10 +83,10 @@ def picks_xml(path, *pairs):
 def layout(folder, station="TST"):
     """All traces (name -> array) and both tables of a station."""
     traces = {}
-    for period in PERIODS:
+    for period in SIDES:
         with h5py.File(folder / f"{station}_{period}.hdf5") as file:
             traces |= {name: file[name][:] for name in file}
-    return traces, [read_table(folder, station, period) for period in PERIODS]
+    return traces, [read_table(folder, station, period) for period in SIDES]
 
 
 @pytest.mark.parametrize("p, first", [(100.0, 9500), (100.004, 9500), (100.006, 9501)])
@@ -305,7 +305,7 @@ def test_declared_datasets_are_built_once(tmp_path):
     stale = tmp_path / "demo/noise/P64.h5"
     for n_events in (4, 6):  # another request is another dataset
         demo = waveform_folder("demo", tmp_path, n_events=n_events)
-        assert sum(len(read_table(demo, "DEMO", period)) for period in PERIODS) == n_events
+        assert sum(len(read_table(demo, "DEMO", period)) for period in SIDES) == n_events
         assert not stale.exists()
         stale.parent.mkdir(exist_ok=True)
         stale.touch()
@@ -332,7 +332,7 @@ def test_a_dataset_is_built_anew_when_its_files_change_and_stays_when_they_are_g
 
     def written():
         folder = waveform_folder("real", tmp_path)
-        return [len(read_table(folder, "TST", period)) for period in PERIODS]
+        return [len(read_table(folder, "TST", period)) for period in SIDES]
 
     picks_csv(tmp_path / "picks.csv", ("a", 100, 102))
     assert written() == [1, 0]

@@ -1,10 +1,8 @@
 """Log-spectrograms against scipy, alignment, the tensor file, and what preprocessing rejects."""
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import h5py
@@ -222,13 +220,13 @@ def test_variants_that_can_t_be_or_are_none_get_a_sentence(tmp_path):
             replace(p64, **wrong)
 
 
-def test_preprocessing_needs_no_torch(demo, tmp_path):
+def test_preprocessing_needs_no_torch(tmp_path):
     code = """if True:
         import foreshap, sys
         foreshap.preprocess(*sys.argv[1:])
         assert "torch" not in sys.modules
     """
-    subprocess.run([sys.executable, "-c", code, demo.waveforms, tmp_path], check=True)
+    subprocess.run([sys.executable, "-c", code, stating(tmp_path / "in"), tmp_path], check=True)
 
 
 def test_tensors_carry_their_dataset_mainshock_and_unit(demo, tmp_path):
@@ -361,28 +359,6 @@ def test_twice_the_same_bytes_and_nothing_of_a_failed_run(demo, tmp_path):
     assert not list(tmp_path.glob(".*partial"))
 
 
-def test_a_killed_run_leaves_whole_files_or_none(demo, tmp_path):
-    code = """if True:
-        import foreshap, sys
-        print("go", flush=True)
-        for _ in range(99):
-            foreshap.preprocess(*sys.argv[1:])
-    """
-    for delay in (0.02, 0.06, 0.11, 0.17):
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, demo.waveforms, tmp_path],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        process.stdout.readline()
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        for name in SHAPES:
-            if (tmp_path / f"{name}.h5").exists():
-                assert len(foreshap.load_spectrograms(tmp_path / f"{name}.h5").labels) == 80
-
-
 @pytest.mark.parametrize("damage", ["text", "truncated", "other HDF5", "other shape"])
 def test_damaged_tensor_files_give_one_sentence(demo, tmp_path, damage):
     path, whole = tmp_path / "P64.h5", (demo.folder / "P64.h5").read_bytes()
@@ -404,9 +380,7 @@ def test_a_column_can_t_take_the_place_of_the_tensors(tmp_path, name):
     )
     table = tmp_path / "TST_post_attributes.csv"
     pd.read_csv(table).assign(**{name: 1}).to_csv(table, index=False)
-    with pytest.raises(
-        foreshap.ForeshapError, match=f"TST_post_attributes.csv has a column {name}, "
-    ):
+    with pytest.raises(foreshap.ForeshapError, match=f"A table in .* has a column {name}, "):
         foreshap.preprocess(folder, tmp_path)
     assert not list(tmp_path.glob("*.h5"))
 
@@ -434,4 +408,5 @@ def test_a_file_that_is_open_elsewhere_is_not_called_damaged(tmp_path):
     with h5py.File(path, "w"):
         code = f"import foreshap; foreshap.load_spectrograms({str(path)!r})"
         found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "is open elsewhere" in found.stderr and "download it again" not in found.stderr
+    sentence = found.stderr.splitlines()[-1]
+    assert "is open elsewhere" in sentence and "download it again" not in sentence

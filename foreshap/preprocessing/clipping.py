@@ -14,13 +14,10 @@ REPEATED = 0.5  # part of the samples beside it that may equal the one before
 
 
 def clipped(windows, noise, edges):
-    """Find events of which a component jumps to its largest or smallest value and stands still.
+    """Find events of which a component jumps to an extreme and stands still there, bool (N,).
 
-    windows: float array (N, 3, samples), finite
+    windows: float array (N, 3, samples), finite; edges: (2, N, 3), components' extremes
     noise: sequence of N arrays (3, n), the same seismograms before P
-    edges: float array (2, N, 3), smallest and largest value of each component
-
-    returns: bool array (N,)
     """
     found = np.zeros(len(windows), bool)
     for edge in edges:
@@ -41,14 +38,16 @@ def _stands_still(samples, value, height):
     steps = np.abs(np.diff(samples))
     if height < VALUES * steps[steps > 0].min():
         return False
-    bounds = np.flatnonzero(np.diff(samples == value, prepend=False, append=False))
-    for first, stop in zip(bounds[::2], bounds[1::2]):
-        if stop - first < RUN:
-            continue
+    for first, stop in _runs(samples == value):
         beside = samples[[max(first - 2, 0), min(stop + 1, len(samples) - 1)]]
-        if np.abs(beside - value).max() >= STEP * height:
+        if stop - first >= RUN and np.abs(beside - value).max() >= STEP * height:
             return True
     return False
+
+
+def _runs(marks):
+    """List first place and the one after of each run of True in a bool array (n,), ints (m, 2)."""
+    return np.flatnonzero(np.diff(marks, prepend=False, append=False)).reshape(-1, 2)
 
 
 def as_recorded(samples, rate):
@@ -74,17 +73,14 @@ def filled_gap(samples, rate, at_edges=False):
     if not (coarse[2:] == coarse[:-2]).any():  # a quick look: any run holds three of these
         return False
     same = np.diff(samples) == 0
-    bounds = np.flatnonzero(np.diff(same, prepend=False, append=False))
     edges = samples.min(), samples.max()
-    for first, stop in zip(bounds[::2], bounds[1::2]):
+    for first, stop in _runs(same):
         value = samples[first]
         if stop - first + 1 < run or (value in edges and value != 0):
             continue
         beside = [same[max(first - run, 0) : first], same[stop : stop + run]]
-        inside = [part for part in beside if len(part)]
-        if len(inside) < 2 and not at_edges:
-            continue
-        if all(part.mean() < REPEATED for part in inside):
+        inside = [part.mean() < REPEATED for part in beside if len(part)]
+        if all(inside) and (at_edges or len(inside) == 2):
             return True
     return False
 

@@ -7,30 +7,22 @@ import pandas as pd
 
 from ..files import ForeshapError
 
-LEFT_OUT = "inside the window left out around the mainshock"
-OUTSIDE = "outside the span of the study"
 EARLIEST = pd.Timestamp("1900", tz="UTC")  # what lies before is a damaged number
 LATEST = pd.Timestamp("2200", tz="UTC")
 
 
 @dataclass(frozen=True)
 class Periods:
-    """The mainshock's time, the span of the study, and a window around the mainshock.
+    """The mainshock's time, the span of the study, and a window around the mainshock, in UTC."""
 
-    mainshock: Timestamp [UTC]; P before it makes a foreshock
-    start, end: Timestamp [UTC] or None, first and last P that count; None: no limit
-    left_out: (Timestamp, Timestamp) [UTC] or None, P from the first to the last doesn't count
-    """
-
-    mainshock: pd.Timestamp
-    start: pd.Timestamp | None = None
-    end: pd.Timestamp | None = None
-    left_out: tuple | None = None
+    mainshock: pd.Timestamp  # P before it makes a foreshock
+    start: pd.Timestamp | None = None  # first P that counts; None: no limit
+    end: pd.Timestamp | None = None  # last P that counts; None: no limit
+    left_out: tuple | None = None  # (Timestamp, Timestamp): P between them doesn't count
 
     def attributes(self):
         """Describe the periods as a file's attributes, dict of str."""
-        times = {"mainshock": self.mainshock, "start": self.start, "end": self.end}
-        texts = {name: str(time) for name, time in times.items() if time is not None}
+        texts = {name: str(time) for name, time in vars(self).items() if time is not None}
         if self.left_out:
             texts["left_out"] = f"{self.left_out[0]} to {self.left_out[1]}"
         return texts
@@ -42,7 +34,6 @@ def periods(mainshock, start=None, end=None, left_out=None):
     mainshock: str or datetime [UTC], or Periods, which are returned as they are
     start, end: str or datetime [UTC], or None
     left_out: pair of str or datetime [UTC], or None
-
     returns: Periods
     raises: ForeshapError where a time is none, or the times are not in order
     """
@@ -50,22 +41,17 @@ def periods(mainshock, start=None, end=None, left_out=None):
         return mainshock
     if mainshock is None:
         raise ForeshapError("The mainshock's time is missing: give it like 2016-10-30T06:40:17.")
+    around = []
     if left_out:
         if not isinstance(left_out, (tuple, list)) or len(left_out) != 2 or None in left_out:
-            raise ForeshapError(
-                f"left_out = {left_out!r} is no pair of times: give (from, to), or leave it out."
-            )
-        left_out = utc(left_out[0]), utc(left_out[1])
-    spans = Periods(utc(mainshock), utc(start), utc(end), left_out or None)
-    middle = [spans.mainshock]
-    if left_out:
-        middle = [left_out[0], spans.mainshock, left_out[1]]
-    order = [time for time in (spans.start, *middle, spans.end) if time is not None]
+            raise ForeshapError(f"left_out = {left_out!r} is no pair of times: give (from, to).")
+        around = [utc(time) for time in left_out]
+    spans = Periods(utc(mainshock), utc(start), utc(end), tuple(around) or None)
+    order = [spans.start, *around[:1], spans.mainshock, *around[1:], spans.end]
+    order = [time for time in order if time is not None]
     if order != sorted(order):
-        raise ForeshapError(
-            f"The periods {spans.attributes()} are not in order: "
-            "start, begin of left_out, mainshock, its end, end."
-        )
+        wanted = "start, begin of left_out, mainshock, its end, end"
+        raise ForeshapError(f"The periods {spans.attributes()} are not in order: {wanted}.")
     return spans
 
 
@@ -87,22 +73,18 @@ def iso_times(texts):
 
 
 def classes(times, spans):
-    """Decide the class of each event by the time of its P arrival.
+    """Decide each event's class by its P time: labels int8 (N,); reasons (N,), "" where it counts.
 
-    times: Series of datetimes (N,) [UTC]
-    spans: Periods
-
-    returns: labels int8 array (N,), 0 foreshock, 1 aftershock; reasons, object array (N,), why an
-        event counts in neither class, "" where it counts
+    times: Series of datetimes (N,) [UTC]; spans: Periods
     """
     times = pd.Series(times)
     reasons = np.full(len(times), "", object)
     if spans.left_out:
-        reasons[times.between(*spans.left_out)] = LEFT_OUT
-    if spans.start is not None:
-        reasons[times < spans.start] = OUTSIDE
-    if spans.end is not None:
-        reasons[times > spans.end] = OUTSIDE
+        inside = times.between(*spans.left_out)
+        reasons[inside] = "inside the window left out around the mainshock"
+    outside = times < (spans.start or EARLIEST)
+    outside |= times > (spans.end or LATEST)
+    reasons[outside] = "outside the span of the study"
     reasons[times.isna()] = "start time missing"
     labels = (times >= spans.mainshock).to_numpy().astype(np.int8)
     return labels, reasons

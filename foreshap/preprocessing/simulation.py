@@ -7,7 +7,7 @@ is known exactly. The folder noise/ holds windows without any event.
 """
 
 import json
-from dataclasses import dataclass
+import re
 from itertools import repeat
 from pathlib import Path
 
@@ -16,13 +16,13 @@ import pandas as pd
 from scipy import fft
 from tqdm import tqdm
 
-from ..files import ForeshapError, folder_written_whole
+from ..files import ForeshapError, folder_written_whole, whole_number
 from .periods import periods
-from .variants import PERIODS, SAMPLING_RATE, SECONDS_BEFORE_P
+from .variants import SAMPLING_RATE, SECONDS_BEFORE_P, SIDES
 from .waveforms import COLUMNS, write_waveforms
 
 MAINSHOCK = "2016-10-30T06:40:17"
-EFFECTS = {  # what aftershocks have more of; of the two last events of both classes have the share
+EFFECTS = {  # what aftershocks have more of
     "path": "t* of S at the median S-P [s]; P gets 0.6 of it; proportional to S-P",
     "kappa": "kappa of the path's last stretch, which the noise does not travel [s]",
     "stress_drop": "log10 of the stress drop",
@@ -39,7 +39,7 @@ EFFECTS = {  # what aftershocks have more of; of the two last events of both cla
     "missing_component": "share of traces with two components",
 }
 OF_EARTHQUAKES = ("stress_drop", "magnitude", "s_p", "hours")  # the same at all stations
-OF_EVENTS = ("magnitude", "s_p", "hours", "second_event", "missing_component")  # unknown to noise
+OF_BOTH = ("second_event", "missing_component")  # shares that both classes have
 DEFAULT_EFFECTS = {"path": 0.010}
 
 STATION, NETWORK = "DEMO", "XX"
@@ -48,8 +48,7 @@ VP, VS, DENSITY = 5.6e3, 3.1e3, 2.7e3  # m/s, m/s, kg/m^3
 KM_PER_S_P = 1e-3 / (1 / VS - 1 / VP)  # hypocentral distance [km] a second of S-P
 MEDIAN_S_P = 1.2  # s
 NOISE_S_P = 1.0  # s, of a window without an event: the layout wants a number
-STRESS_DROP = 2.1e6  # Pa
-KAPPA = 0.03  # s
+STRESS_DROP, KAPPA = 2.1e6, 0.03  # Pa, s
 Q_S, CODA_Q = 200.0, 60.0
 GAIN = 2e9  # counts per m/s
 DIURNAL = 0.2  # log10 of the noise amplitude between noon and the daily mean, where hours matter
@@ -65,133 +64,82 @@ OWN_SCATTER = {  # what each station draws for itself: standard deviation
 SPACING_KM = 6.0  # between neighbouring stations, on a line to the north-east
 KM_PER_LATITUDE, KM_PER_LONGITUDE = 111.2, 81.5
 TOGETHER = 50  # events simulated together
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 def simulate_sequence(output, n_events, seed, effects=None, stations=None):
     """Write a simulated sequence in the waveform layout and its truth beside it.
 
-    output: str or Path, folder for DEMO_{pre,post}.hdf5 and their tables; its subfolder truth/ gets
-        the same events in the same layout, each as if it had happened in the other period, its
-        subfolder noise/ half as many windows without an event
+    output: str or Path, folder for DEMO_{pre,post}.hdf5 and their tables; in truth/ each event as
+        if it had happened on the other side of the mainshock, in noise/ windows without an event
     n_events: int, half of them foreshocks
     seed: int
-    effects: dict, name (see EFFECTS) -> size; DEFAULT_EFFECTS when left out, {} (or sizes of 0)
-        switch all off
-    stations: dict, name -> effects (as above) at that station, None for the same as elsewhere; all
-        record the same earthquakes; DEMO alone when left out
-
+    effects: dict, name (see EFFECTS) -> size; None: DEFAULT_EFFECTS; {}: none
+    stations: dict, name -> effects at that station (None: those above); all record the same
+        earthquakes; None: DEMO alone
     returns: Path of the folder
     raises: ForeshapError for an unknown effect, one of earthquakes that differs between stations,
         or fewer than two events
     """
-    output = Path(output)
-    if effects is None:
-        effects = DEFAULT_EFFECTS
-    effects = _known_effects(effects)
-    stations = {STATION: None} if stations is None else stations
-    of_stations = []
-    for number, (name, own) in enumerate(stations.items()):
-        at_station = effects if own is None else _known_effects(own)
+    effects = _known_effects(DEFAULT_EFFECTS if effects is None else effects)
+    of_stations = {}
+    for name, own in (stations or {STATION: None}).items():
+        of_stations[name] = effects if own is None else _known_effects(own)
         for effect in OF_EARTHQUAKES:
-            if at_station.get(effect) != effects.get(effect):
-                raise ForeshapError(
-                    f"The effect {effect} is one of earthquakes, it can't differ at {name}: "
-                    "give it in effects, and at each station that has effects of its own."
-                )
-        of_stations.append((Station(name, number), at_station))
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise ForeshapError(f"The seed {seed!r} is no whole number from 0 on: give one.")
-    if n_events < 2:
-        raise ForeshapError(
-            f"{n_events} events were asked for: a sequence needs one foreshock and one aftershock "
-            "at least."
-        )
+            if of_stations[name].get(effect) != effects.get(effect):
+                what = f"The effect {effect} is one of earthquakes, it can't differ at {name}"
+                raise ForeshapError(f"{what}: give it in effects and at every station.")
+    whole_number("The seed", seed)
+    whole_number("The number of events", n_events, 2)
     counts = (n_events // 2, n_events - n_events // 2)
     n_traces = 2 * n_events + sum((count + 1) // 2 for count in counts)
-    progress = tqdm(total=len(stations) * n_traces, desc="simulating", unit="trace")
+    progress = tqdm(total=len(of_stations) * n_traces, desc="simulating", unit="trace")
     with folder_written_whole(output) as new, progress:
-        for station, acting in of_stations:
-            _write_station(new, station, counts, seed, acting, progress)
-    return output
+        for number, (name, acting) in enumerate(of_stations.items()):
+            _write_station(new, name, number, counts, seed, acting, progress)
+    return Path(output)
 
 
 def _known_effects(effects):
     """Drop effects of size 0; raise ForeshapError for one that is unknown."""
-    unknown = sorted(set(effects) - set(EFFECTS))
-    if unknown:
-        raise ForeshapError(
-            f"No effect {', '.join(unknown)} can be simulated: choose from {', '.join(EFFECTS)}."
-        )
-    effects = {name: size for name, size in effects.items() if size}
     for name, size in effects.items():
+        if name not in EFFECTS:
+            raise ForeshapError(f"No effect {name} is known: choose from {', '.join(EFFECTS)}.")
         if not isinstance(size, int | float | np.number) or not np.isfinite(size):
             raise ForeshapError(f"The effect {name} has the size {size!r}: give a number.")
-    return effects
+    return {name: size for name, size in effects.items() if size}
 
 
-@dataclass(frozen=True)
-class Station:
-    """A station's name and its place on the line of stations, which begins at number 0."""
-
-    name: str
-    number: int
-
-    @property
-    def place(self):
-        """Latitude and longitude [degrees]."""
-        away = self.number * SPACING_KM / np.sqrt(2)
-        return LATITUDE + away / KM_PER_LATITUDE, LONGITUDE + away / KM_PER_LONGITUDE
-
-    def generator(self, *seeds):
-        """Random numbers of this station; the first one's are those of a sequence with one."""
-        own = [self.number] if self.number else []
-        return np.random.default_rng([*seeds, *own])
-
-
-def _write_station(output, station, counts, seed, effects, progress):
-    """Write the events, their truth and the noise of one station."""
+def _write_station(output, name, number, counts, seed, effects, progress):
+    """Write the events, their truth and the noise of one station, the number-th on its line."""
     about = {"simulated": "yes: no real earthquakes", "effects": json.dumps(effects), "seed": seed}
     about |= periods(MAINSHOCK).attributes()
-    truth = about | {"truth": "each event as it would have been in the other period"}
+    truth = about | {"truth": "each event as it would have been on the other side"}
     noise = about | {"noise": "windows without an event"}
-    shared = (station, seed, effects, progress)
-    for label, count in enumerate(counts):
-        _write_events(output, label, label, count, *shared, about)
-        _write_events(output / "truth", label, 1 - label, count, *shared, truth)
-        _write_noise(output / "noise", label, (count + 1) // 2, *shared, noise)
-
-
-def _write_events(folder, label, acting, count, station, seed, effects, progress, attributes):
-    """Write the events of one class (label) with the effects of a class (acting)."""
-    rng = np.random.default_rng([seed, label])
-    events = _draw_events(rng, count, label, acting, effects)
-    events = _recorded_at(station, events, station.generator(seed, label, 2))
-    generators = (station.generator(seed, label, i) for i in range(0, count, TOGETHER))
-    traces = _traces(events, generators, _changes(effects, acting), progress)
-    table = events[list(COLUMNS)]
-    write_waveforms(folder, station.name, PERIODS[label], traces, table, **attributes)
-
-
-def _write_noise(folder, label, count, station, seed, effects, progress, attributes):
-    """Write windows of one class's noise at any time of its period."""
-    hours = {"hours": 0.0} if "hours" in effects else {}  # noise is recorded at all hours
-    effects = {name: size for name, size in effects.items() if name not in OF_EVENTS} | hours
-    rng = station.generator(seed, label, 1)
-    windows = _draw_events(rng, count, label, label, effects)
-    windows["p_s_diff_sec"] = NOISE_S_P
-    windows["source_id"] = "noise" + windows["source_id"]
-    windows = windows.assign(**_receiver_columns(station, windows["source_id"]))
-    traces = _traces(windows, repeat(rng), _changes(effects, label), progress, motion=0.0)
-    table = windows.reindex(columns=list(COLUMNS))
-    for name in COLUMNS:
-        if name.startswith(("source_", "p_t", "s_t")) and name != "source_id":
-            table[name] = np.nan
-    write_waveforms(folder, station.name, PERIODS[label], traces, table, **attributes)
-
-
-def _changes(effects, acting):
-    """Return how much of every effect the events of a class (acting: 0 or 1) have, dict."""
-    return {name: acting * effects.get(name, 0.0) for name in EFFECTS}
+    own = [number] if number else []  # a sequence with one station has the first one's numbers
+    by_hours = "hours" in effects
+    for label, (side, count) in enumerate(zip(SIDES, counts)):
+        seeds = [seed, label]
+        for folder, acting, stated in (("", label, about), ("truth", 1 - label, truth)):
+            change = {effect: acting * effects.get(effect, 0.0) for effect in EFFECTS}
+            change |= {effect: effects.get(effect, 0.0) for effect in OF_BOTH}
+            events = _draw_events(np.random.default_rng(seeds), count, label, change, by_hours)
+            events = _recorded_at(events, name, number, np.random.default_rng([*seeds, 2, *own]))
+            firsts = range(0, count, TOGETHER)
+            generators = [np.random.default_rng([*seeds, first, *own]) for first in firsts]
+            traces = _traces(events, generators, change, progress)
+            table = events[list(COLUMNS)]
+            write_waveforms(output / folder, name, side, traces, table, **stated)
+        rng = np.random.default_rng([*seeds, 1, *own])
+        change = {effect: label * effects.get(effect, 0.0) for effect in EFFECTS}
+        change |= dict.fromkeys((*OF_BOTH, "hours"), 0.0)  # noise is recorded at all hours
+        windows = _draw_events(rng, (count + 1) // 2, label, change, by_hours)
+        windows = windows.assign(p_s_diff_sec=NOISE_S_P, source_id="noise" + windows["source_id"])
+        windows = _recorded_at(windows, name, number)
+        traces = _traces(windows, repeat(rng), change, progress, motion=0.0)
+        of_events = [column for column in COLUMNS if re.match("source_[^i]|p_t|s_t", column)]
+        table = windows[list(COLUMNS)].assign(**dict.fromkeys(of_events, np.nan))
+        write_waveforms(output / "noise", name, side, traces, table, **noise)
 
 
 def _traces(events, generators, change, progress, motion=1.0):
@@ -202,9 +150,8 @@ def _traces(events, generators, change, progress, motion=1.0):
         progress.update(len(batch))
 
 
-def _draw_events(rng, n, label, acting, effects):
+def _draw_events(rng, n, label, change, by_hours):
     """Draw a class's events in the order of time: the layout's columns, and what makes traces."""
-    change = _changes(effects, acting)
     u = rng.random((6, n))
     g = rng.standard_normal((8, n))
     chance, place = rng.random((2, n))
@@ -216,20 +163,28 @@ def _draw_events(rng, n, label, acting, effects):
         "source_magnitude": (magnitude + change["magnitude"]).round(2),
         "p_s_diff_sec": s_p.clip(0.5, 3.0).round(2),
         "log_stress_drop": 0.1 * g[1],
-        "log_t_star": OWN_SCATTER["log_t_star"] * g[2],
-        "log_noise": OWN_SCATTER["log_noise"] * g[3],
-        "noise_slope": OWN_SCATTER["noise_slope"] * g[4],
-        "log_p_amplitude": OWN_SCATTER["log_p_amplitude"] * g[5],
-        "log_s_amplitude": OWN_SCATTER["log_s_amplitude"] * g[6],
         "bearing": 2 * np.pi * np.floor(6 * u[2]) / 6 + 0.2 * g[7],
         "dip": 0.5 + 0.4 * u[3],
-        "second": u[4] < effects.get("second_event", 0.0),
-        "lost": u[5] < effects.get("missing_component", 0.0),
+        "second": u[4] < change["second_event"],
+        "lost": u[5] < change["missing_component"],
     }
+    for (name, deviation), number in zip(OWN_SCATTER.items(), g[2:]):
+        columns[name] = deviation * number
     events = pd.DataFrame(columns).sort_values("days", ignore_index=True)
-    if "hours" in effects:
+    if by_hours:
         _move_to_hours(events, chance < change["hours"], place)
-    return events.assign(**_layout_columns(events, label))
+    km = KM_PER_S_P * events["p_s_diff_sec"]
+    epicentral = km * np.sqrt(1 - events["dip"] ** 2)
+    north, east = np.cos(events["bearing"]), np.sin(events["bearing"])
+    origin = pd.Timestamp(MAINSHOCK) + pd.to_timedelta(events["days"], unit="D")
+    return events.assign(
+        source_id=pd.Series([f"{label + 1}{i:06d}" for i in range(n)]),
+        source_depth_km=(km * events["dip"]).round(2),
+        source_latitude=(LATITUDE + epicentral * north / KM_PER_LATITUDE).round(5),
+        source_longitude=(LONGITUDE + epicentral * east / KM_PER_LONGITUDE).round(5),
+        source_origin_time=origin.dt.strftime(TIME_FORMAT),
+        **_travel_columns(origin, events["p_s_diff_sec"]),
+    )
 
 
 def _move_to_hours(events, moved, place):
@@ -243,72 +198,41 @@ def _move_to_hours(events, moved, place):
     events["log_noise"] += events["daytime"]
 
 
-def _layout_columns(events, label):
-    """Return the layout's columns that follow from an event's distance, bearing and time."""
-    km = KM_PER_S_P * events["p_s_diff_sec"]
-    origin = pd.Timestamp(MAINSHOCK) + pd.to_timedelta(events["days"], unit="D")
-    epicentral = km * np.sqrt(1 - events["dip"] ** 2)
-    north, east = np.cos(events["bearing"]), np.sin(events["bearing"])
-    source_ids = pd.Series([f"{label + 1}{i:06d}" for i in range(len(events))])
-    return {
-        "source_id": source_ids,
-        "source_depth_km": (km * events["dip"]).round(2),
-        "source_latitude": (LATITUDE + epicentral * north / KM_PER_LATITUDE).round(5),
-        "source_longitude": (LONGITUDE + epicentral * east / KM_PER_LONGITUDE).round(5),
-        "source_origin_time": origin.dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        **_travel_columns(origin, events["p_s_diff_sec"]),
-        **_receiver_columns(Station(STATION, 0), source_ids),
-    }
-
-
 def _travel_columns(origin, s_p):
     """Return the layout's columns that follow from origin times and S-P [s]."""
     p_travel = (1e3 * KM_PER_S_P * s_p / VP).round(3)
     start = origin + pd.to_timedelta(p_travel - SECONDS_BEFORE_P, unit="s")
-    return {
-        "trace_start_time": start.dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "p_travel_sec": p_travel,
-        "s_travel_sec": (p_travel + s_p).round(3),
-    }
+    s_travel = (p_travel + s_p).round(3)
+    start = start.dt.strftime(TIME_FORMAT)
+    return {"trace_start_time": start, "p_travel_sec": p_travel, "s_travel_sec": s_travel}
 
 
-def _receiver_columns(station, source_ids):
-    """Return the layout's columns that a station gives its records."""
-    latitude, longitude = station.place
-    return {
-        "trace_name": f"{station.name}.{NETWORK}." + source_ids + "_EV",
-        "network_code": NETWORK,
-        "receiver_name": station.name,
-        "receiver_type": "HH",
-        "receiver_elevation_m": 0.0,
-        "receiver_latitude": latitude,
-        "receiver_longitude": longitude,
-    }
-
-
-def _recorded_at(station, events, rng):
-    """Turn events as the first station records them into those of another, which draws its own."""
-    if station.number == 0:
-        return events.assign(**_receiver_columns(station, events["source_id"]))
-    latitude, longitude = station.place
-    north = KM_PER_LATITUDE * (events["source_latitude"] - latitude)
-    east = KM_PER_LONGITUDE * (events["source_longitude"] - longitude)
-    km = np.sqrt(north**2 + east**2 + events["source_depth_km"] ** 2)
-    s_p = (km / KM_PER_S_P).clip(0.5).round(2)
-    origin = pd.to_datetime(events["source_origin_time"]).dt.tz_localize(None)
-    own = {"p_s_diff_sec": s_p, **_travel_columns(origin, s_p)}
-    for name, deviation in OWN_SCATTER.items():
-        own[name] = deviation * rng.standard_normal(len(events))
-    if "daytime" in events:
-        own["log_noise"] += events["daytime"]
-    return events.assign(**own, **_receiver_columns(station, events["source_id"]))
+def _recorded_at(events, name, number, rng=None):
+    """Add a station's columns; one beyond the first has its own distances and, by rng, scatter."""
+    away = number * SPACING_KM / np.sqrt(2)
+    latitude, longitude = LATITUDE + away / KM_PER_LATITUDE, LONGITUDE + away / KM_PER_LONGITUDE
+    own = {}
+    if number and rng:
+        north = KM_PER_LATITUDE * (events["source_latitude"] - latitude)
+        east = KM_PER_LONGITUDE * (events["source_longitude"] - longitude)
+        km = np.sqrt(north**2 + east**2 + events["source_depth_km"] ** 2)
+        s_p = (km / KM_PER_S_P).clip(0.5).round(2)
+        origin = pd.to_datetime(events["source_origin_time"]).dt.tz_localize(None)
+        own = {"p_s_diff_sec": s_p, **_travel_columns(origin, s_p)}
+        for column, deviation in OWN_SCATTER.items():
+            own[column] = deviation * rng.standard_normal(len(events))
+        if "daytime" in events:
+            own["log_noise"] += events["daytime"]
+    own |= {"receiver_name": name, "network_code": NETWORK, "receiver_type": "HH"}
+    own |= {"receiver_latitude": latitude, "receiver_longitude": longitude}
+    names = f"{name}.{NETWORK}." + events["source_id"] + "_EV"
+    return events.assign(trace_name=names, receiver_elevation_m=0.0, **own)
 
 
 def _counts(batch, rng, change, motion):
     """Simulate a batch: list of int32 (3, SAMPLES) [counts], two rows where a component is lost.
 
-    change: dict, effect -> how much of it these events have
-    motion: float, factor of the ground motion; 0 leaves the noise
+    change: how much of every effect is in it; motion: factor of the ground motion, 0 in noise
     """
     noise = rng.standard_normal((len(batch), 3, 2 * len(FREQUENCIES))).view(complex)
     p_seconds = np.full(len(batch), SECONDS_BEFORE_P)
@@ -320,7 +244,7 @@ def _counts(batch, rng, change, motion):
     site = _site(change)
     noise_amplitude = _noise_spectrum(batch, change)[:, None]
     spectra = motion * waves * site + noise * noise_amplitude * np.abs(site / _site({}))
-    spectra = spectra * _digitiser(change)
+    spectra = spectra * (10 ** change["gain"] / (1 + 1j * FREQUENCIES * change["corner"]))
     counts = np.rint(fft.irfft(spectra, PADDED)[..., :SAMPLES]).astype(np.int32)
     return [event[:2] if lost else event for event, lost in zip(counts, batch["lost"])]
 
@@ -353,8 +277,8 @@ def _arrivals(seconds, polarisation, rng, change):
 def _source(batch, phase, change):
     """Brune's velocity spectrum (1970) with travel-time and site attenuation, complex (n, F).
 
-    Low-frequency level 2 R M0 / (4 pi rho v^3 r), corner 0.49 v_S (stress drop / M0)^(1/3), in
-    counts. The phase is the least that a causal filter can have, so nothing precedes an arrival.
+    Low-frequency level 2 R M0 / (4 pi rho v^3 r) [counts], corner 0.49 v_S (stress drop /
+    M0)^(1/3). The phase is the least that a causal filter can have: nothing precedes an arrival.
     """
     column = {name: batch[name].to_numpy()[:, None] for name in batch.select_dtypes(float)}
     speed, ratio, pattern = (VP, 0.6, 0.52) if phase == "P" else (VS, 1.0, 0.63)
@@ -372,15 +296,10 @@ def _source(batch, phase, change):
     # The sinc makes the difference below the exact derivative.
     log_amplitude = -np.log1p((f / corner) ** 2) - attenuation - np.log(np.sinc(f / SAMPLING_RATE))
     difference = SAMPLING_RATE * (1 - np.exp(-2j * np.pi * f / SAMPLING_RATE))
-    return GAIN * SAMPLING_RATE * level * difference * _causal(log_amplitude)
-
-
-def _causal(log_amplitude):
-    """Spectra with these logarithms of amplitude (n, F) and the least delay, by the cepstrum."""
-    cepstrum = fft.irfft(log_amplitude, PADDED)
+    cepstrum = fft.irfft(log_amplitude, PADDED)  # folded, it gives this amplitude its least delay
     cepstrum[:, 1 : PADDED // 2] *= 2
     cepstrum[:, PADDED // 2 + 1 :] = 0
-    return np.exp(fft.rfft(cepstrum))
+    return GAIN * SAMPLING_RATE * level * difference * np.exp(fft.rfft(cepstrum))
 
 
 def _site(change):
@@ -388,11 +307,6 @@ def _site(change):
     ratio = FREQUENCIES / (5.0 + change.get("site_peak", 0.0))
     resonance = 1 + 0.5 / (1 - ratio**2 + 0.5j * ratio)
     return np.stack([resonance, resonance, np.ones_like(resonance)])
-
-
-def _digitiser(change):
-    """Effect of a change of the digitiser on all it records, complex (F,)."""
-    return 10 ** change["gain"] / (1 + 1j * FREQUENCIES * change["corner"])
 
 
 def _noise_spectrum(batch, change):

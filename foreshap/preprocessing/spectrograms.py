@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ..files import ForeshapError, check_room, file_states, folder_written_whole, sha256
 from ..parallel import map_in_order
-from .clipping import clipped, filled_gap
+from .clipping import clipped, filled_gap, flagged
 from .cross_spectra.file import BYTES, FILE_NAME, append_batch, complete_file, create_file
 from .cross_spectra.measurements import LEAST_RATE, measure_batch
 from .tensor_file import append_events, can_be_column, complete, create_tensor_file
@@ -35,17 +35,15 @@ def log_spectrogram(waveforms, variant):
 
     waveforms: array (..., 3, samples) [counts], cut to the variant's window
     variant: Variant
-
     returns: float32 array (..., 3, F, T), log10(density + 1e-10) [log10(counts^2/Hz)]
     raises: ForeshapError where the number of samples is not the variant's
     """
     waveforms = np.asarray(waveforms, dtype=np.float64)
     if waveforms.shape[-1] != variant.samples:
-        raise ForeshapError(
-            f"{variant.name} needs windows of {variant.samples} samples, "
-            f"these have {waveforms.shape[-1]}: cut them."
-        )
-    frames = np.ascontiguousarray(variant.frames(waveforms).swapaxes(-1, -2))
+        needed = f"{variant.name} needs windows of {variant.samples} samples"
+        raise ForeshapError(f"{needed}, these have {waveforms.shape[-1]}: cut them.")
+    frames = np.lib.stride_tricks.sliding_window_view(waveforms, variant.nperseg, axis=-1)
+    frames = np.ascontiguousarray(frames[..., :: variant.hop, :].swapaxes(-1, -2))
     parts = _frame_transform(variant) @ frames
     np.square(parts, out=parts)
     real, imaginary = np.split(parts, 2, axis=-2)
@@ -74,16 +72,11 @@ def _frame_transform(variant):
 
 @dataclass(frozen=True)
 class Report:
-    """What became of the traces offered.
+    """What became of the traces offered."""
 
     written: int
-    rejected: DataFrame with trace_name and reason, one row a trace
-    differences: list of str, properties of the instrument that differ between the classes
-    """
-
-    written: int
-    rejected: pd.DataFrame
-    differences: list = field(default_factory=list)
+    rejected: pd.DataFrame  # trace_name and reason, one row a trace
+    differences: list  # of str: properties of the instrument that differ between the classes
 
 
 def preprocess(source, output, variants=tuple(VARIANTS.values()), **attributes):
@@ -92,19 +85,17 @@ def preprocess(source, output, variants=tuple(VARIANTS.values()), **attributes):
     The events' cross-spectra are written beside them, at 32 Hz or more.
 
     source: str or Path, folder in the waveform layout
-    output: str or Path, folder for <variant name>.h5 and cross_spectra.h5; existing files are
-        replaced when all is done
+    output: str or Path, folder for <variant name>.h5 and cross_spectra.h5
     variants: sequence of Variant, of the waveforms' sampling rate
     attributes: str or number, of the tensor files: dataset, mainshock and whatever else the
         waveform files don't state themselves
-
     returns: dict, variant name -> Report; without a file where a variant has no trace
     raises: ForeshapError where the folder is not in the waveform layout, no trace can be used in
         any variant, units differ, or variants have one name or another rate than the waveforms
     """
-    variants = _check_variants(variants)
-    folder = read_folder(source, can_be_column)
-    unit = _check_files(folder, variants)
+    variants = tuple(variants) if isinstance(variants, Iterable) else (variants,)
+    folder = read_folder(source)
+    unit = _check(folder, variants)
     size = BYTES + sum(4 * math.prod(variant.shape) for variant in variants)
     check_room(output, size * int(folder.is_good.sum()))
     with folder_written_whole(output) as new:
@@ -120,25 +111,21 @@ def preprocess(source, output, variants=tuple(VARIANTS.values()), **attributes):
     return reports
 
 
-def _check_variants(variants):
-    """Return variants as a tuple; ForeshapError unless each has a name of its own."""
-    variants = tuple(variants) if isinstance(variants, Iterable) else (variants,)
-    for variant in variants:
+def _check(folder, variants):
+    """Return the one unit of a folder's files, "counts" without a statement; check their rates."""
+    for variant in variants or [None]:
         if not isinstance(variant, Variant):
             raise ForeshapError(f"{variant!r} is no Variant: give [foreshap.VARIANTS['P64']], say.")
     names = [variant.name for variant in variants]
     if len(set(names)) < len(names):
-        raise ForeshapError(
-            f"Two of the variants {', '.join(names)} have one name, and so one file: drop one."
-        )
-    return variants
-
-
-def _check_files(folder, variants):
-    """Return the one unit of a folder's files, "counts" without a statement; check their rates."""
+        raise ForeshapError(f"Two of the variants {', '.join(names)} have one name: drop one.")
+    for name in folder.offered.columns:
+        if not can_be_column(name):
+            kept = "a name that tensor files keep for something else"
+            raise ForeshapError(f"A table in {folder.path} has a column {name}, {kept}: rename it.")
     units = {}
-    for (station, period), stated in folder.attributes.items():
-        path = waveform_file(folder.path, station, period)
+    for (station, side), stated in folder.attributes.items():
+        path = waveform_file(folder.path, station, side)
         units.setdefault(str(stated.get("unit", "counts")), path.name)
         stated_rate = stated.get("sampling_rate", SAMPLING_RATE)
         try:
@@ -147,90 +134,75 @@ def _check_files(folder, variants):
             rate = math.nan
         for variant in variants:
             if not math.isclose(rate, variant.sampling_rate, rel_tol=1e-6):
-                raise ForeshapError(
-                    f"{path} is sampled at {stated_rate} Hz, {variant.name} needs "
-                    f"{variant.sampling_rate:g} Hz: resample the waveforms, or give a Variant of "
-                    "their rate."
-                )
+                needed = f"{variant.name} needs {variant.sampling_rate:g} Hz: give a Variant of it"
+                raise ForeshapError(f"{path} is sampled at {stated_rate} Hz, {needed}.")
     if len(units) > 1:
         named = ", ".join(f"{unit} in {name}" for unit, name in units.items())
-        raise ForeshapError(
-            f"The waveforms in {folder.path} have several units ({named}): import them in one."
-        )
+        raise ForeshapError(f"{folder.path} has several units ({named}): import it in one.")
     return next(iter(units), "counts")
 
 
 def _write(new, folder, variants, unit, attributes):
     """Write all files; returns dict, variant name -> reason of each trace, "" if written."""
     reasons, at_edge, files, measured = {}, {}, {}, []
-    rate = _rate(variants)
     paths = sorted(folder.path.glob("*.hdf5"))
     with ThreadPoolExecutor(2) as pool, ExitStack() as stack:
         hashes = pool.map(sha256, paths)
-        batches = _read(folder, variants)
-        results = map_in_order(_transform, batches, pool, ahead=3)
+        results = map_in_order(_transform, _read(folder, variants), pool, ahead=3)
         for variant in variants:
             name = variant.name
             reasons[name] = folder.offered["reason"].to_numpy(object, copy=True)
-            at_edge[name] = np.zeros(len(folder.offered), bool)
+            at_edge[name] = flagged(folder.offered).copy()
             file = create_tensor_file(new / f"{name}.h5", variant, unit)
             files[name] = stack.enter_context(file)
+        rate = variants[0].sampling_rate
         if rate >= LEAST_RATE:
             spectra = stack.enter_context(create_file(new / FILE_NAME, rate, unit))
         for rows, of_variants, of_events in results:
             for name, (values, reason, found) in of_variants.items():
                 reasons[name][rows] = reason
-                at_edge[name][rows] = found
+                at_edge[name][rows] |= found
                 append_events(files[name]["spectrogram"], values)
             if of_events:
                 measured.append(append_batch(spectra, of_events))
-        hashes = {path.name: digest for path, digest in zip(paths, hashes)}
+        digests = json.dumps({path.name: digest for path, digest in zip(paths, hashes)})
         if file_states(folder.path) != folder.states:
             raise ForeshapError(f"{folder.path} was changed while it was read: run again.")
-        if not any((reason == "").any() for reason in reasons.values()):
+        is_written = np.any([reason == "" for reason in reasons.values()], axis=0)
+        if not is_written.any():
             name = variants[0].name
             counts = pd.Series(reasons[name], dtype=str).value_counts()
             most = ", ".join(f"{count} times '{text}'" for text, count in counts.items())
-            raise ForeshapError(
-                f"No trace of {folder.path} can be used for {name} "
-                f"({most or 'none is there'}): see foreshap.REASONS."
-            )
+            why = f"{most or 'none is there'}): see foreshap.REASONS"
+            raise ForeshapError(f"No trace of {folder.path} can be used for {name} ({why}.")
+        about = {"unit": unit, "source_sha256": digests}
         for name, file in files.items():
             written = reasons[name] == ""
             if not written.any():
                 (new / f"{name}.h5").unlink()
                 continue
-            is_clipped = (at_edge[name] | folder.is_clipped).astype(np.int8)
-            events = folder.offered.assign(clipped=is_clipped)[written]
-            stated, about = _describe(folder, events, unit, hashes)
-            events = events.drop(columns=["reason", "period"])
-            complete(file, events, stated, about | attributes)
+            events = folder.offered.assign(clipped=at_edge[name].astype(np.int8))[written]
+            stated = _describe(folder, events, about)
+            complete(file, events.drop(columns=["reason", "side"]), stated | attributes)
         if measured:
-            is_written = np.any([reason == "" for reason in reasons.values()], axis=0)
             events = folder.offered[is_written]
-            stated, about = _describe(folder, events, unit, hashes)
-            complete_file(spectra, events, measured, unit, stated | about | attributes)
+            stated = _describe(folder, events, about) | attributes
+            complete_file(spectra, events, measured, unit, stated)
     return reasons
 
 
-def _rate(variants):
-    """Return the sampling rate of all variants [Hz], 0 where there is none."""
-    return min((variant.sampling_rate for variant in variants), default=0.0)
-
-
-def _describe(folder, events, unit, hashes):
-    """Return what the source of a file's events states, and what this package adds, two dicts."""
-    stated = folder.attributes[events["station"].iloc[0], events["period"].iloc[0]]
-    about = {
-        "dataset": stated.get("dataset", folder.dataset),
-        "unit": unit,
-        "source_sha256": json.dumps(hashes),
-        "history": f"foreshap.preprocess: {len(events)} events",
-    }
+def _describe(folder, events, about):
+    """Return the attributes of a file of some events: what their source states, and about them."""
+    stated = folder.attributes[events["station"].iloc[0], events["side"].iloc[0]]
+    place = folder.path.resolve()
+    if "waveforms" in (place.name, place.parent.name):  # <dataset>/waveforms or a folder in it
+        place = place.parent if place.name == "waveforms" else place.parent.parent
+    about = {"dataset": place.name} | stated | about
+    about["history"] = f"foreshap.preprocess: {len(events)} events"
     differences = instrument_differences(events)
     if differences:
         about["instrument_differences"] = "\n".join(differences)
-    return stated, about
+    return about
 
 
 def _read(folder, variants):
@@ -246,10 +218,10 @@ def _read(folder, variants):
 
 
 def _transform(batch):
-    """Transform a batch of _read(); what measure_batch() gives is of the events that can serve.
+    """Transform a batch of _read().
 
-    returns: the batch's rows; dict, variant name -> what _cut_and_transform() returns; of
-        measure_batch(), or None
+    returns: the batch's rows; dict, variant name -> what _cut_and_transform() returns; what
+        measure_batch() returns of the events that can serve, or None
     """
     rows, s_p, traces, variants = batch
     of_variants = {}
@@ -257,7 +229,7 @@ def _transform(batch):
     for variant in variants:
         of_variants[variant.name] = _cut_and_transform(variant, s_p, traces)
         serves |= np.array(of_variants[variant.name][1]) == ""
-    rate = _rate(variants)
+    rate = variants[0].sampling_rate
     if rate < LEAST_RATE or not serves.any():
         return rows, of_variants, None
     samples = [traces[i][0] for i in np.flatnonzero(serves)]
@@ -307,7 +279,7 @@ def _unfit(window, low, high, variant):
         return "component flat"
     if any(filled_gap(component, variant.sampling_rate) for component in window):
         return "gap inside the window"
-    if (high - low < 1).all():
-        if (window.var(axis=1) < FLOOR * variant.sampling_rate / 2).all():
-            return "below the logarithm's floor: use counts or nm/s"
+    is_quiet = (high - low < 1).all()
+    if is_quiet and (window.var(axis=1) < FLOOR * variant.sampling_rate / 2).all():
+        return "below the logarithm's floor: use counts or nm/s"
     return ""

@@ -7,7 +7,7 @@ import numpy as np
 from ..files import ForeshapError
 
 CLASSES = ("foreshock", "aftershock")  # label 0 and 1
-PERIODS = ("pre", "post")  # the files of label 0 and 1
+SIDES = ("pre", "post")  # of the mainshock, in names of files: label 0 and 1
 COMPONENTS = ("E", "N", "Z")
 SECONDS_BEFORE_P = 5.0  # of a trace in the waveform layout
 SAMPLING_RATE = 100.0
@@ -17,30 +17,20 @@ NO_S_P = 2.0  # length of the windows after P of an event without S [s]
 
 @dataclass(frozen=True)
 class Variant:
-    """Window and resolution of a log-spectrogram.
-
-    phase: "P" or "S", the arrival that the window is aligned on
-    seconds_before, seconds_after: float, the window around the arrival [s]
-    nperseg, noverlap: int, samples of a frame and of the overlap of two frames
-    sampling_rate: float [Hz]
-
-    raises: ForeshapError where no spectrogram can be made so
-    """
+    """Window and resolution of a log-spectrogram; ForeshapError where none can be made so."""
 
     name: str
-    phase: str
-    seconds_before: float
-    seconds_after: float
-    nperseg: int
-    noverlap: int
-    sampling_rate: float = 100.0
+    phase: str  # "P" or "S", the arrival that the window is aligned on
+    seconds_before: float  # of the window, before the arrival
+    seconds_after: float  # of the window, after the arrival
+    nperseg: int  # samples of a frame
+    noverlap: int  # samples that two frames share
+    sampling_rate: float = 100.0  # Hz
 
     def __post_init__(self):
         if self.phase not in ("P", "S") or not 0 <= self.noverlap < self.nperseg <= self.samples:
-            raise ForeshapError(
-                f"{self} can't be: give phase 'P' or 'S', noverlap below nperseg, "
-                "and nperseg within the window."
-            )
+            needs = "phase 'P' or 'S', noverlap below nperseg, nperseg within the window"
+            raise ForeshapError(f"{self} can't be: give {needs}.")
 
     @property
     def hop(self):
@@ -69,24 +59,11 @@ class Variant:
         centres = self.nperseg / 2 + self.hop * np.arange(self.shape[2])
         return centres / self.sampling_rate - self.seconds_before
 
-    @property
-    def frame_ends(self):
-        """End of each frame relative to the arrival, float64 (T,) [s]."""
-        return self.times + self.nperseg / self.sampling_rate / 2
-
-    def frames(self, samples):
-        """View samples (..., samples) of a window as overlapping frames (..., T, nperseg)."""
-        every = np.lib.stride_tricks.sliding_window_view(samples, self.nperseg, axis=-1)
-        return every[..., :: self.hop, :]
-
     def first_samples(self, s_p):
-        """Place of the window's first sample in each trace, int (N,), from S-P times (N,) [s].
-
-        Where S-P is NaN, P stands for S.
-        """
-        arrivals = SECONDS_BEFORE_P + (
-            np.nan_to_num(s_p) if self.phase == "S" else np.zeros(len(s_p))
-        )
+        """Place of the window's first sample, int (N,), from S-P (N,) [s]; NaN: P stands for S."""
+        arrivals = np.full(len(s_p), SECONDS_BEFORE_P)
+        if self.phase == "S":
+            arrivals += np.nan_to_num(s_p)
         return np.rint((arrivals - self.seconds_before) * self.sampling_rate).astype(int)
 
 
@@ -99,24 +76,17 @@ VARIANTS = {
 
 
 def frame_windows(variant, s_p):
-    """Find the arrival window of each frame: that in which the frame ends.
+    """Find the arrival window in which each frame ends, int array (T,), places in WINDOWS.
 
     A frame that ends on an arrival belongs to the window before it. The window S is as long as
-    P to S. Where S is not known, both are NO_S_P long in a variant aligned on P.
-
-    variant: Variant
-    s_p: float, S-P time of the event [s]; NaN: not known
-
-    returns: int array (T,), places in WINDOWS
-    raises: ForeshapError where S-P is not positive
+    P to S. Where S-P (s_p) is NaN, both are NO_S_P long in a variant aligned on P.
     """
     if np.isnan(s_p) and variant.phase == "P":
         s_p = NO_S_P
     if not s_p > 0:
-        raise ForeshapError(
-            f"An S-P time of {s_p} s has no window from P to S: leave the event out."
-        )
+        raise ForeshapError(f"An S-P time of {s_p} s has no window P to S: leave the event out.")
     p_arrival = 0 if variant.phase == "P" else -s_p
     edges = p_arrival + s_p * np.arange(3)
+    frame_ends = variant.times + variant.nperseg / variant.sampling_rate / 2
     # Catalogues give hundredths of a second, so frames do end exactly on arrivals.
-    return np.searchsorted(edges.round(6), variant.frame_ends.round(6))
+    return np.searchsorted(edges.round(6), frame_ends.round(6))

@@ -5,27 +5,21 @@ counts, components E, N, Z, the P arrival 5 s into the trace, and beside each fi
 <STATION>_{pre,post}_attributes.csv with one row a trace (that of doi:10.5281/zenodo.15683047).
 """
 
+import io
 import re
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 
-from ..files import (
-    ForeshapError,
-    check_machine,
-    file_states,
-    finish_moves,
-    first_line,
-    written_whole,
-)
+from ..files import ForeshapError, check_machine, file_states, finish_moves, reading, written_whole
 from ..hdf5 import create_hdf5, open_dataset
 from ..hdf5 import open_hdf5 as open_waveforms
-from .clipping import flagged
 from .periods import iso_times
-from .variants import CLASSES, COMPONENTS, PERIODS, SAMPLING_RATE, SECONDS_BEFORE_P
+from .variants import CLASSES, COMPONENTS, SAMPLING_RATE, SECONDS_BEFORE_P, SIDES
 
 LONGEST_S_P = 1000.0  # s; the Earth's last direct S, at 100 degrees, comes 11 minutes after its P
 MOST_SAMPLES = 200_000  # of a trace that are read: what lies beyond serves no window
@@ -45,7 +39,6 @@ INSTRUMENT_COLUMNS = tuple(  # what recorded a trace, where its source knows
     """receiver_type receiver_location_code recorded_rate_hz recorded_unit recorded_step
     response_start response_gain response_unit""".split()
 )
-NEEDED_COLUMNS = ("p_s_diff_sec", "trace_name", "trace_start_time")
 REASONS = {  # why a trace is not used: what it means
     "no waveform in the file": "the table names a trace that the HDF5 file lacks",
     "no row in the table": "the HDF5 file holds a trace that the table doesn't name",
@@ -97,7 +90,7 @@ class WaveformFolder:
 
     path: Path
     offered: pd.DataFrame  # as offered_traces() returns it
-    attributes: dict  # (station, period) -> dict of the attributes of an HDF5 file with traces
+    attributes: dict  # (station, side) -> dict of the attributes of an HDF5 file with traces
     states: list  # of the files when they were opened first: file_states()
 
     @property
@@ -105,89 +98,53 @@ class WaveformFolder:
         """Whether nothing is known against a trace, bool array (N,)."""
         return (self.offered["reason"] == "").to_numpy()
 
-    @property
-    def is_clipped(self):
-        """Whether a trace's row itself says that it is clipped, bool array (N,)."""
-        return flagged(self.offered)
-
-    @property
-    def dataset(self):
-        """Name of <name>/waveforms and of the folders in it, else the folder's own."""
-        folder = self.path.resolve()
-        for place in (folder, folder.parent):
-            if place.name == "waveforms":
-                return place.parent.name
-        return folder.name
-
 
 def stations(folder):
-    """List the stations of a folder in the waveform layout, sorted.
-
-    raises: ForeshapError where there is none, or where one has a single one of the two files
-    """
+    """List the stations of a folder in the waveform layout, sorted; each has both of its files."""
     folder = Path(folder)
     for place in (folder.parent, folder):  # noise/ is written with the folder around it
         finish_moves(place)
-    names = {}
-    for period in PERIODS:
-        ending = f"_{period}.hdf5"
-        names[period] = {path.name.removesuffix(ending) for path in folder.glob(f"*{ending}")}
-    if not names["pre"] | names["post"]:
-        raise ForeshapError(
-            f"{folder} holds no <STATION>_pre.hdf5 and <STATION>_post.hdf5: "
-            "give a folder in the waveform layout."
-        )
-    for station in sorted(names["pre"] ^ names["post"]):
-        raise ForeshapError(
-            f"{folder} holds only one of {station}_pre.hdf5 and {station}_post.hdf5: "
-            "both classes are needed."
-        )
-    return sorted(names["pre"])
+    pre = {path.name.removesuffix("_pre.hdf5") for path in folder.glob("*_pre.hdf5")}
+    post = {path.name.removesuffix("_post.hdf5") for path in folder.glob("*_post.hdf5")}
+    if not pre | post:
+        names = "<STATION>_pre.hdf5 and <STATION>_post.hdf5"
+        raise ForeshapError(f"{folder} holds no {names}: give a folder in the waveform layout.")
+    for station in sorted(pre ^ post):
+        names = f"{station}_pre.hdf5 and {station}_post.hdf5"
+        raise ForeshapError(f"{folder} holds only one of {names}: both classes are needed.")
+    return sorted(pre)
 
 
-def waveform_file(folder, station, period):
-    """Return the path of the HDF5 file of one station and period ("pre" or "post")."""
-    return Path(folder) / f"{station}_{period}.hdf5"
+def waveform_file(folder, station, side):
+    """Return the path of the HDF5 file of one station and side of the mainshock."""
+    return Path(folder) / f"{station}_{side}.hdf5"
 
 
-def table_file(folder, station, period):
-    """Return the path of the table of one station and period; ForeshapError where there is none."""
-    usual = Path(folder) / f"{station}_{period}_attributes.csv"
-    for path in (usual, usual.with_name(f"{station}_{period}_attribute.csv")):
-        if path.exists():
-            return path
-    raise ForeshapError(f"{folder} lacks {usual.name}, the table of {station}_{period}.hdf5.")
-
-
-def read_table(folder, station, period):
-    """Read the table of one station and period ("pre" or "post"), one row a trace.
-
-    returns: DataFrame with the columns of COLUMNS that the file has, numbers as float64 (NaN where
-        missing or no number), times as text, and the file's further columns
-    raises: ForeshapError where the file or a needed column is missing, or is of another station
-    """
-    path = table_file(folder, station, period)
+def read_table(folder, station, side):
+    """Read the table of one station and side, one row a trace: numbers as float64, NaN where
+    missing or none, times as text; ForeshapError where it is missing or of another station."""
+    usual = Path(folder) / f"{station}_{side}_attributes.csv"
+    path = usual if usual.exists() else usual.with_name(f"{station}_{side}_attribute.csv")
+    if not path.exists():
+        raise ForeshapError(f"{folder} lacks {usual.name}, the table of {station}_{side}.hdf5.")
     table = read_table_file(path)
     receivers = table.get("receiver_name", pd.Series(dtype=str)).dropna().str.strip()
     others = receivers[receivers != station]
     if len(others):
-        raise ForeshapError(
-            f"{path} is in {len(others)} of {len(table)} rows a table of station {others.iloc[0]}, "
-            f"not of {station}: put that of {station} there, or name both files after "
-            f"{others.iloc[0]}."
-        )
+        rows = f"in {len(others)} of {len(table)} rows a table of station {others.iloc[0]}"
+        raise ForeshapError(f"{path} is {rows}, not of {station}: put that of {station} there.")
     return table
 
 
 def read_table_file(path):
     """Read a table of traces from a file (str or Path), as read_table() returns it."""
-    try:
-        with open(path, "rb") as file:
-            while piece := file.read(2**20):
-                if b"\0" in piece:
-                    raise ValueError("a byte is zero")
+    kinds = ValueError, OSError, OverflowError, MemoryError
+    with reading(path, "is no comma-separated table in UTF-8", "save it as one", *kinds):
+        content = Path(path).read_bytes()
+        if b"\0" in content:
+            raise ValueError("a byte is zero")
         table = pd.read_csv(
-            path,
+            io.BytesIO(content),
             dtype=dict.fromkeys(TEXT_COLUMNS, str),
             keep_default_na=False,  # NA is a network code
             na_values=["", "nan", "NaN"],
@@ -202,15 +159,9 @@ def read_table_file(path):
         for name in header:
             if f"{name}.1" in header:
                 raise ValueError(f"two columns are called {name}")
-    except (ValueError, OSError, OverflowError, MemoryError) as error:
-        check_machine(path, error)
-        raise ForeshapError(
-            f"{path} can't be read as a comma-separated table in UTF-8 ({first_line(error)}): "
-            "save it as one."
-        ) from error
-    missing = [name for name in NEEDED_COLUMNS if name not in table]
+    missing = {"p_s_diff_sec", "trace_name", "trace_start_time"}.difference(table.columns)
     if missing:
-        raise ForeshapError(f"{path} lacks the columns {', '.join(missing)}: they are needed.")
+        raise ForeshapError(f"{path} lacks the columns {', '.join(sorted(missing))}: add them.")
     for name in (*COLUMNS, *INSTRUMENT_COLUMNS):
         if name in table and name not in TEXT_COLUMNS:
             table[name] = pd.to_numeric(table[name], errors="coerce")
@@ -221,14 +172,13 @@ def event_times(table):
     """Compute the time of each event's P arrival at the station.
 
     table: DataFrame with trace_start_time, text with or without fractions of a second, or a date
-
     returns: Series of datetime64[ns, UTC]; NaT where the text is no time of 1900 to 2200
     """
     return iso_times(table["trace_start_time"]) + pd.Timedelta(seconds=SECONDS_BEFORE_P)
 
 
 def known_times(table):
-    """Return event_times(), or NaT for all events where the table has no times."""
+    """Return event_times(), or NaT for all events where the table (DataFrame) has no times."""
     if "trace_start_time" in table:
         return event_times(table)
     return pd.Series(pd.NaT, table.index, "datetime64[ns, UTC]")
@@ -236,26 +186,19 @@ def known_times(table):
 
 def known_s_p(table):
     """Return S-P times [s], float array (N,); NaN where one is unknown or not positive."""
-    if "p_s_diff_sec" not in table:
-        return np.full(len(table), np.nan)
-    s_p = table["p_s_diff_sec"].to_numpy(float)
+    s_p = table.get("p_s_diff_sec", pd.Series(np.nan, table.index)).to_numpy(float)
     return np.where(s_p > 0, s_p, np.nan)
 
 
 def instrument_differences(table):
-    """Say which of INSTRUMENT_COLUMNS differ between the classes at a station, list of str.
-
-    The smallest step counts by its median, for it depends on the event, too.
-    """
+    """Say which of INSTRUMENT_COLUMNS differ between the classes at a station, list of str."""
     sentences = []
-    for column in INSTRUMENT_COLUMNS:
-        if column not in table:
-            continue
+    for column in [name for name in INSTRUMENT_COLUMNS if name in table]:
         for station, rows in table.groupby(known_stations(table)):
             values = []
             for label in range(len(CLASSES)):
                 known = rows.loc[rows["label"] == label, column].dropna()
-                if column == "recorded_step":
+                if column == "recorded_step":  # depends on the event, too
                     known = pd.Series(known.median()).dropna()
                 values.append(", ".join(sorted(known.astype(str).unique())))
             if all(values) and values[0] != values[1]:
@@ -266,7 +209,7 @@ def instrument_differences(table):
 
 
 def known_stations(table):
-    """Return the station of each event, Series of str; all "" where the table has none."""
+    """Return the station of each event (row of a DataFrame), Series of str; "" without one."""
     for name in ("receiver_name", "station"):
         if name in table:
             return table[name].astype(object).fillna("").astype(str)
@@ -274,89 +217,73 @@ def known_stations(table):
 
 
 def station_rows(table, station=None):
-    """List the rows of a table that are of one station, of all where left out, int array.
+    """List the rows of a table (DataFrame) that are of a station (str; None: of all), int array.
 
     raises: ForeshapError where the table has no such station
     """
     names = known_stations(table)
     rows = np.flatnonzero(names == station) if station is not None else np.arange(len(table))
     if len(rows) == 0:
-        raise ForeshapError(
-            f"There is no station {station!r}: give {' or '.join(sorted(names.unique()))}, or None."
-        )
+        known = " or ".join(sorted(names.unique()))
+        raise ForeshapError(f"There is no station {station!r}: give {known}, or None.")
     return rows
 
 
-def write_waveforms(folder, station, period, traces, table, **attributes):
-    """Write the HDF5 file of one station and period, and its table; each appears when whole.
-
-    traces: iterable of (trace_name, array (3, samples) in the unit given), written as it comes
-    table: DataFrame, one row a trace
-    attributes: str or number, of the HDF5 file; unit defaults to "counts"
-    """
-    path = waveform_file(folder, station, period)
+def write_waveforms(folder, station, side, traces, table, **attributes):
+    """Write the HDF5 file (traces: iterable of trace_name and array (3, samples); attributes) of
+    one station and side, and its table (DataFrame, one row a trace); each appears when whole."""
+    path = waveform_file(folder, station, side)
     with written_whole(path) as partial:
         with create_hdf5(partial) as file:
             file.attrs.update(STANDARD_ATTRIBUTES | attributes)
             for name, samples in traces:
-                write_trace(file, name, np.ascontiguousarray(samples))
+                write_trace(file, name, samples)
         with written_whole(path.with_name(f"{path.stem}_attributes.csv")) as partial_table:
             table.to_csv(partial_table, index=False)
 
 
 def write_trace(file, name, samples):
-    """Write contiguous samples (3, samples) by HDF5's own calls: half create_dataset's time."""
-    kind = h5py.h5t.py_create(samples.dtype, logical=True)
-    space = h5py.h5s.create_simple(samples.shape)
-    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    plan.set_obj_track_times(False)  # the same traces give the same bytes
-    dataset = h5py.h5d.create(file.id, name.encode(), kind, space, dcpl=plan)
-    dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, samples)
+    """Write samples (3, samples) as a dataset of an HDF5 file."""
+    file.create_dataset(name, data=np.ascontiguousarray(samples), track_times=False)
 
 
 def offered_traces(folder):
     """List every trace that a folder offers, in its files or tables, and why some can't be used.
 
     folder: str or Path, in the waveform layout
-
-    returns: DataFrame, one row a trace name: the tables' columns, station, period, label (-1: of
+    returns: DataFrame, one row a trace name: the tables' columns, station, side, label (-1: of
         neither class), and reason (of REASONS), "" where the row is good
     raises: ForeshapError where files or columns are missing, or components are not E, N, Z
     """
     return read_folder(folder).offered
 
 
-def read_folder(folder, can_be_column=None):
-    """Read what a folder offers and states, but no samples; returns WaveformFolder.
-
-    can_be_column: function str -> bool, whether a table may have a column of this name; None: any
-    """
+def read_folder(folder):
+    """Read what a folder offers and states, but no samples; returns WaveformFolder."""
     parts, attributes = [], {}
     names = stations(folder)
     states = file_states(folder)
-    for station in names:
-        for label, period in enumerate(PERIODS):
-            path = waveform_file(folder, station, period)
-            table = read_table(folder, station, period)
-            for name in table.columns:
-                if can_be_column and not can_be_column(name):
-                    raise ForeshapError(
-                        f"{table_file(folder, station, period)} has a column {name}, a name that "
-                        "tensor files can't give to a column: rename it."
-                    )
-            stored, stated = read_root(path)
-            order = stated.get("component_order", "ENZ")  # one text or several, or bytes
-            if re.findall("[A-Z]", str(np.ravel(order).tolist())) != list(COMPONENTS):
-                raise ForeshapError(
-                    f"{path} states the components {order}, not ENZ: reorder its traces and state "
-                    "ENZ."
-                )
-            table = _compare(table, stored, path)
-            parts.append(table.assign(station=station, period=period, label=label))
-            if len(table):
-                attributes[station, period] = stated
+    for station, (label, side) in product(names, enumerate(SIDES)):
+        path = waveform_file(folder, station, side)
+        table = read_table(folder, station, side)
+        stored, stated = read_root(path)
+        order = stated.get("component_order", "ENZ")  # one text or several, or bytes
+        if re.findall("[A-Z]", str(np.ravel(order).tolist())) != list(COMPONENTS):
+            stated = f"states the components {order}, not ENZ"
+            raise ForeshapError(f"{path} {stated}: reorder its traces and state ENZ.")
+        table = _compare(table, stored, path)
+        parts.append(table.assign(station=station, side=side, label=label))
+        if len(table):
+            attributes[station, side] = stated
     offered = pd.concat(parts, ignore_index=True)
-    _judge_times(offered)
+    s_p = offered["p_s_diff_sec"]
+    reasons = {  # the first that applies counts
+        "start time missing": event_times(offered).isna(),
+        "S-P zero or negative": s_p <= 0,
+        "S-P longer than 1000 s": s_p > LONGEST_S_P,
+    }
+    for reason, applies in reasons.items():
+        offered.loc[applies & (offered["reason"] == ""), "reason"] = reason
     twice = offered["trace_name"].duplicated(keep=False)
     offered.loc[twice, "reason"] = "duplicate name"
     offered = offered.drop_duplicates("trace_name", ignore_index=True)
@@ -373,8 +300,8 @@ def _compare(table, stored, path):
     is_stored = listed.isin(stored)
     if len(stored) and len(listed) and not is_stored.any():
         raise ForeshapError(
-            f"{path} and its table name no trace in common ({stored[0]}, {listed[0]}): one of them "
-            "is of another station or period, put the one there that belongs to the other."
+            f"{path} and its table name no trace in common ({stored[0]}, {listed[0]}): put the "
+            "table of this file beside it."
         )
     table["reason"] = np.where(is_stored, "", "no waveform in the file")
     table.loc[nameless, "reason"] = "name that can't be used"
@@ -382,82 +309,43 @@ def _compare(table, stored, path):
     return pd.concat([table, strays.assign(reason="no row in the table")], ignore_index=True)
 
 
-def _judge_times(offered):
-    """Give the rows that still have no reason one where their times can't be used."""
-    s_p = offered["p_s_diff_sec"]
-    reasons = {
-        "start time missing": event_times(offered).isna(),
-        "S-P zero or negative": s_p <= 0,
-        "S-P longer than 1000 s": s_p > LONGEST_S_P,
-    }
-    for reason, applies in reasons.items():
-        offered.loc[applies & (offered["reason"] == ""), "reason"] = reason
-
-
 def _rejected_by_source(folder):
     """Read what a source rejected: DataFrame with REJECTED_COLUMNS; label -1 for neither class."""
     path = Path(folder) / REJECTED_FILE
     if not path.exists():
         return pd.DataFrame(columns=REJECTED_COLUMNS)
-    try:
+    kinds = ValueError, KeyError, OSError
+    with reading(path, "can't be read", "import the source again", *kinds):
         table = pd.read_csv(path, dtype=str, keep_default_na=False)[list(REJECTED_COLUMNS)]
         labels = table["label"].map({"-1": -1, "0": 0, "1": 1}).astype(int)
         unknown = set(table["reason"]) - set(REASONS)
         if unknown:
             raise ValueError(f"'{unknown.pop()}' is no reason")
-    except (ValueError, KeyError, OSError) as error:
-        check_machine(path, error)
-        raise ForeshapError(
-            f"{path} can't be read ({first_line(error)}): import the source again."
-        ) from error
-    return table.assign(label=labels, period="")
-
-
-def trace_names(path):
-    """List the names in the root of an HDF5 file, Index of str; bytes that are no text as \\x.."""
-    return read_root(path)[0]
+    return table.assign(label=labels, side="")
 
 
 def read_root(path):
-    """Read the names in the root of an HDF5 file (Index of str) and its attributes (dict)."""
-    with open_waveforms(path) as file:
-        try:
-            names, attributes = list(file), dict(file.attrs)
-        except Exception as error:  # h5py raises a dozen kinds for damaged files
-            check_machine(path, error)
-            raise ForeshapError(
-                f"{path} is damaged ({first_line(error)}): make or download it again."
-            ) from error
-    texts = []
-    for name in names:
-        texts.append(name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
-    return pd.Index(texts, dtype=str), attributes
+    """Read the names in an HDF5 file's root (Index of str, no text as \\x..) and its attributes."""
+    with open_waveforms(path) as file, reading(path, "is damaged", "make or download it again"):
+        names, attributes = list(file), dict(file.attrs)
+    names = pd.Index(names, dtype=object).str.encode("utf-8", "surrogateescape")
+    return pd.Index(names.str.decode("utf-8", "backslashreplace"), dtype=str), attributes
 
 
 def read_batches(folder, ends, size):
-    """Read the traces whose rows are good, batch after batch of some size, in the order of rows.
-
-    ends: int array (N,), samples a component that are read at most, for each row of folder.offered
-
-    yields: int array (n,), rows of folder.offered; list of what read_trace() returns for each
-    """
+    """Read the good traces in batches of some size, ends (N,) samples of each row at most; yields
+    their rows in folder.offered, int (n,), and a list of what read_trace() returns."""
     good = folder.offered[folder.is_good]
-    for (station, period), part in good.groupby(["station", "period"], sort=False):
-        rows, names = part.index.to_numpy(), part["trace_name"].to_numpy()
-        with open_waveforms(waveform_file(folder.path, station, period)) as file:
-            for first in range(0, len(rows), size):
-                batch = rows[first : first + size]
-                traces = []
-                for name, end in zip(names[first : first + size], ends[batch]):
-                    traces.append(read_trace(file, name, end))
-                yield batch, traces
+    for (station, side), part in good.groupby(["station", "side"], sort=False):
+        with open_waveforms(waveform_file(folder.path, station, side)) as file:
+            for first in range(0, len(part), size):
+                batch = part["trace_name"].iloc[first : first + size]
+                rows = batch.index.to_numpy()
+                yield rows, [read_trace(file, *one) for one in zip(batch, ends[rows])]
 
 
 def read_trace(file, name, most=MOST_SAMPLES):
-    """Read one trace as it is stored, at most so many samples a component from the first on.
-
-    returns: (array (3, samples), "") or (None, the reason why the trace can't be used)
-    """
+    """Read (array (3, samples), "") of a trace, its first samples at most, or (None, why not)."""
     try:
         dataset = open_dataset(file, name)
         shape, kind = dataset.shape, dataset.dtype.kind
@@ -491,9 +379,7 @@ def unfit(shape, kind):
         return "component missing"
     if len(shape) != 2 or shape[0] > len(COMPONENTS):
         return "not of shape (3, samples)"
-    if kind not in "iuf":
-        return "samples are no numbers"
-    return ""
+    return "" if kind in "iuf" else "samples are no numbers"
 
 
 def load_trace(folder, event):
@@ -501,11 +387,10 @@ def load_trace(folder, event):
 
     folder: str or Path, in the waveform layout
     event: row (Series) of offered_traces()
-
     returns: array (3, samples), its first 2,000 s at most [counts]
     raises: ForeshapError where the trace can't be used
     """
-    path = waveform_file(folder, event["station"], event["period"])
+    path = waveform_file(folder, event["station"], event["side"])
     with open_waveforms(path) as file:
         samples, reason = read_trace(file, event["trace_name"])
     if reason:

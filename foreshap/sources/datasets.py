@@ -14,7 +14,7 @@ from ..files import ForeshapError, check_machine, folder_replaced_whole, remove_
 from ..preprocessing.cross_spectra.file import FILE_NAME as CROSS_SPECTRA
 from ..preprocessing.periods import classes, periods, utc
 from ..preprocessing.simulation import MAINSHOCK, simulate_sequence
-from ..preprocessing.variants import PERIODS, VARIANTS
+from ..preprocessing.variants import SIDES, VARIANTS
 from ..preprocessing.waveforms import event_times, read_table, stations, waveform_file
 from .continuous import from_continuous
 from .downloads import PLAIN
@@ -230,13 +230,13 @@ def _check_layout(name, folder, spans):
         found = stations(folder)
     except ForeshapError as error:
         raise ForeshapError(f"Dataset {name} is not complete: {error}") from error
-    for station, (label, period) in product(found, enumerate(PERIODS)):
-        table = read_table(folder, station, period)
+    for station, (label, side) in product(found, enumerate(SIDES)):
+        table = read_table(folder, station, side)
         times = event_times(table)
         wrong = times.notna() & (classes(times, spans)[0] != label)
         if wrong.any():
             raise ForeshapError(
-                f"{table['trace_name'][wrong].iloc[0]} in {waveform_file(folder, station, period)} "
+                f"{table['trace_name'][wrong].iloc[0]} in {waveform_file(folder, station, side)} "
                 f"has its P at {times[wrong].iloc[0]}, the mainshock of dataset {name} is at "
                 f"{spans.mainshock}: correct the latter, or put the trace into the other file."
             )

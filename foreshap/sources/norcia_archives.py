@@ -12,13 +12,13 @@ from tqdm import tqdm
 
 from ..files import ForeshapError
 from ..preprocessing.periods import NORCIA, periods
-from ..preprocessing.variants import COMPONENTS, PERIODS
+from ..preprocessing.variants import COMPONENTS, SIDES
 from ..preprocessing.waveforms import (
     COLUMNS,
     open_waveforms,
+    read_root,
     read_table_file,
     read_trace,
-    trace_names,
     unfit,
 )
 from .downloads import ARCHIVES
@@ -147,9 +147,9 @@ def _find_file(folder, *names):
 
 def _read_parts(folder, stations, waveforms, *tables):
     """Yield (path of the HDF5 file, table, station, label) of each station and class."""
-    for station, (label, period) in product(stations, enumerate(PERIODS)):
-        path = _find_file(folder, waveforms.format(station, period))
-        table_path = _find_file(folder, *(name.format(station, period) for name in tables))
+    for station, (label, side) in product(stations, enumerate(SIDES)):
+        path = _find_file(folder, waveforms.format(station, side))
+        table_path = _find_file(folder, *(name.format(station, side) for name in tables))
         table = read_table_file(table_path)
         receivers = table.get("receiver_name", pd.Series(dtype=str)).dropna().str.strip()
         if not receivers.isin([station]).all():
@@ -177,7 +177,7 @@ def _import(output, parts, mainshock, order, groups, **attributes):
 def _offers(path, table, station, label, twice, order, groups):
     """Yield an Offer of each trace that a file or its table names; one named twice is not used."""
     rows = table.astype(object).where(table.notna(), "").to_dict("records")
-    stored = set(trace_names(path))
+    stored = set(read_root(path)[0])
     strays = stored - set(table["trace_name"])
     for name in sorted(strays):
         rows.append({"trace_name": name, "receiver_name": station, "trace_start_time": ""})
@@ -206,8 +206,8 @@ def _frame_offers(path, spans):
         missing.append("trace_name or source_id")
     if missing:
         raise ForeshapError(f"{path} lacks the columns {', '.join(missing)}: they are needed.")
-    period, station = FRAME.fullmatch(path.stem).groups()
-    label = {"pre": 0, "post": 1}.get(period)
+    side, station = FRAME.fullmatch(path.stem).groups()
+    label = {"pre": 0, "post": 1}.get(side)
     for place in tqdm(range(len(frame)), desc=path.name, unit="trace"):
         cells = frame.iloc[place]
         row = {"receiver_name": station, "trace_start_time": ""}

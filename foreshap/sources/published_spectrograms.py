@@ -60,7 +60,7 @@ def import_spectrograms(path, output, **attributes):
         for first in range(0, len(label), TOGETHER):
             append_events(tensors, values[first : first + TOGETHER].astype(np.float32))
         tensors.attrs["units"] = "1"
-        complete(file, table, {}, about | attributes)
+        complete(file, table, about | attributes)
     return target
 
 

@@ -601,7 +601,7 @@ def to_seisbench(folder, output):
             stack.callback(_close, writer)
             writer.bucket_size = 1  # each trace keeps its name
             writer.data_format = data_format
-            for group, rows in good.groupby(["station", "period"], sort=False):
+            for group, rows in good.groupby(["station", "side"], sort=False):
                 with open_waveforms(waveform_file(folder, *group)) as source:
                     for row, name in rows["trace_name"].items():
                         samples, reason = read_trace(source, name, MOST_EXPORTED)
@@ -623,7 +623,7 @@ def _close(writer):
 
 def _unit(folder, traces):
     """The one unit of all traces."""
-    groups = traces[["station", "period"]].drop_duplicates().itertuples(index=False)
+    groups = traces[["station", "side"]].drop_duplicates().itertuples(index=False)
     paths = [waveform_file(folder, *group) for group in groups]
     units = sorted({str(read_root(path)[1].get("unit", "counts")) for path in paths})
     if len(units) > 1:
@@ -637,7 +637,7 @@ def _metadata(traces):
     """SeisBench's table of traces, without columns of its names that tell of other recordings."""
     traces = traces.assign(receiver_name=traces["station"])
     own = {ours: theirs[0] for ours, theirs in NAMES.items() if ours in traces}
-    left = ["reason", "period", "p_s_diff_sec", "station", "label"]
+    left = ["reason", "side", "p_s_diff_sec", "station", "label"]
     for name in set(traces).difference(own, ["trace_name"]):
         if name in own.values() or (name.startswith("trace_") and _is_used(name)):
             left.append(name)

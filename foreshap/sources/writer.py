@@ -15,7 +15,7 @@ from ..files import ForeshapError, folder_written_whole
 from ..hdf5 import create_hdf5
 from ..preprocessing.periods import classes
 from ..preprocessing.tensor_file import can_be_column
-from ..preprocessing.variants import PERIODS
+from ..preprocessing.variants import SIDES
 from ..preprocessing.waveforms import (
     COLUMNS,
     REASONS,
@@ -86,7 +86,7 @@ def write_layout(output, offers, spans, columns=(), beside=None, **attributes):
                     if reason:
                         rejected.append([name, station, label, reason])
                     else:
-                        append(PERIODS[label], offer)
+                        append(SIDES[label], offer)
                         written[name] += 1
         if not written and not rejected:
             raise ForeshapError(
@@ -144,7 +144,7 @@ def _judge(offers, spans):
 def _column(name):
     """Name a column so that tensor files can have it: "channel", say, is one of their axes."""
     name = name.replace("/", "_")
-    taken = name in ("label", "period", "reason", "station", "trace")
+    taken = name in ("label", "side", "reason", "station", "trace")
     return name if can_be_column(name) and not taken else f"{name}_given"
 
 
@@ -164,7 +164,7 @@ def _open_station(folder, station, header, attributes):
         return
     with ExitStack() as stack:
         files, tables = {}, {}
-        for period in PERIODS:
+        for period in SIDES:
             path = waveform_file(folder, station, period)
             mode = "r+" if path.exists() else "w"
             files[period] = stack.enter_context(create_hdf5(path, mode))
