@@ -287,7 +287,7 @@ def map_shares(values, variant, s_p):
 def share_table(shares, areas, by, seed=0):
     """Tabulate mean shares of maps (areas: of ones) over events grouped by columns of a table."""
     tables = []
-    for group, events in shares.groupby([by[name].to_numpy() for name in by]):
+    for group, events in shares.groupby([by[name] for name in by], observed=True):
         table = interval_table(dict(events.items()), seed)
         table = table.assign(area=areas.mean(), **dict(zip(by, group)))
         tables.append(table.rename_axis("part").reset_index())

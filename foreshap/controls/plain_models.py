@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from threadpoolctl import ThreadpoolController
@@ -56,8 +56,7 @@ def _weeks(table, labels):
         raise ForeshapError("some events have no time, so no week can be left out")
     week = ((times - times.min()).dt.days // 7).to_numpy()
     parts = []
-    for left_out in np.unique(week):
-        train, test = np.flatnonzero(week != left_out), np.flatnonzero(week == left_out)
+    for train, test in LeaveOneGroupOut().split(labels, labels, week):
         if np.bincount(labels[train], minlength=2).min() >= LEAST / 2:
             parts.append((train, test))
     if len(parts) < FEWEST_WEEKS:

@@ -24,25 +24,15 @@ UNITS = "10 physical units"
 
 @dataclass(frozen=True)
 class Controls:
-    """What the controls found.
+    """What the controls found."""
 
-    table: DataFrame, a row a measurement: group, control, measured, low, high, chance, n_events,
-        if_path, if_station
-    details: dict, control -> DataFrame with all its rows and columns
-    skipped: dict, control -> reason
-    verdict: one of VERDICTS
-    reasons: list of str, why, in plain words
-    findings: list of Finding, one an alternative
-    open: list of str, alternatives that no witness could exclude
-    """
-
-    table: pd.DataFrame
-    details: dict
-    skipped: dict
-    verdict: str
-    reasons: list
-    findings: list
-    open: list
+    table: pd.DataFrame  # a row a measurement: group, and COLUMNS of the plain controls
+    details: dict  # control -> DataFrame with all its rows and columns
+    skipped: dict  # control -> reason
+    verdict: str  # one of VERDICTS
+    reasons: list  # of str, why, in plain words
+    findings: list  # of Finding, one an alternative
+    open: list  # of str, alternatives that no witness could exclude
 
 
 def run_controls(
@@ -102,7 +92,7 @@ def _keep(folder, name, key, compute):
 
 
 def _hear_witnesses(evidence):
-    """All findings, DataFrame."""
+    """All findings, a row each, DataFrame."""
     return _findings_table(tqdm(examine(evidence), desc="witnesses", unit="witness"))
 
 
@@ -174,12 +164,10 @@ def write_verdict(controls, path, **about):
     path: str or Path
     about: what else JSON can hold: dataset, variant, simulated...
     """
+    findings = _findings_table(controls.findings)
     content = about | {"verdict": controls.verdict, "reasons": controls.reasons}
     content |= {"open": controls.open, "skipped": controls.skipped}
-    for name, table in {
-        "findings": _findings_table(controls.findings),
-        "rows": controls.table,
-    }.items():
+    for name, table in (("findings", findings), ("rows", controls.table)):
         content[name] = table.astype(object).where(table.notna(), None).to_dict("records")
     with written_whole(Path(path)) as partial_file:
         text = json.dumps(content, indent=2, default=float, allow_nan=False)
