@@ -60,8 +60,7 @@ def blocked_auc(scores, labels, blocks, weights=None, seed=0):
     """Compute a ROC AUC and its 95 % interval by resampling blocks of days in each class.
 
     Near 1, where resampling has no width, the interval is at least as wide as Wilson's (1927) with
-    as many trials as the smaller class has blocks. Scores that are NaN are left out; value, low and
-    high are NaN where a class has fewer than FEWEST_BLOCKS.
+    as many trials as the smaller class has blocks. NaN where it has fewer than FEWEST_BLOCKS.
     """
     weights = np.ones(len(scores)) if weights is None else np.asarray(weights, float)
     known = np.isfinite(scores) & (weights > 0)
@@ -96,13 +95,11 @@ def blocked_mean(values, labels, blocks, seed=0):
 
 
 def jump_at_mainshock(scores, days, labels, weights=None, seed=0):
-    """Compute how much scores jump at the mainshock, by a straight line on each side of it.
+    """Compute the jump of scores at the mainshock, low, high, and the whole difference of means.
 
-    Each side is fitted where its events lie within NEAR_DAYS of the mainshock, or the nearest
-    LEAST_NEAR, with weights that fall linearly with time (local-linear regression at a boundary).
-
-    returns: jump, low, high (95 % over blocks of days near the mainshock), and the whole difference
-        of the means
+    A straight line is fitted on each side to the events within NEAR_DAYS, or the nearest
+    LEAST_NEAR, with weights that fall linearly with time (local-linear regression at a boundary);
+    the 95 % interval is over blocks of days there.
     """
     weights = np.ones(len(scores)) if weights is None else weights
     sides, means = [], []
@@ -138,23 +135,14 @@ class Placebo:
     mainshock: float = np.nan  # in deviations
     dates: pd.DataFrame | None = None  # a row a date inside a class: day, distance
     threshold: float = np.nan  # that the mainshock must exceed to stand out (one-sided, 5 %)
+    stands_out: bool = False
     reason: str = ""  # why nothing can be said
-
-    @property
-    def stands_out(self):
-        """Whether the mainshock stands out; False where nothing can be said."""
-        return not self.reason and self.mainshock > self.threshold
 
 
 def compare_dates(values, days, labels, distance, seed=0):
     """Compare the mainshock with other dates, whose sides hold the same numbers at the same lags.
 
-    values: array (N, columns), what may change
-    days, labels: arrays (N,), after the mainshock, and classes
-    distance: function of (values, sides, blocks) that gives how far two sides lie apart, held out
-    seed: int, of the draw of events
-
-    returns: Placebo
+    distance: function of (values, sides, blocks) that gives how far two sides lie apart, held out.
     """
     if not np.isfinite(days).all():
         return Placebo(reason="the events' times are not known")
@@ -168,10 +156,8 @@ def compare_dates(values, days, labels, distance, seed=0):
             cells.append(np.where(inside, _cells(days - date, reach), -1))
     wanted, fits = _common_counts(cells)
     if wanted.sum() < LEAST_NEAR:
-        reason = (
-            f"fewer than {LEAST_DATES} dates inside the classes have {LEAST_NEAR} events a side"
-        )
-        return Placebo(reason=reason)
+        few = f"fewer than {LEAST_DATES} dates inside the classes have {LEAST_NEAR} events a side"
+        return Placebo(reason=few)
     found = []
     for place in np.flatnonzero(fits):
         drawn = []
@@ -184,7 +170,8 @@ def compare_dates(values, days, labels, distance, seed=0):
     freedom = max(len(table) // 2 - 1, 2)
     spread = table["distance"].std() * np.sqrt(1 + 1 / len(table))
     threshold = max(table["distance"].mean(), 0) + stats.t.ppf(0.95, freedom) * spread
-    return Placebo(float(found[0][1]), table, float(threshold))
+    mainshock = float(found[0][1])
+    return Placebo(mainshock, table, float(threshold), bool(mainshock > threshold))
 
 
 def _cells(lag, reach):

@@ -117,18 +117,13 @@ def gather_evidence(spectrograms, cross_spectra=None, seed=0, noise=None, statio
 
 
 def days_after(table, labels, mainshock=None):
-    """Days of each event (N,) from a mainshock between the classes, else from their gap's middle.
-
-    All are NaN where a time is missing or the classes overlap in time.
-    """
+    """Days (N,) from a mainshock between the classes, else from their gap's middle, else NaN."""
     times = known_times(table)
-    unknown = np.full(len(table), np.nan)
-    if times.isna().any() or len(np.unique(labels)) < 2:
-        return unknown
     days = (times - times.min()).dt.total_seconds().to_numpy() / 86400
-    last, first = days[labels == 0].max(), days[labels == 1].min()
-    if last > first:
-        return unknown
+    last = days[labels == 0].max(initial=-np.inf)
+    first = days[labels == 1].min(initial=np.inf)
+    if not np.isfinite([last, first]).all() or last > first:  # NaN: a time is missing
+        return np.full(len(table), np.nan)
     stated = pd.to_datetime(str(mainshock), utc=True, errors="coerce")
     stated = (stated - times.min()).total_seconds() / 86400  # NaN where it is no date
     return days - (stated if last <= stated <= first else (last + first) / 2)

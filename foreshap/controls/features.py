@@ -59,7 +59,7 @@ def known_mean(values, axis):
 
 
 def fill_unknown(values):
-    """Values (N, ...) with each column's median for what is not finite; 0 in an unknown column."""
+    """Values (N, ...) with a column's median, or 0, in the place of what is not finite."""
     values = np.asarray(values, float)
     flat = pd.DataFrame(values.reshape(len(values), -1))
     flat = flat.where(np.isfinite(flat))

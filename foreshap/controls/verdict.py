@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -140,21 +139,6 @@ def _judged(details, skipped, findings, left_out):
     verdict, opened = judge(findings)
     reasons = explain(findings, verdict, opened, left_out)
     return Controls(table, measured, skipped, verdict, reasons, findings, opened)
-
-
-def page_rows(table, parts, agreeing, shares):
-    """Join the rows of Controls with those of train_parts(), agreement() and share_table()."""
-    of_noise = parts.index.isin(["before P", "noise without events"])
-    parts = parts.assign(group="CNN trained on a part", chance=0.5, if_station="above chance")
-    parts["if_path"] = np.where(of_noise, "chance", "above chance")
-    agreeing = agreeing.assign(group="maps: rank correlation", chance=0.0)
-    agreeing[["if_path", "if_station"]] = "high: the data decided"
-    before = shares[shares["part"] == "before P"].set_index("series")
-    before = before.assign(group="maps: share of |SHAP| before P", chance=before["area"].mean())
-    before = before.assign(if_path="as with random weights", if_station="more")
-    rows = pd.concat([parts, agreeing, before]).rename(columns={"value": "measured"})
-    rows = rows.rename_axis("control").reset_index()
-    return pd.concat([table, rows[table.columns]], ignore_index=True)
 
 
 def write_verdict(controls, path, **about):
