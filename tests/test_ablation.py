@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import foreshap
-from foreshap.controls.ablation import PARTS
+from foreshap.controls.ablation import PARTS, part_of
 from foreshap.preprocessing.variants import frame_windows
 
 
@@ -24,7 +24,7 @@ def counted(request, demo):
 
 @pytest.mark.parametrize("part, window", [("before P", 0), ("P to S", 1), ("S", 2), ("coda", 3)])
 def test_a_window_holds_its_own_frames_and_their_mean(counted, part, window):
-    found = foreshap.part_of(counted, part)
+    found = part_of(counted, part)
     assert (
         found.values.shape == (len(counted.labels), *found.variant.shape)
         and found.variant.shape[2] >= 4
@@ -47,21 +47,19 @@ def test_a_gain_of_the_recording_cancels_relative_to_noise_and_coda(demo):
     )  # each component and frequency
     louder = replace(s, values=s.values[:] + gain)
     for part in ("minus own noise", "minus own coda"):
-        before, after = foreshap.part_of(s, part), foreshap.part_of(louder, part)
+        before, after = part_of(s, part), part_of(louder, part)
         np.testing.assert_allclose(before.values, after.values, atol=1e-4)
         assert before.variant.times[0] + 0.32 > 0  # no frame that ends before P
-    assert np.abs(foreshap.part_of(louder, "S").values - foreshap.part_of(s, "S").values).max() > 1
+    assert np.abs(part_of(louder, "S").values - part_of(s, "S").values).max() > 1
 
 
 def test_without_s_p_only_what_needs_none(demo):
     s = foreshap.load_spectrograms(demo.folder / "P64.h5")
     bare = replace(s, table=s.table.drop(columns="p_s_diff_sec"))
-    np.testing.assert_array_equal(
-        foreshap.part_of(bare, "before P").values, foreshap.part_of(s, "before P").values
-    )
-    assert foreshap.part_of(bare, "minus own noise").variant.shape[2] < 77
+    np.testing.assert_array_equal(part_of(bare, "before P").values, part_of(s, "before P").values)
+    assert part_of(bare, "minus own noise").variant.shape[2] < 77
     with pytest.raises(foreshap.ForeshapError, match="S-P times are not known"):
-        foreshap.part_of(bare, "coda")
+        part_of(bare, "coda")
 
 
 def test_networks_are_trained_once(demo, tmp_path):

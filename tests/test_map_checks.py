@@ -1,5 +1,8 @@
 """What can prove a map wrong: known answers, other programs, and maps without information."""
 
+from itertools import combinations
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,13 +27,19 @@ def effects(n, rng):
     return differences, rng.integers(2, size=n)
 
 
+def scored(values, differences, labels):
+    return map_checks.truth_scores(
+        values, differences, labels, map_checks.effect_region(differences)
+    )
+
+
 def toward_class(values, labels):
     return values * np.where(labels == 1, 1, -1)[:, None, None, None]
 
 
 def test_the_perfect_map_has_perfect_scores():
     differences, labels = effects(12, np.random.default_rng(0))
-    scores = map_checks.truth_scores(toward_class(np.abs(differences), labels), differences, labels)
+    scores = scored(toward_class(np.abs(differences), labels), differences, labels)
     assert list(scores.index) == MEASURES and list(scores.columns) == [
         "value",
         "low",
@@ -43,16 +52,14 @@ def test_the_perfect_map_has_perfect_scores():
     np.testing.assert_allclose(scores.loc["correlation", ["value", "low", "high"]].astype(float), 1)
     np.testing.assert_allclose(scores["chance"], [0.15, 0.15, 0.5, 0])  # 36 of 240 pixels
     assert (scores["n_events"] == 12).all()
-    inverted = map_checks.truth_scores(
-        toward_class(-np.abs(differences), labels), differences, labels
-    )
+    inverted = scored(toward_class(-np.abs(differences), labels), differences, labels)
     np.testing.assert_allclose(inverted["value"], scores["value"] * [1, 1, 1, -1])
 
 
 def test_random_maps_score_chance():
     rng = np.random.default_rng(1)
     differences, labels = effects(200, rng)
-    scores = map_checks.truth_scores(rng.standard_normal(differences.shape), differences, labels)
+    scores = scored(rng.standard_normal(differences.shape), differences, labels)
     assert ((scores["low"] < scores["chance"]) & (scores["chance"] < scores["high"])).all()
     assert ((scores["high"] - scores["low"]) < 0.04).all()
 
@@ -74,7 +81,7 @@ def test_truth_scores_are_those_of_other_programs():
         expected.append(
             (mass, inside.flat[largest].mean(), auc, np.corrcoef(own.ravel(), effect.ravel())[0, 1])
         )
-    scores = map_checks.truth_scores(values, differences, labels)
+    scores = scored(values, differences, labels)
     np.testing.assert_allclose(scores["value"], np.mean(expected, axis=0))
     assert ((scores["low"] < scores["value"]) & (scores["value"] < scores["high"])).all()
 
@@ -92,14 +99,11 @@ def test_tied_pixels_count_with_their_mean():
     """A map of one value knows nothing; an event whose map is zero has a mass no more."""
     differences, labels = effects(5, np.random.default_rng(3))
     values = np.ones_like(differences)
-    assert map_checks.truth_scores(values, differences, labels).loc[
-        "rank accuracy", "value"
-    ] == pytest.approx(0.15)
-    assert map_checks.truth_scores(values, differences, labels).loc[
-        "ROC AUC", "value"
-    ] == pytest.approx(0.5)
+    scores = scored(values, differences, labels)["value"]
+    assert scores["rank accuracy"] == pytest.approx(0.15)
+    assert scores["ROC AUC"] == pytest.approx(0.5)
     values[0] = 0
-    scores = map_checks.truth_scores(values, differences, labels)
+    scores = scored(values, differences, labels)
     assert scores["n_events"].tolist() == [4, 5, 5, 0]  # a constant has no correlation either
     assert scores.loc["relevance mass", "value"] == pytest.approx(0.15)
 
@@ -107,10 +111,12 @@ def test_tied_pixels_count_with_their_mean():
 def test_bad_input_gets_a_sentence():
     differences, labels = effects(4, np.random.default_rng(4))
     with pytest.raises(foreshap.ForeshapError, match="change nothing in these events"):
-        map_checks.truth_scores(differences, 0 * differences, labels)
-    for call in (map_checks.agreement, lambda a, b: map_checks.agreement_matrix({"a": a, "b": b})):
-        with pytest.raises(foreshap.ForeshapError, match="can't be compared"):
-            call(differences, differences[:3])
+        map_checks.effect_region(0 * differences)
+    maps = {"a": differences, "b": differences[:3]}
+    with pytest.raises(foreshap.ForeshapError, match="can't be compared"):
+        map_checks.agreement({"both": [tuple(maps.values())]})
+    with pytest.raises(foreshap.ForeshapError, match="can't be compared"):
+        map_checks.agreement_matrix(maps)
     x = torch.randn(4, *SHAPE)
     with pytest.raises(foreshap.ForeshapError, match="tells no event"):
         map_checks.perturbation_curves(lambda t: 0 * t[:, 0, 0, 0], x, differences, x[:2])
@@ -198,77 +204,28 @@ def test_all_four_curves_begin_and_end_alike(linear):
     assert all(np.array_equal(a, b) for a, b in zip(before, (x, background, values)))
 
 
-def test_tiles_are_exchanged_whole_by_their_mean(linear):
-    outputs, x, background, values = linear
-    pixels = np.arange(x[0].numel()).reshape(1, *SHAPE)
-    expected = map_checks.perturbation_curves(outputs, x, values, background)
-    for found, wanted in zip(
-        map_checks.perturbation_curves(outputs, x, values, background, pixels), expected
-    ):
-        assert found.equals(wanted)
-    columns = np.broadcast_to(np.arange(10), (15, *SHAPE))  # a tile a time step
-    seen = []
-
-    def look(inputs):
-        seen.append(inputs)
-        return outputs(inputs)
-
-    curves, _ = map_checks.perturbation_curves(look, x, values, background, columns, steps=10)
-    over_time = values.sum(axis=(1, 2)) * np.sign(values.sum(axis=(1, 2, 3)))[:, None]
-    gone = -np.sort(-over_time, axis=1).cumsum(axis=1)
-    expected = gone.mean(axis=0) / gone[:, -1].mean()
-    np.testing.assert_allclose(curves["insertion"], [0, *expected], atol=1e-6)
-    np.testing.assert_allclose(curves["deletion"], [1, *1 - expected], atol=1e-6)
-    taken = torch.cat(seen[2:]) == background  # after the background and the whole events
-    assert torch.equal(
-        taken.any(dim=(1, 2)), taken.all(dim=(1, 2))
-    ) and taken.float().mean() == pytest.approx(0.5)
-
-
-def test_a_large_tile_goes_by_its_mean_not_its_sum():
-    x = torch.tensor([1.0, 1.0, 1.0, 2.0]).reshape(1, 1, 1, 4)
-
-    def sums(inputs):
-        return inputs.sum(dim=(1, 2, 3))
-
-    tiles = np.array([7, 7, 7, 4]).reshape(1, 1, 1, 4)
-    curves, _ = map_checks.perturbation_curves(sums, x, x.numpy(), 0 * x, tiles, steps=8)
-    np.testing.assert_allclose(
-        curves["insertion"], [0, *4 * [0.4], *4 * [1]]
-    )  # middles at 1/8 and 5/8
-
-
 def test_agreement_is_that_of_scipy():
     rng = np.random.default_rng(9)
     a = rng.standard_normal((7, *SHAPE)).astype("f4")
     b = np.round(a + rng.standard_normal(a.shape), 1)  # with ties
-    found = map_checks.agreement(a, b)
-    for name, f in {
-        "rank correlation, signed": np.asarray,
-        "rank correlation, absolute": np.abs,
-    }.items():
-        expected = [spearmanr(f(u).ravel(), f(v).ravel()).statistic for u, v in zip(a, b)]
+    pairs = {"signed": [(a, b)], "absolute": [(np.abs(a), np.abs(b))]}
+    found = map_checks.agreement(pairs)
+    for name, ((u, v),) in pairs.items():
+        expected = [spearmanr(one.ravel(), other.ravel()).statistic for one, other in zip(u, v)]
         assert found.loc[name, "value"] == pytest.approx(np.mean(expected))
         assert found.loc[name, "low"] < found.loc[name, "value"] < found.loc[name, "high"]
-    maps = {"a": a, "b": b, "minus a": -a}
-    signed, absolute = (
-        map_checks.agreement_matrix(maps),
-        map_checks.agreement_matrix(maps, absolute=True),
-    )
-    np.testing.assert_allclose(np.diag(signed), 1)
-    assert signed.loc["a", "b"] == signed.loc["b", "a"] == pytest.approx(found["value"].iloc[0])
-    assert signed.loc["a", "minus a"] == pytest.approx(-1) and absolute.loc[
-        "a", "minus a"
-    ] == pytest.approx(1)
-    assert absolute.loc["a", "b"] == pytest.approx(found["value"].iloc[1])
+    matrix = map_checks.agreement_matrix({"a": a, "b": b, "minus a": -a})
+    np.testing.assert_allclose(np.diag(matrix), 1)
+    assert matrix.loc["a", "b"] == matrix.loc["b", "a"] == pytest.approx(found["value"].iloc[0])
+    assert matrix.loc["a", "minus a"] == pytest.approx(-1)
 
 
 def test_independent_maps_do_not_agree():
     a, b = np.random.default_rng(10).standard_normal((2, 100, *SHAPE))
-    found = map_checks.agreement(a, b)
-    assert (found["value"].abs() < 0.02).all() and ((found["low"] < 0) & (found["high"] > 0)).all()
+    found = map_checks.agreement({"both": [(a, b)]}).iloc[0]
+    assert abs(found["value"]) < 0.02 and found["low"] < 0 < found["high"]
     a[0] = 0  # a map of zeros has no ranks
-    assert (map_checks.agreement(a, b)["n_events"] == 99).all()
+    assert map_checks.agreement({"both": [(a, b)]})["n_events"].tolist() == [99]
     assert map_checks.agreement_matrix({"a": a, "b": b}).notna().all(axis=None)
 
 
@@ -345,14 +302,6 @@ def test_the_seed_that_made_a_network_does_not_make_it_again():
         assert abs(torch.corrcoef(both)[0, 1]) < 0.1
 
 
-def test_share_before_the_arrival():
-    variant = foreshap.VARIANTS["P64"]
-    values = np.zeros((2, *variant.shape))
-    values[0, :, :, variant.times < -0.33] = 1.0
-    values[1, 0, 0, [5, 15, 20]] = (-1, 1, 2)  # frames centred at -3.08 s, 0.12 s and 1.72 s
-    np.testing.assert_allclose(foreshap.share_before(values, variant), [1.0, 0.25])
-
-
 def test_maps_of_both_alignments_meet_in_time_after_p():
     """One pixel at a known time after P lands in the same bin whatever the alignment."""
     edges, s_p = (np.arange(-2, 12.1, 1.0), np.arange(0, 50.1, 10.0)), np.array([1.5, 2.7])
@@ -363,7 +312,7 @@ def test_maps_of_both_alignments_meet_in_time_after_p():
         for k, s in enumerate(s_p):
             at = 4.5 - (s if variant.phase == "S" else 0)
             maps[k, 0, 10, np.abs(variant.times - at).argmin()] = 1
-        found.append(foreshap.after_p(maps, variant, s_p, *edges))
+        found.append(foreshap.on_axes(maps, variant, *edges, s_p))
     for binned in found:
         assert (
             binned[:, 0, 1, 5:8].sum(axis=1) == pytest.approx(1)
@@ -371,82 +320,77 @@ def test_maps_of_both_alignments_meet_in_time_after_p():
         assert (binned[:, 0, 1].argmax(axis=1) == 6).all()
 
 
-def test_agreements_of_pairs_and_trainings():
+def test_several_pairs_count_with_their_mean():
     rng = np.random.default_rng(0)
     a, b, c = (rng.normal(size=(10, 3, 4, 5)) for _ in range(3))
-    table = foreshap.agreements(
-        {"one": a, "two": a, "three": b}, {"same": (c, 3 * c), "opposite": (c, -c)}
+    trainings = list(combinations([a, a, b], 2))
+    table = foreshap.agreement(
+        {"trainings": trainings, "same": [(c, 3 * c)], "opposite": [(c, -c)], "nothing": []}
     )
-    assert table.loc["same", "value"] == pytest.approx(1) and table.loc[
-        "opposite", "value"
-    ] == pytest.approx(-1)
-    between = foreshap.agreement(a, b).iloc[0]["value"]
-    assert table.loc["3 trainings", "value"] == pytest.approx((1 + 2 * between) / 3)
-    assert list(foreshap.agreements({"one": a}, {"same": (a, a)}).index) == ["same"]
+    assert list(table.index) == ["trainings", "same", "opposite"]
+    assert table["value"][["same", "opposite"]].to_list() == pytest.approx([1, -1])
+    between = foreshap.agreement({"": [(a, b)]})["value"].iloc[0]
+    assert table.loc["trainings", "value"] == pytest.approx((1 + 2 * between) / 3)
 
 
 def test_randomisation_steps_lose_the_signed_map(trained):
     s, model = trained.spectrograms, trained.result.model
     x = trained.result.scaling(s.values[:8])
     maps = foreshap.shap_tensors(model, x[:3], x).values
-    steps = foreshap.randomisation_steps(model, x[:3], x, maps, 0)
+    steps = map_checks.randomisation_steps(model, x[:3], x, maps, 0)
     layers = [name for name, layer in model.named_modules() if hasattr(layer, "reset_parameters")]
     assert list(steps.index) == layers[::-1] and abs(steps["signed"].iloc[-1][0]) < 0.3
 
 
-def test_maps_of_one_earthquake_at_two_stations_are_compared():
-    here, sources = np.arange(5), pd.Series(["a", "a", "b", "c", "c"])
-    table = pd.DataFrame({"source_id": sources, "receiver_name": ["X", "Y", "X", "Y", "X"]})
-    ((what, (x, y)),) = foreshap.between_stations(here, table).items()
-    assert what == "stations X and Y" and x.tolist() == [0, 4] and y.tolist() == [1, 3]
-    assert foreshap.between_stations(here, table.drop(columns="source_id")) == {}
-    assert foreshap.between_stations(here, table.assign(receiver_name="X")) == {}
+def test_maps_of_one_event_are_found_in_another_variant():
+    variant, edges = foreshap.VARIANTS["P64"], (np.arange(-2, 12.1, 1.0), np.arange(0, 50.1, 10.0))
+    values = np.random.default_rng(0).normal(size=(3, *variant.shape))
+    table = pd.DataFrame({"trace_name": ["c", "a", "d"], "p_s_diff_sec": [1.0, 2.0, 3.0]})
+    other = SimpleNamespace(table=table, values=values, variant=variant, path="maps")
+    here = np.arange(3)
+    mine, theirs = map_checks.same_events(here, ["a", "b", "c"], other, *edges)
+    assert mine.tolist() == [0, 2]
+    np.testing.assert_allclose(theirs, foreshap.on_axes(values[[1, 0]], variant, *edges))
+    with pytest.raises(foreshap.ForeshapError, match="maps explains none of these events"):
+        map_checks.same_events(here[:1], ["b"], other, *edges)
 
 
 def test_shares_of_windows_and_bands():
     variant, s_p = foreshap.VARIANTS["P64"], np.array([1.0, 2.5])
     maps = -np.ones((2, *variant.shape))
+    area = map_checks.map_shares(maps, variant, s_p)
     maps[0][..., frame_windows(variant, 1.0) != 0] = 0  # all before P
-    shares = foreshap.window_shares(maps, variant, s_p)
-    assert shares.loc[0].to_list() == [1, 0, 0, 0]
+    shares = map_checks.map_shares(maps, variant, s_p)
+    assert shares.loc[0, list(WINDOWS)].to_list() == [1, 0, 0, 0]
     counts = np.bincount(frame_windows(variant, 2.5), minlength=4) / variant.shape[2]
-    np.testing.assert_allclose(shares.loc[1], counts)
-    bands = foreshap.band_shares(np.ones((1, *variant.shape)), variant)
+    np.testing.assert_allclose(shares.loc[1, list(WINDOWS)], counts)
     edges = [(0, 10), (10, 25), (25, 45), (45, 51)]
     expected = [
         ((variant.frequencies >= low) & (variant.frequencies < high)).mean() for low, high in edges
     ]
-    np.testing.assert_allclose(bands.loc[0], expected)
-    table = foreshap.share_table(
-        shares, shares, {"first": np.array([True, False]), "both": np.array([True, True])}
-    )
-    both = table[(table["series"] == "both") & (table["part"] == WINDOWS[0])].iloc[0]
-    assert (
-        both["value"] == pytest.approx((1 + counts[0]) / 2)
-        and both["n_events"] == 2
-        and len(table) == 8
-    )
+    np.testing.assert_allclose(area.loc[0, list(map_checks.BANDS)], expected)
+    both = map_checks.share_table(shares, area, pd.DataFrame({"series": ["both", "both"]}))
+    first = both[both["part"] == WINDOWS[0]].iloc[0]
+    assert first["value"] == pytest.approx((1 + counts[0]) / 2) and first["n_events"] == 2
+    assert first["area"] == area[WINDOWS[0]].mean() and len(both) == 8
+    by = pd.DataFrame({"series": ["foreshocks", "aftershocks"], "week": [-1, 3]})
+    alone = map_checks.share_table(shares, area, by)
+    assert set(zip(alone["series"], alone["week"])) == {("foreshocks", -1), ("aftershocks", 3)}
+    assert (alone["n_events"] == 1).all() and alone["low"].isna().all()
 
 
 def test_a_narrow_band_is_named():
     variant = foreshap.VARIANTS["P64"]
     maps = np.random.default_rng(0).normal(size=(5, *variant.shape))
-    assert foreshap.narrow_bands(maps, variant) == []
+    assert map_checks.narrow_bands(maps, variant) == []
     maps[:, :, 12] *= 3
-    (band,) = foreshap.narrow_bands(maps, variant)
+    (band,) = map_checks.narrow_bands(maps, variant)
     assert band[0] < variant.frequencies[12] < band[1] and band[1] - band[0] == pytest.approx(
         variant.frequencies[1]
     )
 
 
-def test_weeks_and_shares_by_week(demo):
+def test_weeks_are_numbered_from_the_mainshock(demo):
     s = foreshap.load_spectrograms(demo.folder / "P64.h5")
     weeks = foreshap.weeks_after(s.table, pd.Timestamp(MAINSHOCK, tz="UTC"))
     assert (np.sign(weeks + 0.5) == np.where(s.labels == 1, 1, -1)).all()
-    share = np.where(s.labels == 1, 0.3, 0.1)
-    table = foreshap.share_by_week(share, weeks.astype(int), s.labels)
-    assert set(zip(table["series"], table["value"].round(6))) == {
-        ("foreshocks", 0.1),
-        ("aftershocks", 0.3),
-    }
-    assert table["n_events"].sum() == len(s.labels)

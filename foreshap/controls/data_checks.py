@@ -1,46 +1,29 @@
 """Measurements by plain models for the second page: where the information lies.
 
-Each takes an Evidence of clean events and returns a table, a row a measurement: control, measured
-(ROC AUC of held-out events by logistic regression, unless it says otherwise), low and high
-(bootstrap 95 %), chance, n_events, and in words what a change on the fault or path and what one at
-the station or in the catalogue would give; reason, why there is none.
+Each control takes an Evidence of clean events and yields what to measure: its name, the inputs,
+what a change on the fault or path would give, what one of station or catalogue, and options of
+_auc().
 """
-
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 
 from ..files import ForeshapError
-from ..preprocessing.simulation import simulate_sequence
-from ..preprocessing.spectrograms import preprocess
-from ..preprocessing.tensor_file import load_spectrograms
 from ..preprocessing.waveforms import known_times
-from ..training.scores import interval_95
-from . import features
-from .evidence import gather_evidence
-from .plain_models import (
-    check_enough,
-    effective_events,
-    folds,
-    held_out_scores,
-    measure_auc,
-    overlap_weights,
-    shuffled,
-)
+from . import features, plain_models
 
 CONTROL_BANDS = ((0, 10), (10, 25), (25, 45))  # [Hz]
 SHUFFLES = 20
 COLUMNS = "control measured low high chance n_events if_path if_station reason".split()
-CHANCE, ABOVE, EITHER = "chance", "above chance", "says nothing"
+CHANCE, ABOVE = "chance", "above chance"
 
 
 def where(e):
     """1. The information by window: noise before P, P to S, S, coda, all."""
-    rows = [_row(e, "noise before P", e.tensor_spectra[:, 0], CHANCE, ABOVE)]
+    yield "noise before P", e.tensor_spectra[:, 0], CHANCE, ABOVE
     for name, place in zip(features.window_names(e.table)[1:], ([1], [2], [3, 4, 5])):
-        rows.append(_row(e, name, e.tensor_spectra[:, place], ABOVE, ABOVE))
-    return _table([*rows, _row(e, "everything", e.tensor_spectra, ABOVE, ABOVE)])
+        yield name, e.tensor_spectra[:, place], ABOVE, ABOVE
+    yield "everything", e.tensor_spectra, ABOVE, ABOVE
 
 
 def without_events(e):
@@ -48,113 +31,65 @@ def without_events(e):
     if e.noise is None:
         raise ForeshapError("the source offers no windows without events")
     spectra = []
-    for first in range(0, len(e.noise.labels), features.READ_TOGETHER):
-        windows = slice(first, first + features.READ_TOGETHER)
+    for windows in features.batches(len(e.noise.labels)):
         spectra.append(e.noise.values[windows].mean(axis=-1))
-    labels = e.noise.labels.astype(int)
-    check_enough(np.bincount(labels, minlength=2))
-    parts = folds(e.noise.table, "time blocks", e.seed)
-    scores = held_out_scores(np.concatenate(spectra), labels, parts)
-    found = measure_auc(scores, labels, seed=e.seed)
-    row = {"control": "noise without events"} | found | {"if_path": CHANCE, "if_station": ABOVE}
-    return _table([row])
+    yield "noise without events", np.concatenate(spectra), CHANCE, ABOVE, {"events": e.noise}
 
 
 def relative(e):
     """2. Relative to the event's own noise, and to its own coda: what acts on both cancels."""
-    coda = features.known_mean(e.tensor_spectra[:, 3:], 1)[:, None]
-    from_coda, same_noise = e.tensor_spectra[:, 1:3] - coda, "chance, if the noise is the same"
     above = features.above_own_noise(e.tensor_spectra)[..., features.usable_rows(e.variant)]
-    return _table(
-        [
-            _row(e, "minus own noise", above, ABOVE, same_noise),
-            _row(e, "minus own coda", from_coda, "above chance, or lower", CHANCE),
-        ]
-    )
+    yield "minus own noise", above, ABOVE, "chance, if the noise is the same"
+    coda = features.known_mean(e.tensor_spectra[:, 3:], 1)[:, None]
+    yield "minus own coda", e.tensor_spectra[:, 1:3] - coda, "above chance, or lower", CHANCE
 
 
 def baselines(e):
-    """3. Linear models: time-averaged spectrum, and the catalogue alone."""
-    averaged = features.known_mean(e.tensor_spectra, 1)
-    rows = [_row(e, "time-averaged spectrum", averaged, ABOVE, ABOVE)]
+    """3. Linear models: time-averaged spectrum, and the catalogue alone (with squares)."""
+    yield "time-averaged spectrum", features.known_mean(e.tensor_spectra, 1), ABOVE, ABOVE
     if e.catalogue.shape[1]:
-        found = "above chance (catalogue)"
-        alone = _squares(e.catalogue)
-        rows.append(_row(e, "catalogue alone", alone, CHANCE, found, penalty=1.0))
-    return _table(rows)
+        z = (e.catalogue - e.catalogue.mean()) / e.catalogue.std()
+        squares = np.hstack([z, z**2])  # a class may be narrower, not only shifted
+        yield "catalogue alone", squares, CHANCE, "above chance (catalogue)", {"penalty": 1.0}
 
 
 def matched(e):
     """4. Classes reweighted until their catalogues match."""
     if e.catalogue.shape[1] == 0:
         raise ForeshapError("there is no catalogue to match")
-    weights = overlap_weights(e.catalogue, e.labels)
-    noise, expected = e.tensor_spectra[:, 0], "chance if the catalogue is all"
-    rows = [
-        _row(e, "noise before P, matched", noise, CHANCE, ABOVE, weights),
-        _row(e, "everything, matched", e.tensor_spectra, ABOVE, expected, weights),
-    ]
-    return _table(rows).assign(effective=effective_events(weights, e.labels).min())
+    options = {"weights": plain_models.overlap_weights(e.catalogue, e.labels)}
+    yield "noise before P, matched", e.tensor_spectra[:, 0], CHANCE, ABOVE, options
+    expected = "chance if the catalogue is all"
+    yield "everything, matched", e.tensor_spectra, ABOVE, expected, options
 
 
 def splits(e):
     """5. The same model on other splits: the gap between random and blocked ones is the leak."""
-    rows = []
     further = ["co-located groups"] if "co_located_group" in e.table else []
     for kind in ("random", "clusters", "time blocks", "weeks", *further):
-        name, expected = f"split: {kind}", ("all splits alike", "random better than blocks")
-        try:
-            parts = folds(_labelled(e), kind, e.seed)
-            rows.append(_row(e, name, e.tensor_spectra, *expected, parts=parts))
-        except ForeshapError as error:  # no times, or no hypocentres
-            rows.append({"control": name, "reason": str(error)})
-    return _table(rows)
+        expected = "all splits alike", "random better than blocks"
+        yield f"split: {kind}", e.tensor_spectra, *expected, {"kind": kind}
 
 
 def bands(e, notches=()):
     """7. Frequency bands, and notches around narrow ones, each with its twin from noise alone."""
-    rows = []
     for low, high in (*CONTROL_BANDS, *notches):
         inside = features.usable_rows(e.variant, low, high)
         if inside.all() or not inside.any():  # nothing beside it, or no row of this variant
             continue
         name = f"{low:.3g} to {high:.3g} Hz"
         signal, noise = e.tensor_spectra[:, 1:], e.tensor_spectra[:, 0]
-        rows.append(_row(e, name, signal[..., inside], ABOVE, ABOVE))
-        rows.append(_row(e, f"{name}, noise before P", noise[..., inside], CHANCE, ABOVE))
+        yield name, signal[..., inside], ABOVE, ABOVE
+        yield f"{name}, noise before P", noise[..., inside], CHANCE, ABOVE
         if (low, high) not in CONTROL_BANDS:
-            rows.append(_row(e, f"without {name}", signal[..., ~inside], "as with it", "lower"))
-    return _table(rows)
+            yield f"without {name}", signal[..., ~inside], "as with it", "lower"
 
 
 def nulls(e):
     """8. Shuffled labels: mean and 95 % range of the ROC AUC of the time-averaged spectrum."""
     averaged = features.known_mean(e.tensor_spectra, 1)
-    found = shuffled(averaged, e.labels, _parts(e), SHUFFLES, e.seed)
-    name = f"shuffled labels ({SHUFFLES} times)"
-    measured = found.mean(), *interval_95(found), 0.5, len(e.labels)
-    return _table([dict(zip(COLUMNS, (name, *measured, CHANCE, CHANCE)))])
-
-
-def effects_off(spectrograms, seed):
-    """8. Another simulated sequence as long, with every effect off: all windows.
-
-    spectrograms: Spectrograms of a simulated sequence
-    seed: int
-
-    returns: DataFrame of one row
-    raises: ForeshapError for real data
-    """
-    if "simulated" not in spectrograms.attributes:
-        raise ForeshapError("real data: no effect can be switched off")
-    with TemporaryDirectory() as folder:
-        waveforms = simulate_sequence(f"{folder}/waveforms", len(spectrograms.labels), seed, {})
-        preprocess(waveforms, folder, [spectrograms.variant])
-        e = gather_evidence(
-            load_spectrograms(f"{folder}/{spectrograms.variant.name}.h5"), None, seed
-        )
-    e = e.only(e.clean)
-    return pd.DataFrame([_row(e, "every effect off (simulated)", e.tensor_spectra, CHANCE, CHANCE)])
+    options = {"shuffles": SHUFFLES}
+    yield f"shuffled labels ({SHUFFLES} times)", averaged, CHANCE, CHANCE, options
 
 
 CONTROLS = {
@@ -169,33 +104,28 @@ CONTROLS = {
 }
 
 
-def _labelled(e):
-    """The table with its labels, for what splits it."""
-    return e.table.assign(label=e.labels)
-
-
-def _parts(e):
-    """Who is held out in turn: blocks of time, or at random where there are no times."""
-    kind = "time blocks" if known_times(e.table).notna().all() else "random"
-    return folds(_labelled(e), kind, e.seed)
-
-
-def _squares(catalogue):
-    """Standardised columns and their squares: a class may be narrower, not only shifted."""
-    z = (catalogue - catalogue.mean()) / catalogue.std()
-    return np.hstack([z, z**2])
-
-
-def _row(e, control, inputs, if_path, if_station, weights=None, parts=None, **options):
-    """One measurement as a dict, or why there is none."""
-    try:
-        scores = held_out_scores(inputs, e.labels, parts or _parts(e), weights, **options)
-        found = measure_auc(scores, e.labels, weights, e.seed)
-    except ForeshapError as error:
-        return {"control": control, "reason": str(error)}
-    return {"control": control} | found | {"if_path": if_path, "if_station": if_station}
-
-
-def _table(rows):
-    """Measurements as a DataFrame, whichever of them there are."""
+def measure(e, control, **how):
+    """Measure what a control asks of Evidence: DataFrame of COLUMNS, a row a measurement."""
+    rows = []
+    for name, inputs, if_path, if_station, *options in control(e, **how):
+        row = {"control": name, "if_path": if_path, "if_station": if_station}
+        try:
+            row |= _auc(e, inputs, **dict(*options))
+        except ForeshapError as error:
+            row = {"control": name, "reason": str(error)}
+        rows.append(row)
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _auc(e, inputs, events=None, kind=None, weights=None, penalty=plain_models.PENALTY, shuffles=0):
+    """One measurement, dict; inputs are of e's events, or of others."""
+    events = e if events is None else events
+    labels = events.labels.astype(int)
+    plain_models.check_enough(labels)
+    if kind is None:
+        kind = "time blocks" if known_times(events.table).notna().all() else "random"
+    parts = plain_models.folds(events.table.assign(label=labels), kind, e.seed)
+    if shuffles:
+        return plain_models.measure_shuffled(inputs, labels, parts, shuffles, e.seed)
+    scores = plain_models.held_out_scores(inputs, labels, parts, weights, penalty)
+    return plain_models.measure_auc(scores, labels, weights, e.seed)

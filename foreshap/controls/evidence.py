@@ -9,53 +9,34 @@ from ..files import ForeshapError
 from ..preprocessing.waveforms import known_s_p, known_stations, known_times
 from . import features
 from .day_blocks import day_blocks
+from .plain_models import LEAST
 
-LEAST = 30  # events of a class (or effective ones), below which nothing is said
 SECOND_EVENT = 2.5  # power after over before a second onset, from which a window holds two events
 SECOND_AFTER = 0.9  # s after S
 NEEDED = ("noise", "P", "S")  # windows of cross-spectra that an event must have
+SHORTEST_S_P = 0.05  # of own onsets [s]
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """A dataset's events as the witnesses see them: N events in the order of their times.
+    """A dataset's N events as the witnesses see them."""
 
-    labels: int array (N,), 0 foreshock, 1 aftershock
-    days: float array (N,), after the mainshock; NaN where unknown
-    blocks: int array (N,), blocks of days, of day_blocks()
-    table: DataFrame (N rows), of the tensor file
-    catalogue: DataFrame (N rows), of features.catalogue() with the own S-P where it was measured,
-        and the hypocentre east, north [km]
-    measurements: DataFrame (N rows) of MEASUREMENTS, or None
-    cross: complex64 array (N, 6, F, 3, 3), windows noise, P, S, coda 1 to 3; or None
-    cross_frequencies: float array (F,) [Hz], or None
-    tensor_spectra: float32 array (N, 6, 3, F), of features.window_spectra()
-    own_size: float array (N,), log10 of amplitude below the corner, without distance; or None
-    clean: bool array (N,), windows without a second event and with what the witnesses need
-    left_out: dict, reason -> number of events that are not clean
-    variant: Variant
-    calibrated: bool, the power of different events compares
-    noise: Spectrograms of windows without an event, or None
-    station_record: str or Path of the station's record, or None
-    seed: int
-    """
-
-    labels: np.ndarray
-    days: np.ndarray
-    blocks: np.ndarray
-    table: pd.DataFrame
-    catalogue: pd.DataFrame
-    measurements: pd.DataFrame | None
-    cross: np.ndarray | None
-    cross_frequencies: np.ndarray | None
-    tensor_spectra: np.ndarray
-    own_size: np.ndarray | None
-    clean: np.ndarray
-    left_out: dict
-    variant: object
-    calibrated: bool
-    noise: object = None
-    station_record: object = None
+    labels: np.ndarray  # int (N,), 0 foreshock, 1 aftershock
+    days: np.ndarray  # float (N,), after the mainshock; NaN where unknown
+    blocks: np.ndarray  # int (N,), of day_blocks()
+    table: pd.DataFrame  # of the tensor file
+    catalogue: pd.DataFrame  # of features.catalogue(), with own S-P, and hypocentres [km]
+    measurements: pd.DataFrame | None  # of the cross-spectra's file
+    cross: np.ndarray | None  # complex64 (N, 6, F, 3, 3): noise, P, S, coda 1 to 3
+    cross_frequencies: np.ndarray | None  # float (F,) [Hz]
+    tensor_spectra: np.ndarray  # float32 (N, 6, 3, F), of features.window_spectra()
+    own_size: np.ndarray | None  # float (N,), log10 of amplitude below the corner, at one distance
+    clean: np.ndarray  # bool (N,), windows without a second event, with what witnesses need
+    left_out: dict  # reason -> number of events that are not clean
+    variant: object  # Variant
+    calibrated: bool  # the power of different events compares
+    noise: object = None  # Spectrograms of windows without an event
+    station_record: object = None  # str or Path
     seed: int = 0
 
     @property
@@ -97,13 +78,8 @@ def gather_evidence(spectrograms, cross_spectra=None, seed=0, noise=None, statio
     returns: Evidence
     raises: ForeshapError where a class has too few events
     """
-    spectra = features.window_spectra(spectrograms)
-    return assemble(spectrograms, spectra, cross_spectra, seed, noise, station_record)
-
-
-def assemble(spectrograms, spectra, cross_spectra, seed=0, noise=None, station_record=None):
-    """Build Evidence of window spectra that were computed before; else as gather_evidence()."""
     table, labels = spectrograms.table, np.asarray(spectrograms.labels).astype(int)
+    spectra = features.window_spectra(spectrograms)
     calibrated = "scaled" not in spectrograms.attributes
     days = days_after(table, labels, spectrograms.attributes.get("mainshock"))
     cross, measurements, frequencies = None, None, None
@@ -112,7 +88,13 @@ def assemble(spectrograms, spectra, cross_spectra, seed=0, noise=None, station_r
         frequencies = cross_spectra.frequencies
     catalogue = _catalogue(table, measurements)
     clean, left_out = _clean(spectra, table, cross, measurements, frequencies)
-    _check_enough(labels, clean, spectrograms.path)
+    counts = np.bincount(labels[clean], minlength=2)
+    if counts.min() < LEAST:
+        names = f"{counts[0]} foreshocks, {counts[1]} aftershocks"
+        raise ForeshapError(
+            f"{spectrograms.path} can't be controlled, too few events: {names}, {LEAST} are "
+            "needed, each with undisturbed noise before P."
+        )
     return Evidence(
         labels=labels,
         days=days,
@@ -135,47 +117,31 @@ def assemble(spectrograms, spectra, cross_spectra, seed=0, noise=None, station_r
 
 
 def days_after(table, labels, mainshock=None):
-    """Count the days of each event from the mainshock, or from the middle of the classes' gap.
-
-    table: DataFrame with trace_start_time
-    labels: int array (N,)
-    mainshock: str, a date; used where it lies between the classes
-
-    returns: float array (N,); all NaN where a time is missing or the classes overlap in time
-    """
+    """Days (N,) from a mainshock between the classes, else from their gap's middle, else NaN."""
     times = known_times(table)
-    unknown = np.full(len(table), np.nan)
-    if times.isna().any() or len(np.unique(labels)) < 2:
-        return unknown
     days = (times - times.min()).dt.total_seconds().to_numpy() / 86400
-    last, first = days[labels == 0].max(), days[labels == 1].min()
-    if last > first:
-        return unknown
+    last = days[labels == 0].max(initial=-np.inf)
+    first = days[labels == 1].min(initial=np.inf)
+    if not np.isfinite([last, first]).all() or last > first:  # NaN: a time is missing
+        return np.full(len(table), np.nan)
     stated = pd.to_datetime(str(mainshock), utc=True, errors="coerce")
-    origin = (last + first) / 2
-    if not pd.isna(stated):
-        stated = (stated - times.min()).total_seconds() / 86400
-        origin = stated if last <= stated <= first else origin
-    return days - origin
+    stated = (stated - times.min()).total_seconds() / 86400  # NaN where it is no date
+    return days - (stated if last <= stated <= first else (last + first) / 2)
 
 
 def _of_these_events(cross_spectra, table):
     """Cross-spectra and measurements in the order of a table; NaN for events that have none."""
-    place = pd.Series(np.arange(len(cross_spectra.table)), cross_spectra.table["trace_name"])
-    rows = place[~place.index.duplicated()].reindex(table["trace_name"]).to_numpy()
-    known = np.isfinite(rows)
-    if not known.any():
+    rows = pd.Index(cross_spectra.table["trace_name"]).get_indexer(table["trace_name"])
+    unknown = rows < 0
+    if unknown.all():
         raise ForeshapError(
             f"{cross_spectra.path} holds none of the tensors' events: preprocess them together."
         )
-    chosen = np.where(known, rows, 0).astype(int)
-    cross = cross_spectra.values[chosen]
-    measurements = cross_spectra.table.iloc[chosen].reset_index(drop=True)
+    cross = cross_spectra.values[rows]
+    measurements = cross_spectra.table.iloc[rows].reset_index(drop=True)
     measurements = measurements.drop(columns=["trace_name", "label", "station"], errors="ignore")
     measurements = measurements.astype(float)
-    if not known.all():
-        cross[~known] = np.nan
-        measurements.loc[~known] = np.nan
+    cross[unknown], measurements.loc[unknown] = np.nan, np.nan
     return cross, measurements
 
 
@@ -184,7 +150,7 @@ def _catalogue(table, measurements):
     catalogue = features.catalogue(table)
     if measurements is not None and "S-P" in catalogue:
         own = known_s_p(table) + measurements["s_onset"] - measurements["p_onset"]
-        own = np.log10(own.where(own > 0.05).to_numpy())
+        own = np.log10(own.where(own > SHORTEST_S_P).to_numpy())
         catalogue["S-P"] = np.where(np.isfinite(own), own, catalogue["S-P"])
     if {"distance", "azimuth, sine", "azimuth, cosine"} <= set(catalogue):
         catalogue["east"] = catalogue["distance"] * catalogue["azimuth, sine"]
@@ -208,28 +174,16 @@ def _clean(spectra, table, cross, measurements, frequencies):
 
 def _own_size(spectra, variant, catalogue, measurements, calibrated):
     """log10 of the amplitude below the corner times S-P, float (N,); None if it can't be known."""
+    if measurements is None and not calibrated:
+        return None
     if measurements is not None:
         level = measurements["level_below_corner"].to_numpy()
-    elif calibrated:
+    else:
         below = features.usable_rows(variant, 2, 6)
         level = features.known_mean(0.5 * spectra[:, 2][..., below], (1, 2))
-    else:
-        return None
     if not np.isfinite(level).any():
         return None
-    distance = catalogue["S-P"].to_numpy() if "S-P" in catalogue else 0.0
-    return level + distance
-
-
-def _check_enough(labels, clean, path):
-    """Raise ForeshapError unless each class has LEAST clean events."""
-    counts = np.bincount(labels[clean], minlength=2)
-    if counts.min() < LEAST:
-        names = f"{counts[0]} foreshocks, {counts[1]} aftershocks"
-        raise ForeshapError(
-            f"{path} can't be controlled, too few events: {names}, {LEAST} are needed, each with "
-            "undisturbed noise before P."
-        )
+    return level + (catalogue["S-P"].to_numpy() if "S-P" in catalogue else 0.0)
 
 
 def stations_of(evidence):

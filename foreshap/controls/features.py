@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ..files import ForeshapError
-from ..preprocessing.variants import NO_S_P, WINDOWS, frame_windows
+from ..preprocessing.variants import WINDOWS, frame_windows
 from ..preprocessing.waveforms import known_s_p, known_stations, known_times
 from ..training.splits import KM_PER_DEGREE
 
@@ -12,54 +11,44 @@ CODA_EDGES = (4.0, 8.0)  # after P: the coda in three parts, so that its decay s
 SPECTRA = (*WINDOWS[:3], "coda to 4 s", "coda 4 to 8 s", "coda from 8 s")
 USABLE = (2.0, 45.0)  # clear of what leaks to 0 Hz and of the anti-alias filter [Hz]
 ABOVE_NOISE = 0.5  # signal counts where it is three times the noise's power (log10)
-READ_TOGETHER = 64  # events read together
+READ_TOGETHER = 64  # events
+UNUSUAL = 4 * 1.4826  # median absolute deviations, above which noise holds another event's coda
+NEARBY = 51  # events of the station, whose median is the usual noise
+
+
+def batches(n):
+    """Slices of n events that are read together."""
+    return [slice(first, first + READ_TOGETHER) for first in range(0, n, READ_TOGETHER)]
 
 
 def window_spectra(spectrograms):
-    """Mean log-spectrum of each event in the windows SPECTRA; frames before P end before it.
+    """Average each event's log-spectrogram over the windows SPECTRA; frames before P end before it.
 
     spectrograms: Spectrograms
 
     returns: float32 array (N, len(SPECTRA), 3, F), NaN where an event has no frame in a window
     raises: ForeshapError where an S-aligned variant has no S-P times
     """
-    variant, s_p = spectrograms.variant, s_p_times(spectrograms)
-    part = np.stack([_frame_parts(variant, s) for s in s_p])
-    member = (part[:, None] == np.arange(len(SPECTRA))[:, None]).astype(np.float32)  # (N, part, T)
+    variant, s_p = spectrograms.variant, known_s_p(spectrograms.table)
+    member = np.zeros((len(s_p), len(SPECTRA), len(variant.times)), np.float32)
+    for of_event, delay in zip(member, s_p):
+        after_p = variant.times + (delay if variant.phase == "S" else 0)
+        window = frame_windows(variant, delay)
+        part = np.where(window == 3, 3 + np.searchsorted(CODA_EDGES, after_p), window)
+        of_event[part, np.arange(len(part))] = 1
     with np.errstate(invalid="ignore"):
         member /= member.sum(axis=2, keepdims=True)
     spectra = []
-    for first in range(0, len(s_p), READ_TOGETHER):
-        events = slice(first, first + READ_TOGETHER)
+    for events in batches(len(s_p)):
         spectra.append(np.einsum("ncft,npt->npcf", spectrograms.values[events], member[events]))
     return np.concatenate(spectra)
 
 
-def s_p_times(spectrograms):
-    """S-P time of each event [s], float (N,); NO_S_P where the table has none."""
-    s_p = known_s_p(spectrograms.table)
-    if spectrograms.variant.phase == "S" and np.isnan(s_p).any():
-        raise ForeshapError(
-            f"{spectrograms.path} is aligned on S and lacks S-P times: use a variant aligned on P."
-        )
-    return np.where(np.isnan(s_p), NO_S_P, s_p)
-
-
 def window_names(table):
-    """List the names of the four windows: seconds after P where a table has no S-P times.
-
-    table: DataFrame of a tensor file
-    """
+    """Names of the four windows, list: seconds after P where a table has no S-P times."""
     if np.isfinite(known_s_p(table)).all():
         return list(WINDOWS)
     return ["before P", "0 to 2 s after P", "2 to 4 s after P", "from 4 s after P"]
-
-
-def _frame_parts(variant, s_p):
-    """Place in SPECTRA of each frame, int (T,)."""
-    window = frame_windows(variant, s_p)
-    after_p = variant.times + (s_p if variant.phase == "S" else 0)
-    return np.where(window == 3, 3 + np.searchsorted(CODA_EDGES, after_p), window)
 
 
 def known_mean(values, axis):
@@ -70,17 +59,11 @@ def known_mean(values, axis):
 
 
 def fill_unknown(values):
-    """Put each column's median in the place of what is not finite; 0 in a column without any.
-
-    values: array (N, ...)
-    """
+    """Values (N, ...) with a column's median, or 0, in the place of what is not finite."""
     values = np.asarray(values, float)
-    flat = values.reshape(len(values), -1)
-    known = np.where(np.isfinite(flat), flat, np.nan)
-    some = np.isfinite(known).any(axis=0)
-    middle = np.zeros(flat.shape[1])
-    middle[some] = np.nanmedian(known[:, some], axis=0)
-    return np.where(np.isfinite(flat), flat, middle).reshape(values.shape)
+    flat = pd.DataFrame(values.reshape(len(values), -1))
+    flat = flat.where(np.isfinite(flat))
+    return flat.fillna(flat.median()).fillna(0.0).to_numpy().reshape(values.shape)
 
 
 def usable_rows(variant, low=USABLE[0], high=USABLE[1]):
@@ -89,52 +72,46 @@ def usable_rows(variant, low=USABLE[0], high=USABLE[1]):
 
 
 def above_own_noise(spectra):
-    """Signal relative to the event's noise before P: what acts on both alike cancels.
-
-    spectra: array (N, parts, 3, F), of window_spectra()
-
-    returns: array (N, parts - 1, 3, F), log10 of a power ratio, windows after P
-    """
+    """Spectra (N, parts, 3, F) after P over the event's noise: what acts on both alike cancels."""
     return np.maximum(spectra[:, 1:] - spectra[:, :1], ABOVE_NOISE)
 
 
 def quiet_before_p(spectra, table):
-    """Find events whose noise window holds no other event's coda: their level is as usual.
-
-    spectra: array (N, parts, 3, F), of window_spectra()
-    table: DataFrame of a tensor file; without times the median is that of all events of the station
-
-    returns: bool array (N,): noise level at most 4 deviations (1.4826 times the median of the
-        absolute ones) above the rolling median of 51 events of the station, and known
-    """
+    """Which events' noise is as usual at their station, bool (N,): it holds no other one's coda."""
     level = pd.Series(spectra[:, 0].mean(axis=(1, 2)))
     times = known_times(table).reset_index(drop=True)
     quiet = np.empty(len(level), bool)
     for rows in level.groupby(known_stations(table).to_numpy()).groups.values():
         ordered = level[times[rows].sort_values(kind="stable").index]
-        near = ordered.median()
+        usual = ordered.median()
         if times.notna().all():
-            near = ordered.rolling(51, center=True, min_periods=1).median()
-        above = ordered - near
-        quiet[ordered.index] = above <= 4 * 1.4826 * above.abs().median()
+            usual = ordered.rolling(NEARBY, center=True, min_periods=1).median()
+        above = ordered - usual
+        quiet[ordered.index] = above <= UNUSUAL * above.abs().median()
     return quiet
 
 
 def signal_to_noise(spectra, variant):
-    """Mean of log10(power between P and S over power before P) in the usable band, float (N,)."""
+    """Compute each event's ratio of power between P and S to power before P, in the usable band.
+
+    spectra: array (N, parts, 3, F), of window_spectra()
+    variant: Variant
+
+    returns: float array (N,), mean of its log10
+    """
     ratio = spectra[:, 1] - spectra[:, 0]
     return ratio[..., usable_rows(variant)].mean(axis=(1, 2))
 
 
 def catalogue(table):
-    """Select the columns of a catalogue that could tell classes apart by themselves.
+    """Select what could tell classes apart by itself: magnitude, S-P, place, hour, station.
 
-    table: DataFrame of a tensor file, one row an event
+    A missing value is the median; a column that is missing in most events of a class is left out:
+    who is missing would tell the class.
 
-    returns: DataFrame (N rows) of those that are known: magnitude, log10 of S-P, depth, distance,
-        azimuth (sine and cosine), hour of day (sine and cosine), station where there are several; a
-        missing value is the median, a column that is missing in most events of a class is left out:
-        who is missing would tell the class
+    table: DataFrame of a tensor file
+
+    returns: DataFrame (N rows), of the columns that are known
     """
     latitude, s_p = _numbers(table, "receiver_latitude"), _numbers(table, "p_s_diff_sec")
     north = _numbers(table, "source_latitude") - latitude
