@@ -21,10 +21,9 @@ COLUMNS = ["row", "output", "predicted", "correct", "base_value", "additivity_er
 
 def explained(trained, folder, n=6, **changes):
     checkpoint = changes.pop("checkpoint", None) or foreshap.load_checkpoint(trained.path)
-    kind = {"n": changes.pop("background", 10), "kind": changes.pop("kind", "both")}
     rows = changes.pop("rows", foreshap.chosen_test_rows(checkpoint, n, seed=0))
-    seed = changes.pop("background_seed", 0)
-    background = foreshap.choose_background(checkpoint, trained.spectrograms, seed=seed, **kind)
+    size, seed = changes.pop("background", 10), changes.pop("background_seed", 0)
+    background = foreshap.choose_background(checkpoint, trained.spectrograms, size, seed)
     return foreshap.explain_events(
         checkpoint, trained.spectrograms, rows, background, folder, **changes
     )
@@ -76,9 +75,8 @@ def test_values_are_sliced_like_an_array(trained, tmp_path):
     values, whole = shap.values, shap.values[:]
     assert len(values) == 7 and values.shape == whole.shape and values.dtype == whole.dtype
     mask = np.arange(7) % 2 == 0
-    for key in (3, -1, slice(2, 5), [3, 1, 1], mask, (2, 0), (slice(None), 0), (1, 2, slice(3, 9))):
+    for key in (3, -1, slice(2, 5), [3, 1, 1], mask):
         np.testing.assert_array_equal(values[key], whole[key])
-    np.testing.assert_array_equal(values[..., 5], whole[..., 5])
     np.testing.assert_array_equal(np.asarray(values), whole)
     np.testing.assert_array_equal(np.stack(list(values)), whole)
     with pytest.raises(IndexError):
@@ -103,9 +101,7 @@ def test_eighty_after_forty_computes_forty(trained, tmp_path, monkeypatch):
     computed = []
     write = shap_store._explain_part
     monkeypatch.setattr(
-        shap_store,
-        "_explain_part",
-        lambda task, rows, **more: computed.extend(rows) or write(task, rows, **more),
+        shap_store, "_explain_part", lambda task, rows: computed.extend(rows) or write(task, rows)
     )
     forty = explained(trained, tmp_path / "a", rows=np.arange(40))
     before = {part: part.read_bytes() for part in parts_of(tmp_path)}
@@ -130,7 +126,6 @@ def test_nothing_is_refused_and_nothing_is_mixed_up(trained, tmp_path):
         {},
         {"background": 8},
         {"background_seed": 1},
-        {"kind": "foreshocks"},
         {"checkpoint": foreshap.load_checkpoint(tmp_path / "other" / "P64.pt")},
         {"method": "deep-shap"},
         {"output": "aftershock"},
@@ -147,7 +142,7 @@ def test_nothing_is_refused_and_nothing_is_mixed_up(trained, tmp_path):
     for shap, change in zip(found, changes):
         assert tensors(explained(trained, folder, n=2, **change)) == tensors(shap)
     named = explained(trained, folder, n=2, method="expected-gradients", samples=20, seed=0)
-    assert named.path == found[7].path and len(parts_of(folder)) == count
+    assert named.path == found[6].path and len(parts_of(folder)) == count
 
 
 def test_tiles_follow_each_events_arrivals_and_keep_their_error(trained, tmp_path):
@@ -160,13 +155,6 @@ def test_tiles_follow_each_events_arrivals_and_keep_their_error(trained, tmp_pat
     assert (found.standard_error[:] > 0).any()
 
 
-def test_an_events_own_noise_as_background(trained, tmp_path):
-    found = explained(trained, tmp_path, n=2, kind="own noise")
-    before = found.variant.times + 0.32 <= 0
-    assert np.abs(found.values[:][..., before]).max() == 0  # those frames are the background's own
-    assert len(set(found.table["base_value"])) == 2 and found.table["additivity_error"].max() < 1e-5
-
-
 def test_what_can_not_be_explained_gets_a_sentence(trained, tmp_path):
     checkpoint, s = foreshap.load_checkpoint(trained.path), trained.spectrograms
     foreshocks = np.flatnonzero(s.labels == 0)
@@ -175,8 +163,8 @@ def test_what_can_not_be_explained_gets_a_sentence(trained, tmp_path):
     old.write_bytes(b"")
     few = np.arange(3)
     for rows, background, folder, options, words in (
-        (few, Background("both", foreshocks, 9, 0), tmp_path, {}, "of one class"),
-        (few, Background("both", foreshocks[:0], 0, 0), tmp_path, {}, "empty"),
+        (few, Background(foreshocks), tmp_path, {}, "of one class"),
+        (few, Background(foreshocks[:0]), tmp_path, {}, "empty"),
         (few, foreshocks, tmp_path, {}, "no Background"),
         (few[:0], good, tmp_path, {}, "one or more rows, 0 to 79"),
         ([80], good, tmp_path, {}, "one or more rows, 0 to 79"),

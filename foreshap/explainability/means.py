@@ -12,19 +12,12 @@ PART = 16  # events read together
 
 @dataclass(frozen=True)
 class BatchMean:
-    """Mean SHAP tensors of some events, each (3, F, T).
-
-    signed: mean
-    absolute: mean of the absolute values
-    standard_error: of signed, by bootstrap over events; NaN for fewer than two events
-    cancellation: float, sum of |signed| over sum of absolute: 1 where nothing cancels
-    n_events: int
-    """
+    """Mean SHAP tensors of some events, each (3, F, T)."""
 
     signed: np.ndarray
-    absolute: np.ndarray
-    standard_error: np.ndarray
-    cancellation: float
+    absolute: np.ndarray  # mean of the absolute values
+    standard_error: np.ndarray  # of signed, by bootstrap over events; NaN for fewer than two
+    cancellation: float  # sum of |signed| over sum of absolute: 1 where nothing cancels
     n_events: int
 
 
@@ -75,8 +68,7 @@ def group_means(shap, groups, per_output=False, seed=0):
 
     shap: StoredShap
     groups: sequence (N,), the group of each event; NaN or None for events of none
-    per_output: bool, divide each event by |output - base value|, so that one loud event does not
-        draw the map
+    per_output: bool, divide each event by |output - base value|: no loud event draws the map
     seed: int
 
     returns: dict, group -> BatchMean, sorted
