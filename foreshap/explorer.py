@@ -26,12 +26,14 @@ from .preprocessing.variants import CLASSES, COMPONENTS
 from .sources.datasets import mainshock_time, tensor_files, waveform_folder
 from .training.model import load_checkpoint
 
-SORTINGS = {  # -> column of the table
-    **{"time": "time", "margin": "margin", "magnitude": "source_magnitude"},
-    **{"S-P time": "s_p", "signal-to-noise": "signal_to_noise"},
-}
+SORTINGS = {"time": "time", "margin": "margin", "magnitude": "source_magnitude"}  # -> column
+SORTINGS |= {"S-P time": "s_p", "signal-to-noise": "signal_to_noise"}
 ANY = "all"
-FILTERS = ("side", "label", "station", "week", "misclassified", "sort")  # arguments of choose()
+FILTERS = ("side", "label", "station", "week", "misclassified", "sort")  # of choose()
+ROWS = (
+    *("side label station week misclassified", "sort previous next place count"),
+    *("name component highpass scale", "method opacity time frequency", "read-out"),
+)
 SHARED_EVENTS = 24  # test events whose maps set the shared scale
 DPI = 80
 
@@ -62,20 +64,7 @@ class EventCollection:
         self.store = Path(data, dataset, "shap")
         self.mainshock = mainshock_time(dataset, data)
         self.unit = self.spectrograms.attributes.get("unit")
-        self.table = self._table()
-        try:
-            self.folder = waveform_folder(dataset, data)
-            traces = waveforms.offered_traces(self.folder)
-            self.traces = traces.set_index("trace_name", drop=False)
-        except ForeshapError:  # published spectrograms
-            self.traces = None
-        self._stored = {}  # method -> StoredShap of all events of the store
-        self._maps = {}  # (method, row) -> array (3, F, T)
-        self._limits = {}  # of the shared scale, by method and component
-
-    def _table(self):
-        """Make the table of all events: the tensor file's, and what events are chosen by."""
-        table = self.spectrograms.table.copy()
+        table = self.table = self.spectrograms.table.copy()
         table["side"] = "not used"
         for side in ("train", "validation", "test"):
             table.loc[self.checkpoint.card["split"][side], "side"] = side
@@ -85,21 +74,26 @@ class EventCollection:
         table["station"] = waveforms.known_stations(table)
         table["s_p"] = waveforms.known_s_p(table)
         table["signal_to_noise"] = signal_to_noise(window_spectra(self.spectrograms), self.variant)
-        return table
+        try:
+            self.folder = waveform_folder(dataset, data)
+            traces = waveforms.offered_traces(self.folder)
+            self.traces = traces.set_index("trace_name", drop=False)
+        except ForeshapError:  # published spectrograms
+            self.traces = None
+        self._stored = {}  # method -> StoredShap of all events of its store
+        self._limits = {}  # of colours, by method, component and row (None: shared)
 
-    def choose(
-        self, side="test", label=ANY, misclassified=False, station=ANY, week=ANY, sort="time"
-    ):
+    def choose(self, side="test", label=ANY, misclassified=False, sort="time", **columns):
         """Filter events by columns of the table, ANY for all; list their rows, sorted."""
-        wanted = {"side": side, "station": station, "week": week}
+        wanted = {"side": side} | columns
         if label != ANY:
             wanted["label"] = CLASSES.index(label)
-        table = self.table
+        rows = self.table.index
         for column, value in wanted.items():
             if value != ANY:
-                table = table[table[column] == value]
-        self.find_margins(table.index)
-        table = self.table.loc[table.index]
+                rows = rows[self.table.loc[rows, column] == value]
+        self.find_margins(rows)
+        table = self.table.loc[rows]
         if misclassified:
             table = table[(table["margin"] > 0) != (table["label"] == 1)]
         if SORTINGS[sort] in table:
@@ -116,21 +110,16 @@ class EventCollection:
 
     def shap_map(self, row, method="deep"):
         """Return the SHAP tensor (3, F, T) of an event; it is explained and kept where it isn't."""
-        if (method, row) not in self._maps:
-            stored = self._stored.get(method)
-            if stored is None or row not in stored.table["row"].to_numpy():
-                stored = self._explain([row], method)
-            place = np.flatnonzero(stored.table["row"] == row)[0]
-            self._maps[method, row] = stored.values[place]
-        return self._maps[method, row]
+        stored = self._stored.get(method)
+        if stored is None or row not in stored.table["row"].to_numpy():
+            stored = self._explain([row], method)
+        return stored.values[np.flatnonzero(stored.table["row"] == row)[0]]
 
     def _explain(self, rows, method):
-        """Explain events; return them, or all events of their store when it is first seen."""
+        """Explain events; return all that their store holds."""
         asked = (self.checkpoint, self.spectrograms, rows, self.background, self.store)
-        stored = explain_events(*asked, method=method)
-        if method not in self._stored:
-            self._stored[method] = stored = load_shap(stored.path)
-        return stored
+        self._stored[method] = load_shap(explain_events(*asked, method=method).path)
+        return self._stored[method]
 
     def panels(self, row, view):
         """Return the log-spectrogram (F, T) and the SHAP map (F, T) that a view shows."""
@@ -142,18 +131,17 @@ class EventCollection:
 
     def limits(self, row, view):
         """Return the (low, high) of spectrograms and the half-width of SHAP maps in colour."""
-        key = (view.method, view.component)
-        if view.scale == "shared" and key in self._limits:
-            return self._limits[key]
-        rows = [row]
-        if view.scale == "shared":
-            rows = chosen_test_rows(self.checkpoint, SHARED_EVENTS)
-            self._explain(rows, view.method)
-        spectra, maps = zip(*[self.panels(row, view) for row in rows])
-        limits = np.percentile(spectra, (2, 99.8)), figures.shared_limit(*maps, percentile=99.5)
-        if view.scale == "shared":
-            self._limits[key] = limits
-        return limits
+        is_shared = view.scale == "shared"
+        key = (view.method, view.component, None if is_shared else row)
+        if key not in self._limits:
+            rows = [row]
+            if is_shared:
+                rows = chosen_test_rows(self.checkpoint, SHARED_EVENTS)
+                self._explain(rows, view.method)
+            spectra, maps = zip(*[self.panels(row, view) for row in rows])
+            half = figures.shared_limit(*maps, percentile=99.5)
+            self._limits[key] = np.percentile(spectra, (2, 99.8)), half
+        return self._limits[key]
 
     def draw(self, row, view=View(), rows=()):
         """Draw an event among others (rows): its place, seismogram, spectrogram and SHAP map."""
@@ -245,46 +233,33 @@ class Explorer:
             "week": [ANY, *weeks],
             "sort": [name for name, column in SORTINGS.items() if column in table],
             "component": ["sum", *COMPONENTS],
-            "highpass": [("none", 0.0), ("0.5 Hz", 0.5), ("1 Hz", 1.0), ("5 Hz", 5.0)],
+            "highpass": [("1 Hz", 1.0), ("5 Hz", 5.0), ("0.5 Hz", 0.5), ("none", 0.0)],
             "scale": ["this event", "shared"],
             "method": list(METHODS),
         }
         texts = {"label": "class", "side": "events", "highpass": "high-pass"}
         narrow, wide = {"width": "200px"}, {"width": "420px"}
-        widgets = {}
+        widgets = {"count": ipywidgets.HTML(), "read-out": ipywidgets.HTML()}
         for name, options in choices.items():
             text = texts.get(name, name)
             widgets[name] = ipywidgets.Dropdown(options=options, description=text, layout=narrow)
-        widgets["highpass"].value = self.view.highpass
-        for name, low, high, step in (
-            ("time", -1000, 1000, 0.1),
-            ("frequency", 0, 1000, 1.0),
-            ("opacity", 0, 1, 0.1),
-        ):
-            limits = {"min": low, "max": high, "step": step, "layout": narrow}
-            value = getattr(self.view, name)
-            widgets[name] = ipywidgets.BoundedFloatText(value, description=name, **limits)
-        widgets["misclassified"] = ipywidgets.Checkbox(description="misclassified", indent=False)
+        for name, low, high in (("time", -100, 100), ("frequency", 0, 100), ("opacity", 0, 1)):
+            options = {"min": low, "max": high, "step": 0.1, "layout": narrow, "description": name}
+            widgets[name] = ipywidgets.BoundedFloatText(getattr(self.view, name), **options)
         for name in ("previous", "next"):
             widgets[name] = ipywidgets.Button(description=name)
+        widgets["misclassified"] = ipywidgets.Checkbox(description="misclassified", indent=False)
         widgets["place"] = ipywidgets.IntSlider(min=0, readout=False, layout=wide)
         options = {"description": "trace name", "continuous_update": False, "layout": wide}
         widgets["name"] = ipywidgets.Text(**options)
-        for name in ("count", "read-out"):
-            widgets[name] = ipywidgets.HTML()
         return widgets
 
     @property
     def box(self):
         """All widgets in five rows."""
-        rows = (
-            FILTERS[:5],
-            ("sort", "previous", "next", "place", "count"),
-            ("name", "component", "highpass", "scale"),
-            ("method", "opacity", "time", "frequency"),
-            ("read-out",),
-        )
-        lines = [ipywidgets.HBox([self.widgets[name] for name in row]) for row in rows]
+        lines = []
+        for names in ROWS:
+            lines.append(ipywidgets.HBox([self.widgets[name] for name in names.split()]))
         return ipywidgets.VBox(lines)
 
     def _change(self, change):
@@ -294,40 +269,37 @@ class Explorer:
         if not rows:
             self.widgets["count"].value = "no such event: choose another filter"
             return
-        if change["owner"] in [self.widgets[name] for name in FILTERS] and self.row not in rows:
-            self.row = rows[0]
+        is_kept = self.row in rows or rows == self.rows  # by name an event of no filter is shown
         self.rows = rows
-        self.show()
+        self.show(self.row if is_kept else rows[0])
 
     def _move(self, change):
-        self.row = self.rows[change["new"]]
-        self.show()
+        self.show(self.rows[change["new"]])
 
     def _step(self, step):
         place = self.rows.index(self.row) if self.row in self.rows else -1
-        self.row = self.rows[(place + step) % len(self.rows)]
-        self.show()
+        self.show(self.rows[(place + step) % len(self.rows)])
 
     def _find(self, change):
         try:
-            self.row = event_row(self.events.table, change["new"].strip())
-            self.show()
+            self.show(event_row(self.events.table, change["new"].strip()))
         except ForeshapError as error:
             self.widgets["count"].value = str(error)
 
-    def show(self):
-        """Draw the event of this moment and say where it stands."""
+    def show(self, row):
+        """Draw an event and say where it stands."""
+        self.row = row
         slider, text = self.widgets["place"], "not in this choice"
         slider.unobserve(self._move, "value")
         slider.max = len(self.rows) - 1
-        if self.row in self.rows:
-            slider.value = self.rows.index(self.row)
+        if row in self.rows:
+            slider.value = self.rows.index(row)
             text = f"event {slider.value + 1} of {len(self.rows)}"
         slider.observe(self._move, "value")
         self.widgets["count"].value = text
-        self.widgets["read-out"].value = self.events.read_out(self.row, self.view)
-        fig = self.events.draw(self.row, self.view, self.rows)
+        self.widgets["read-out"].value = self.events.read_out(row, self.view)
         buffer = io.BytesIO()
+        fig = self.events.draw(row, self.view, self.rows)
         fig.savefig(buffer, dpi=DPI, pil_kwargs={"compress_level": 1})
         picture = Image(buffer.getvalue(), width=int(14 * DPI))
         if self.picture is None:
@@ -351,5 +323,5 @@ def explore(
     """
     explorer = Explorer(EventCollection(dataset, variant, data, checkpoints, background, seed))
     display(explorer.box)
-    explorer.show()
+    explorer.show(explorer.row)
     return explorer

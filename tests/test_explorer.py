@@ -30,7 +30,7 @@ def events(tmp_path_factory, demo, trained):
 def explorer(events, monkeypatch):
     monkeypatch.setattr("foreshap.explorer.display", lambda *args, **options: Shown())
     explorer = Explorer(events)
-    explorer.show()
+    explorer.show(explorer.row)
     return explorer
 
 

@@ -215,6 +215,13 @@ def test_a_part_of_something_else_is_named(trained, tmp_path):
     assert tensors(explained(trained, tmp_path / "a", n=2)) == tensors(shap)
 
 
+def forks():
+    """Context of a server that has imported torch and numba when it forks."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["foreshap.explainability.shap_store", "numba"])
+    return context
+
+
 def in_another_process(trained_path, tensor_path, folder, rows, ready):
     """Explain events, as a notebook would."""
     checkpoint = foreshap.load_checkpoint(trained_path)
@@ -226,9 +233,8 @@ def in_another_process(trained_path, tensor_path, folder, rows, ready):
 
 @pytest.fixture(scope="module")
 def start(trained):
-    """Starts in_another_process(); the server it forks from has imported the package already."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["foreshap", "numba"])
+    """Starts in_another_process(), as a child of forks()."""
+    context = forks()
 
     def run(folder, rows=np.arange(60)):
         ours, theirs = context.Pipe()
@@ -241,12 +247,12 @@ def start(trained):
     return run
 
 
-def test_killed_twenty_times_it_ends_with_the_same_bytes(trained, tmp_path, start):
+def test_killed_six_times_it_ends_with_the_same_bytes(trained, tmp_path, start):
     process, begun = start(tmp_path / "whole"), time.monotonic()
     process.join()
     needed = time.monotonic() - begun  # on a busy machine longer
     folder, rng, found = tmp_path / "killed", np.random.default_rng(0), []
-    for _ in range(20):
+    for _ in range(6):
         process = start(folder)
         time.sleep(rng.uniform(0.1, 0.6) * needed)
         process.kill()
@@ -321,7 +327,7 @@ def test_a_full_disk_keeps_what_is_done(trained, tmp_path, small_disk):
 
 
 def test_other_processes_give_the_same_bytes(trained, tmp_path):
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as executor:
+    with ProcessPoolExecutor(2, mp_context=forks()) as executor:
         for method, options in {"deep": {}, "expected-gradients": {"samples": 20}}.items():
             options = options | {"n": 16, "method": method}
             alone = explained(trained, tmp_path / "alone", **options)

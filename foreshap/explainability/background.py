@@ -20,10 +20,8 @@ class Background:
 def choose_background(checkpoint, spectrograms, n=200, seed=0):
     """Draw the training events that others are compared with, as many of either class.
 
-    checkpoint: Checkpoint
-    spectrograms: Spectrograms that it was trained on
-    n: int; fewer are drawn where a class has less than half
-    seed: int
+    checkpoint, spectrograms: Checkpoint and the Spectrograms that it was trained on
+    n, seed: int, events (fewer are drawn where a class has less than half), and of the draw
 
     returns: Background
     raises: ForeshapError for fewer than two events, or a class that nobody trained on
@@ -36,8 +34,7 @@ def choose_background(checkpoint, spectrograms, n=200, seed=0):
     of_each = min(n // 2, *map(len, classes))
     if of_each == 0:
         raise ForeshapError(
-            f"{checkpoint.path} was trained on one class only, and a background needs both: "
-            "train it again."
+            f"{checkpoint.path} was trained on one class only: a background needs both."
         )
     rng = np.random.default_rng(seed)
     rows = np.sort(np.concatenate([rng.choice(rows, of_each, replace=False) for rows in classes]))
@@ -51,9 +48,7 @@ def background_curve(values_of, sizes, n_reference, draws, seed):
 
     values_of: function of rows, int array of places in the background, to maps (N, 3, F, T)
     sizes: sequence of int, numbers of background events, at most n_reference
-    n_reference: int, size of the whole background
-    draws: int, random subsets of each size
-    seed: int
+    n_reference, draws, seed: int, size of the whole background; random subsets of each size
 
     returns: DataFrame, a row a size: size, distance (mean over events and draws of the norm of the
         maps' difference over the norm of the map of all), low and high (their 2.5th and 97.5th

@@ -29,9 +29,8 @@ def batch_mean(values, rows, scale=None, seed=0):
 
     values: array (N, 3, F, T) or what is sliced like one; or a list of them, of several networks,
         whose mean is taken
-    rows: int array, the events
+    rows, seed: int array, the events; int, of the bootstrap
     scale: float array (len(rows),), each event is divided by its own; 1 where left out
-    seed: int, of the bootstrap
 
     returns: BatchMean; all NaN without events
     """
@@ -87,8 +86,7 @@ def group_means(shap, groups, per_output=False, seed=0):
 def profiles(values, rows):
     """Sum each event's SHAP over components and time, and over components and frequency.
 
-    values: array (N, 3, F, T) or what is sliced like one
-    rows: int array, the events
+    values, rows: array (N, 3, F, T) or what is sliced like one; int array, the events
 
     returns: float arrays (len(rows), F) and (len(rows), T)
     """
@@ -103,8 +101,7 @@ def training_means(values, rows, seed=0):
     """Average SHAP tensors of some events over several trainings.
 
     values: list of arrays (N, 3, F, T), one a training
-    rows: int array, the events
-    seed: int, of the bootstrap over events
+    rows, seed: int array, the events; int, of the bootstrap over them
 
     returns: signed, absolute, means of the values and of their absolutes (3, F, T); deviation
         (F, T), standard deviation between trainings of the sum over components; clear, float, share
@@ -121,8 +118,7 @@ def training_means(values, rows, seed=0):
 def class_difference(worth, labels):
     """Average values of tiles, aftershocks minus foreshocks: twice the push to the own class.
 
-    worth: array (trainings, N, tiles)
-    labels: array (N,), 0 or 1
+    worth, labels: arrays (trainings, N, tiles); (N,), 0 or 1
 
     returns: array (tiles,); array (tiles,), half its 95 % interval over events and trainings
     """

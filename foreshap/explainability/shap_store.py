@@ -43,11 +43,9 @@ MARGIN = "logit(aftershock) - logit(foreshock); positive pushes toward aftershoc
 
 
 def chosen_test_rows(checkpoint, n=None, seed=0, among=None):
-    """Choose test events of a checkpoint, all or a random sample of them.
+    """Choose test events of a Checkpoint, all or a random sample of them.
 
-    checkpoint: Checkpoint
-    n: int, size of the sample; all where left out or where there are no more
-    seed: int
+    n, seed: int, size of the sample (all where left out or there are no more), and of its draw
     among: int array, rows that may be chosen, such as station_rows(); all where left out
 
     returns: int array, sorted rows of the tensor file
@@ -61,9 +59,8 @@ def chosen_test_rows(checkpoint, n=None, seed=0, among=None):
 
 
 def misclassified_rows(checkpoint, spectrograms, among=None):
-    """List the test events that a checkpoint puts into the other class, the surest errors first.
+    """List the test events that a Checkpoint puts into the other class, the surest errors first.
 
-    checkpoint: Checkpoint
     spectrograms: Spectrograms that it was trained on
     among: int array, rows that may be listed; all where left out
 
@@ -80,11 +77,7 @@ def misclassified_rows(checkpoint, spectrograms, among=None):
 
 
 class StoredMaps:
-    """Maps in the parts of a store: an array (N, 3, F, T) that is read by slices.
-
-    places: DataFrame, a row an event: path and place in a part, and what SHAP values add up to
-    name: str, the parts' dataset
-    """
+    """Maps (a dataset's name) in the parts of a store: an array (N, 3, F, T) read by slices."""
 
     dtype = np.dtype(np.float32)
 
@@ -101,13 +94,8 @@ class StoredMaps:
 
     def __getitem__(self, key):
         numbers = np.arange(len(self))[key]
-        values = self._read(numbers.ravel())
-        return values.reshape(*numbers.shape, *self.shape[1:])
-
-    def _read(self, numbers):
-        """Read events by number, float32 (len(numbers), 3, F, T); each part is opened once."""
-        values = np.empty((len(numbers), *self.shape[1:]), self.dtype)
-        chosen = self._places.iloc[numbers].reset_index(drop=True)
+        chosen = self._places.iloc[numbers.ravel()].reset_index(drop=True)
+        values = np.empty((len(chosen), *self.shape[1:]), self.dtype)
         for path, events in chosen.groupby("path"):
             with _reading(path), open_hdf5(path) as file:
                 stored = h5py.Dataset(open_dataset(file, self._name))
@@ -119,7 +107,7 @@ class StoredMaps:
                     if wrong.any():
                         place = events["place"][wrong].iloc[0]
                         raise ValueError(f"the map at place {place} doesn't add up")
-        return values
+        return values.reshape(*numbers.shape, *self.shape[1:])
 
 
 def _additivity_error(values, table):
@@ -148,15 +136,12 @@ class StoredShap:
         """Open as xarray.Dataset with named axes and a coordinate for each column of the table."""
         return tensor_file.as_xarray(self.values, "shap", self.variant, self.table, self.attributes)
 
-    def to_explanation(self, spectrograms=None):
-        """Make a shap.Explanation, a feature a pixel; with Spectrograms also its data."""
+    def to_explanation(self, spectrograms):
+        """Make a shap.Explanation, a feature a pixel, with data of the Spectrograms explained."""
         import shap
 
         count = len(self.table)
-        data = None
-        if spectrograms is not None:
-            events = tensor_file.read_events(spectrograms.values, self.table["row"])
-            data = events.reshape(count, -1)
+        data = tensor_file.read_events(spectrograms.values, self.table["row"]).reshape(count, -1)
         pixels = product(COMPONENTS, self.variant.frequencies, self.variant.times)
         names = [f"{component} {f:.1f} Hz {t:.2f} s" for component, f, t in pixels]
         base = self.table["base_value"].to_numpy(float)
@@ -169,8 +154,7 @@ class StoredShap:
         return tensor_file.summary_html(self.path, self.variant, self.values.shape, labels, unit)
 
 
-# What a worker needs to explain events: absolute paths (str) of files that it opens itself and of
-# the store, and JSON (str) of what the maps depend on.
+# What a worker needs: absolute paths (str), and JSON (str) of what the maps depend on.
 Task = namedtuple("Task", "checkpoint tensors store made_from")
 
 
@@ -188,8 +172,7 @@ def explain_events(
 ):
     """Return the SHAP maps of some events from their store; compute those that it lacks.
 
-    checkpoint: Checkpoint
-    spectrograms: Spectrograms that the checkpoint was trained on
+    checkpoint, spectrograms: Checkpoint and the Spectrograms that it was trained on
     rows: int array, events to explain
     background: Background of choose_background()
     folder: str or Path of the folder with all stores; the one is found by what its maps depend on
@@ -201,18 +184,22 @@ def explain_events(
     raises: ForeshapError for what can't be explained or written; parts that are whole stay
     """
     checkpoint.check(spectrograms)
-    rows = _row_numbers(rows, len(spectrograms.labels))
-    _check_folder(folder)
+    rows, count = np.atleast_1d(np.asarray(rows)), len(spectrograms.labels)
+    if rows.dtype == bool and rows.shape == (count,):
+        rows = np.flatnonzero(rows)
+    is_whole = rows.ndim == 1 and len(rows) and rows.dtype.kind in "iu"
+    if not is_whole or rows.min() < 0 or rows.max() >= count:
+        raise ForeshapError(f"There are no such events: give one or more rows, 0 to {count - 1}.")
     made_from = _describe(checkpoint, spectrograms, background, method, output, options)
     key = hashlib.sha256(made_from.encode()).hexdigest()[:12]
     store = Path(folder).resolve() / f"{checkpoint.path.stem}-{method}-{key}"
     parts = _read_parts(store, leave_damaged=True)
     present = [table["row"].to_numpy() for table, _ in parts]
-    absent = np.setdiff1d(rows, np.concatenate([[], *present]))
+    absent = np.setdiff1d(rows.astype(int), np.concatenate([[], *present]))
     if len(absent):
-        events = tensor_file.read_events(spectrograms.values, background.rows)
-        events = checkpoint.scaling(events)
-        attribution.check_request(checkpoint.model, events, method, output, options)
+        examples = tensor_file.read_events(spectrograms.values, background.rows)
+        examples = checkpoint.scaling(examples)
+        attribution.check_request(checkpoint.model, examples, method, output, options)
         paths = (checkpoint.path, spectrograms.path, store)
         task = Task(*[str(path.resolve()) for path in paths], made_from)
         files.check_room(store, len(absent) * 4 * np.prod(checkpoint.variant.shape))
@@ -220,55 +207,29 @@ def explain_events(
     return _collect(store, parts, rows)
 
 
-def _row_numbers(rows, count):
-    """Take one row, several or a mask of all as int array (N,); ForeshapError for no such rows."""
-    rows = np.atleast_1d(np.asarray(rows))
-    if rows.dtype == bool and rows.shape == (count,):
-        rows = np.flatnonzero(rows)
-    whole = rows.ndim == 1 and len(rows) and rows.dtype.kind in "iu"
-    if not whole or rows.min() < 0 or rows.max() >= count:
-        raise ForeshapError(f"There are no such events: give one or more rows, 0 to {count - 1}.")
-    return rows.astype(int)
-
-
-def _check_folder(folder):
-    """Raise ForeshapError for a file, such as a SHAP file of before."""
-    if Path(folder).is_file():
-        raise ForeshapError(
-            f"{folder} is a single file, and SHAP files of before are not read: "
-            "give a folder for SHAP stores and explain the events again."
-        )
-
-
 def _describe(checkpoint, spectrograms, background, method, output, options):
     """Write down as JSON what maps depend on; ForeshapError for a background that can't be."""
     if not isinstance(background, Background):
-        raise ForeshapError(
-            "The background is no Background: draw it with foreshap.choose_background()."
-        )
+        raise ForeshapError("It is no Background: draw it with foreshap.choose_background().")
     if len(np.unique(spectrograms.labels[background.rows])) < 2:
         raise ForeshapError("The background is empty or of one class: draw it again.")
     options = attribution.all_options(method, options)
     for name, value in options.items():
         if not isinstance(value, (int, float, str, type(None))):
-            raise ForeshapError(
-                f"A SHAP store can't keep the option '{name}': use shap_tensors() for it."
-            )
-    tensors = spectrograms.sha256
-    if tensors != checkpoint.card["tensor_file"]["sha256"]:
-        raise ForeshapError(
-            f"{checkpoint.path} was trained on another file than {spectrograms.path}: "
-            "train it again."
-        )
+            raise ForeshapError(f"A store can't keep the option '{name}': use shap_tensors().")
     made_from = {
         "format": VERSION,
         "checkpoint": checkpoint.card["sha256"],
-        "tensor file": tensors,
+        "tensor file": spectrograms.sha256,
         "method": method,
         "options": options,
         "output": output,
         "background": background.rows.tolist(),
     }
+    if made_from["tensor file"] != checkpoint.card["tensor_file"]["sha256"]:
+        raise ForeshapError(
+            f"{checkpoint.path} was trained on another file than {spectrograms.path}: train again."
+        )
     return json.dumps(made_from, sort_keys=True)
 
 
@@ -299,21 +260,17 @@ def _prepare(task):
     made_from = json.loads(task.made_from)
     checkpoint = load_checkpoint(task.checkpoint)
     spectrograms = tensor_file.load_spectrograms(task.tensors)
-    for path, found, name in (
-        (task.checkpoint, checkpoint.card["sha256"], "checkpoint"),
-        (task.tensors, spectrograms.sha256, "tensor file"),
-    ):
-        if found != made_from[name]:
-            raise ForeshapError(f"{path} has changed since it was loaded: load it again.")
-    method, options, background = (made_from[k] for k in ("method", "options", "background"))
-    variant, s_p = checkpoint.variant, known_s_p(spectrograms.table)
-    if method == "tiles":
+    found = {"checkpoint": checkpoint.card["sha256"], "tensor file": spectrograms.sha256}
+    if not found.items() <= made_from.items():
+        raise ForeshapError(
+            f"{task.checkpoint} or {task.tensors} has changed since it was loaded: load it again."
+        )
+    options, variant, s_p = made_from["options"], checkpoint.variant, known_s_p(spectrograms.table)
+    if made_from["method"] == "tiles":
         options["tiles"] = lambda row: physical_tiles(variant, s_p[row])
-    events = checkpoint.scaling(tensor_file.read_events(spectrograms.values, background))
-    explain = attribution.explainer(
-        checkpoint.model, events, method, made_from["output"], **options
-    )
-    return checkpoint, spectrograms, explain
+    background = tensor_file.read_events(spectrograms.values, made_from["background"])
+    asked = (checkpoint.scaling(background), made_from["method"], made_from["output"])
+    return checkpoint, spectrograms, attribution.explainer(checkpoint.model, *asked, **options)
 
 
 @one_thread()
@@ -395,6 +352,11 @@ def _read_part(path):
 
 def _read_parts(store, leave_damaged=False):
     """Read the parts of a store by name; leave_damaged: warn of those that can't be read."""
+    if store.is_file() or store.parent.is_file():
+        raise ForeshapError(
+            f"{store} is or lies in a single file, and SHAP files of before are not read: "
+            "give a folder for SHAP stores and explain the events again."
+        )
     parts = []
     for path in sorted(store.glob("*.h5")):
         try:
@@ -405,9 +367,7 @@ def _read_parts(store, leave_damaged=False):
             warnings.warn(f"{error} Events that were asked for are computed anew.", stacklevel=3)
             continue
         if parts[-1][1]["made_from"] != parts[0][1]["made_from"]:
-            raise ForeshapError(
-                f"{path} was made from something else than its store: move it away."
-            )
+            raise ForeshapError(f"{path} was made from something else than its store: move it.")
     return parts
 
 
@@ -424,9 +384,8 @@ def _collect(store, parts, rows=None):
     error = None
     if attributes["sampled"]:
         error = StoredMaps(table, "shap_standard_error", variant.shape)
-    return StoredShap(
-        store, variant, values, error, table.drop(columns=["path", "place"]), attributes
-    )
+    table = table.drop(columns=["path", "place"])
+    return StoredShap(store, variant, values, error, table, attributes)
 
 
 def load_shap(store):
@@ -437,19 +396,17 @@ def load_shap(store):
     returns: StoredShap, sorted by row
     raises: ForeshapError where a part is damaged or there is none
     """
-    _check_folder(store)
-    parts = _read_parts(Path(store))
+    store = Path(store)
+    parts = _read_parts(store)
     if not parts:
         raise ForeshapError(f"{store} holds no SHAP maps: give the path of explain_events().path.")
-    return _collect(Path(store), parts)
+    return _collect(store, parts)
 
 
 def find_shap(folder, checkpoint, method="deep", output="margin"):
     """Find the stores with maps of a checkpoint.
 
-    folder: str or Path, as given to explain_events()
-    checkpoint: Checkpoint
-    method, output: str, see shap_tensors()
+    folder, checkpoint, method, output: as given to explain_events()
 
     returns: list of Path, one for each background and set of options, most events first
     raises: ForeshapError where a part is damaged

@@ -1,6 +1,7 @@
 """Fit one CNN and test it."""
 
 import math
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -8,6 +9,7 @@ from importlib.metadata import version
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 from tqdm import tqdm
 
@@ -52,9 +54,7 @@ def train(spectrograms, split, config=TrainingConfig()):
 
     Deterministic on a CPU for a seed and a number of threads. Tensors are read batch by batch.
 
-    spectrograms: Spectrograms
-    split: Split, rows of spectrograms
-    config: TrainingConfig
+    spectrograms, split, config: Spectrograms, Split of their rows, TrainingConfig
 
     returns: TrainingResult
     raises: ForeshapError where a side has events of one class only, for a config that can't be,
@@ -95,7 +95,9 @@ def train(spectrograms, split, config=TrainingConfig()):
 
 def _fit(model, spectrograms, split, scaling, config):
     """Train until the validation loss no longer falls, then go back to the best epoch."""
-    loss_function = nn.CrossEntropyLoss(class_weights(spectrograms.labels[split.train]))
+    labels = spectrograms.labels[split.train]
+    weights = compute_class_weight("balanced", classes=np.array([0, 1]), y=labels)
+    loss_function = nn.CrossEntropyLoss(torch.tensor(weights, dtype=torch.float32))
     optimiser = torch.optim.Adam(model.parameters(), config.learning_rate)
     steps = config.max_epochs * math.ceil(len(split.train) / config.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: one_cycle(step / steps))
@@ -112,7 +114,7 @@ def _fit(model, spectrograms, split, scaling, config):
         history.append((train_loss, loss, accuracy))
         if loss < best_loss:
             best_loss, best_epoch = loss, epoch
-            best_weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            best_weights = deepcopy(model.state_dict())
         if epoch - best_epoch >= config.patience:
             break
     if best_weights is None:
@@ -142,9 +144,11 @@ def train_epoch(model, loss_function, optimiser, schedule, batches):
 def _logits(model, spectrograms, rows, scaling, config):
     """Logits (n, 2) and labels (n,) of some events, without training."""
     model.eval()
+    logits, labels = [], []
     with torch.no_grad():
-        batches = event_batches(spectrograms, rows, scaling, config)
-        logits, labels = zip(*[(model(x), known) for x, known in batches])
+        for x, known in event_batches(spectrograms, rows, scaling, config):
+            logits.append(model(x))
+            labels.append(known)
     return torch.cat(logits), torch.cat(labels)
 
 
@@ -171,9 +175,7 @@ def event_batches(spectrograms, rows, scaling, config):
 class EventDataset(torch.utils.data.Dataset):
     """Events as a torch Dataset of (input (3, F, T), label), for a DataLoader of one's own.
 
-    spectrograms: Spectrograms
-    rows: int array, events
-    scaling: Scaling, such as that of a checkpoint
+    spectrograms, rows, scaling: Spectrograms; int array, events; Scaling of a checkpoint
     """
 
     def __init__(self, spectrograms, rows, scaling):
@@ -198,12 +200,6 @@ def fit_scaling(values, rows):
     mean = total / len(rows)
     std = np.sqrt(squares / len(rows) - mean**2)
     return Scaling(tuple(mean.tolist()), tuple(std.tolist()))
-
-
-def class_weights(labels):
-    """Weights that make both classes count alike, float tensor (2,)."""
-    counts = np.bincount(labels, minlength=2)
-    return torch.tensor(len(labels) / (2 * counts), dtype=torch.float32)
 
 
 def one_cycle(done):
@@ -249,8 +245,7 @@ def kept_training(spectrograms, path, split, config=TrainingConfig()):
 def save_checkpoint(result, path):
     """Write a trained network and its card.
 
-    result: TrainingResult
-    path: str or Path, ending in .pt; the card gets the same name with .json
+    result, path: TrainingResult; str or Path, ending in .pt: the card's ends in .json
     """
     card = result.key | {
         "variant": asdict(result.variant),

@@ -185,16 +185,13 @@ def load_checkpoint(path):
 
 
 def _model(variant, state):
-    """Make the network of a variant that has these weights; ValueError where it can't be."""
-    weights = [w for name, w in state.items() if name.endswith("weight") and w.ndim > 1]
-    *widths, hidden, n_outputs = [len(w) for w in weights]
+    """Make the network of a variant that has these weights; an error where it can't be."""
+    lengths = [len(w) for name, w in state.items() if name.endswith("weight") and w.ndim > 1]
+    *widths, hidden, n_outputs = lengths
     with torch.device("meta"):  # nothing is allocated
         model = SpectrogramCNN(variant.shape, n_outputs, tuple(widths), hidden)
-    wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    if wanted != {name: tensor.shape for name, tensor in state.items()}:
-        raise ValueError(f"its weights are not those of a network of {variant.name}")
-    if not all(tensor.is_contiguous() for tensor in state.values()):
-        raise ValueError("not all of its weights are stored")
-    model = model.to_empty(device="cpu")
-    model.load_state_dict(state)
+    for name, wanted in model.state_dict().items():
+        if state[name].dtype != wanted.dtype or not state[name].is_contiguous():
+            raise ValueError(f"its {name} is not stored as numbers of a network")
+    model.load_state_dict(state, assign=True)  # RuntimeError where names or shapes differ
     return model

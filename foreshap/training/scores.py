@@ -126,8 +126,7 @@ def reliability(margins, labels, bins=10):
     """Compare the probability that a network gives with the share of aftershocks.
 
     margins: array (N,), logit(aftershock) - logit(foreshock): its logistic is the probability
-    labels: array (N,), 0 or 1
-    bins: int, of equal width
+    labels, bins: array (N,), 0 or 1; int, bins of equal width
 
     returns: DataFrame, a row a bin with events: predicted (mean probability), observed (share of
         aftershocks), low, high (Wilson's 95 % interval), n_events; and the expected calibration
@@ -144,9 +143,7 @@ def reliability(margins, labels, bins=10):
 def accuracy_by(values, correct, bins=5):
     """Compute the accuracy in bins of a quantity with about equally many events.
 
-    values: array (N,), NaN left out
-    correct: bool array (N,)
-    bins: int
+    values, correct, bins: array (N,), NaN left out; bool array (N,); int
 
     returns: DataFrame, a row a bin: centre (median), value, low, high (Wilson's 95 % interval),
         n_events

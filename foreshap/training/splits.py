@@ -39,8 +39,7 @@ class Split:
 def random_split(table, seed):
     """Split at random by event, in each class alike: the habit of the literature.
 
-    table: DataFrame of a tensor file, one row an event
-    seed: int
+    table, seed: DataFrame of a tensor file, one row an event; int
 
     returns: Split, 0.7 of the events to train, 0.1 to validate, 0.2 to test
     raises: ForeshapError where a class has too few events for three sides
@@ -127,8 +126,9 @@ def _deal(name, table, groups, seed, by_class=True):
     split = Split(name, *[np.flatnonzero(side == k) for k in range(len(SIDES))])
     for rows in split.rows().values():
         if len(np.unique(labels[rows])) < 2:
-            counts = " and ".join(str((labels == label).sum()) for label in (0, 1))
+            counts = np.bincount(labels, minlength=2)
             raise ForeshapError(
-                f"The split '{name}' leaves a side without a class: {counts} events are too few."
+                f"The split '{name}' leaves a side without a class: {counts[0]} foreshocks and "
+                f"{counts[1]} aftershocks are too few."
             )
     return split
