@@ -29,6 +29,7 @@ def events(tmp_path_factory, demo, trained):
 @pytest.fixture
 def explorer(events, monkeypatch):
     monkeypatch.setattr("foreshap.explorer.display", lambda *args, **options: Shown())
+    monkeypatch.setattr("foreshap.explorer.SHARED_EVENTS", 3)
     explorer = Explorer(events)
     explorer.show(explorer.row)
     return explorer

@@ -97,23 +97,23 @@ def test_events_come_in_the_order_in_which_they_are_asked_for(trained, tmp_path)
     assert foreshap.find_shap(tmp_path, checkpoint, "tiles") == []
 
 
-def test_eighty_after_forty_computes_forty(trained, tmp_path, monkeypatch):
+def test_forty_after_twenty_computes_twenty(trained, tmp_path, monkeypatch):
     computed = []
     write = shap_store._explain_part
     monkeypatch.setattr(
         shap_store, "_explain_part", lambda task, rows: computed.extend(rows) or write(task, rows)
     )
-    forty = explained(trained, tmp_path / "a", rows=np.arange(40))
+    twenty = explained(trained, tmp_path / "a", rows=np.arange(20))
     before = {part: part.read_bytes() for part in parts_of(tmp_path)}
     computed.clear()
-    eighty = explained(trained, tmp_path / "a", rows=np.arange(80))
-    assert sorted(computed) == list(range(40, 80))
+    forty = explained(trained, tmp_path / "a", rows=np.arange(40))
+    assert sorted(computed) == list(range(20, 40))
     assert all(part.read_bytes() == content for part, content in before.items())
     computed.clear()
-    assert tensors(explained(trained, tmp_path / "a", rows=np.arange(40))) == tensors(forty)
+    assert tensors(explained(trained, tmp_path / "a", rows=np.arange(20))) == tensors(twenty)
     assert not computed
-    at_once = explained(trained, tmp_path / "b", rows=np.arange(79, -1, -1))
-    assert at_once.values[::-1].tobytes() == eighty.values[:].tobytes()
+    at_once = explained(trained, tmp_path / "b", rows=np.arange(39, -1, -1))
+    assert at_once.values[::-1].tobytes() == forty.values[:].tobytes()
 
 
 def test_nothing_is_refused_and_nothing_is_mixed_up(trained, tmp_path):
