@@ -21,7 +21,7 @@ from .explainability.background import choose_background
 from .explainability.shap_store import chosen_test_rows, explain_events, load_shap
 from .files import ForeshapError
 from .preprocessing import waveforms
-from .preprocessing.tensor_file import event_row, load_spectrograms, read_events
+from .preprocessing.tensor_file import event_row, load_spectrograms
 from .preprocessing.variants import CLASSES, COMPONENTS
 from .sources.datasets import mainshock_time, tensor_files, waveform_folder
 from .training.model import load_checkpoint
@@ -103,10 +103,7 @@ class EventCollection:
     def find_margins(self, rows):
         """Compute the margins of some rows that are not known yet."""
         unknown = [row for row in rows if np.isnan(self.table["margin"].iloc[row])]
-        for first in range(0, len(unknown), 32):
-            part = unknown[first : first + 32]
-            values = read_events(self.spectrograms.values, part)
-            self.table.loc[part, "margin"] = self.checkpoint.outputs(values)
+        self.table.loc[unknown, "margin"] = self.checkpoint.margins(self.spectrograms, unknown)
 
     def shap_map(self, row, method="deep"):
         """Return the SHAP tensor (3, F, T) of an event; it is explained and kept where it isn't."""

@@ -67,11 +67,7 @@ def misclassified_rows(checkpoint, spectrograms, among=None):
     returns: int array, rows of the tensor file
     """
     rows = chosen_test_rows(checkpoint, among=among)
-    margins = np.zeros(len(rows))
-    for first in range(0, len(rows), 32):
-        some = slice(first, first + 32)
-        events = tensor_file.read_events(spectrograms.values, rows[some])
-        margins[some] = checkpoint.outputs(events)
+    margins = checkpoint.margins(spectrograms, rows)
     wrong = np.flatnonzero((margins > 0) != (spectrograms.labels[rows] == 1))
     return rows[wrong[np.argsort(-np.abs(margins[wrong]), kind="stable")]]
 

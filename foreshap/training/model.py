@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from .. import files
+from ..preprocessing.tensor_file import read_events
 from ..preprocessing.variants import Variant
 
 
@@ -118,23 +119,27 @@ class Checkpoint:
 
     def check(self, spectrograms):
         """Raise ForeshapError unless this network is of the variant and rows of Spectrograms."""
-        if self.variant != spectrograms.variant:
-            raise files.ForeshapError(
-                f"{self.path} was trained on {self.variant}, but {spectrograms.path} holds "
-                f"{spectrograms.variant}: load the checkpoint of {spectrograms.variant.name}."
-            )
         split = self.card["split"]
         last = max(split["train"] + split["validation"] + split["test"], default=0)
-        if last >= len(spectrograms.labels):
+        if self.variant != spectrograms.variant or last >= len(spectrograms.labels):
             raise files.ForeshapError(
-                f"{self.path} was trained on event {last + 1} of a file, {spectrograms.path} holds "
-                f"{len(spectrograms.labels)}: load the tensors that it was trained on."
+                f"{self.path} was trained on event {last + 1} of a file of {self.variant}, but "
+                f"{spectrograms.path} holds {len(spectrograms.labels)} events of "
+                f"{spectrograms.variant}: load the tensors that it was trained on."
             )
 
     def outputs(self, values):
         """Margins (N,), float32, of log-spectrograms (N, 3, F, T)."""
         with torch.no_grad():
             return margin(self.model(self.scaling(values))).numpy()
+
+    def margins(self, spectrograms, rows):
+        """Margins (len(rows),) of some events of Spectrograms, read a few at a time."""
+        margins = np.zeros(len(rows))
+        for first in range(0, len(rows), 32):
+            some = slice(first, first + 32)
+            margins[some] = self.outputs(read_events(spectrograms.values, rows[some]))
+        return margins
 
 
 def write_checkpoint(path, model, variant, scaling, card):
