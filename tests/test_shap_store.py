@@ -2,9 +2,11 @@
 
 import multiprocessing
 import os
+import shutil
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -101,7 +103,9 @@ def test_forty_after_twenty_computes_twenty(trained, tmp_path, monkeypatch):
     computed = []
     write = shap_store._explain_part
     monkeypatch.setattr(
-        shap_store, "_explain_part", lambda task, rows: computed.extend(rows) or write(task, rows)
+        shap_store,
+        "_explain_part",
+        lambda task, rows, **more: computed.extend(rows) or write(task, rows, **more),
     )
     twenty = explained(trained, tmp_path / "a", rows=np.arange(20))
     before = {part: part.read_bytes() for part in parts_of(tmp_path)}
@@ -203,6 +207,19 @@ def test_a_damaged_part_is_named_and_computed_again_where_it_can_not_be_opened(t
         assert tensors(explained(trained, tmp_path, n=8)) == wanted
     path.unlink()
     assert tensors(foreshap.load_shap(shap.path)) == wanted
+
+
+def test_what_was_loaded_is_explained_whatever_has_its_name_by_now(trained, tmp_path):
+    wanted = explained(trained, tmp_path / "a", n=2)
+    path = tmp_path / "P64.h5"
+    shutil.copy(trained.spectrograms.path, path)
+    opened = SimpleNamespace(path=trained.path, spectrograms=foreshap.load_spectrograms(path))
+    path.unlink()
+    shutil.copy(trained.spectrograms.path.with_name("P32.h5"), path)
+    assert tensors(explained(opened, tmp_path / "b", n=2)) == tensors(wanted)
+    with ThreadPoolExecutor(1) as worker:
+        with pytest.raises(foreshap.ForeshapError, match="P64.h5 has changed since it was loaded"):
+            explained(opened, tmp_path / "c", n=2, executor=worker)
 
 
 def test_a_part_of_something_else_is_named(trained, tmp_path):

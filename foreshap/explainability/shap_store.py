@@ -199,7 +199,10 @@ def explain_events(
         paths = (checkpoint.path, spectrograms.path, store)
         task = Task(*[str(path.resolve()) for path in paths], made_from)
         files.check_room(store, len(absent) * 4 * np.prod(checkpoint.variant.shape))
-        parts += _explain_absent(task, absent, executor)
+        prepared = None
+        if executor is None:  # what was loaded, whatever has its name by now
+            prepared = _prepare(checkpoint, spectrograms, made_from)
+        parts += _explain_absent(task, absent, executor, prepared)
     return _collect(store, parts, rows)
 
 
@@ -229,7 +232,7 @@ def _describe(checkpoint, spectrograms, background, method, output, options):
     return json.dumps(made_from, sort_keys=True)
 
 
-def _explain_absent(task, rows, executor):
+def _explain_absent(task, rows, executor, prepared):
     """Explain events part by part; return the parts."""
     files.remove_left(Path(task.store, "*"))
     size = min(PART, -(-len(rows) // FEWEST_PARTS))
@@ -237,22 +240,20 @@ def _explain_absent(task, rows, executor):
     name = Path(task.store).name.rpartition("-")[0]
     parts = []
     try:
-        if executor is None:
-            _prepare(task)  # before threads share it
-        paths = map_in_order(partial(_explain_part, task), batches, executor)
+        work = partial(_explain_part, task, prepared=prepared)
+        paths = map_in_order(work, batches, executor)
         with tqdm(total=len(rows), desc=f"SHAP {name}", unit="event") as bar:
             for path, batch in zip(paths, batches):
                 parts.append(_read_part(path))
                 bar.update(len(batch))
     finally:
-        _prepare.cache_clear()
+        _open.cache_clear()
     return parts
 
 
 @lru_cache(maxsize=4)
-@one_thread()  # in this process as in a worker, or the last bits would differ
-def _prepare(task):
-    """Open the files of a task, and prepare to explain an event by its row."""
+def _open(task):
+    """Open the files of a task in a worker, and prepare to explain their events."""
     made_from = json.loads(task.made_from)
     checkpoint = load_checkpoint(task.checkpoint)
     spectrograms = tensor_file.load_spectrograms(task.tensors)
@@ -261,6 +262,13 @@ def _prepare(task):
         raise ForeshapError(
             f"{task.checkpoint} or {task.tensors} has changed since it was loaded: load it again."
         )
+    return _prepare(checkpoint, spectrograms, task.made_from)
+
+
+@one_thread()  # in this process as in a worker, or the last bits would differ
+def _prepare(checkpoint, spectrograms, made_from):
+    """Prepare to explain an event by its row."""
+    made_from = json.loads(made_from)
     options, variant, s_p = made_from["options"], checkpoint.variant, known_s_p(spectrograms.table)
     if made_from["method"] == "tiles":
         options["tiles"] = lambda row: physical_tiles(variant, s_p[row])
@@ -270,10 +278,10 @@ def _prepare(task):
 
 
 @one_thread()
-def _explain_part(task, rows):
+def _explain_part(task, rows, prepared=None):
     """Explain some events and write them as a part; runs in any thread or process."""
     made_from = json.loads(task.made_from)
-    checkpoint, spectrograms, explain = _prepare(task)
+    checkpoint, spectrograms, explain = prepared or _open(task)
     events = checkpoint.scaling(tensor_file.read_events(spectrograms.values, rows))
     attribution.check_events(events, events)
     values, errors, found = [], [], []
