@@ -57,8 +57,11 @@ def evaluate(labels, margins):
     scores = {name: np.array(_share(events)[:3]) for name, events in right.items()}
     scores["f1"] = 2 * scores["f1"] / (1 + scores["f1"])
     scores["roc_auc"] = auc_interval(margins, actual)
-    metrics = {name: float(value) for name, (value, _, _) in scores.items()}
-    return metrics, {name: (float(low), float(high)) for name, (_, low, high) in scores.items()}
+    metrics, intervals = {}, {}
+    for name, (value, low, high) in scores.items():
+        metrics[name] = float(value)
+        intervals[name] = (float(low), float(high))
+    return metrics, intervals
 
 
 def auc_interval(values, positive):
