@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import integrate, stats
 
-from foreshap.training.scores import evaluate, interval_95, resample_counts, roc_auc
+from foreshap.training.scores import evaluate, roc_auc_interval
 
 CLASSES = {
     "normal": (stats.norm(), 1),
@@ -42,9 +42,7 @@ def shift_for(area, kind, width):
 
 def bootstrap(actual, margins, seed):
     """Interval of the ROC AUC as it was: percentiles over resamples of events."""
-    order = np.argsort(margins)
-    counts = resample_counts(len(actual), seed, 500)
-    return interval_95(roc_auc(margins[order], actual[order], counts))
+    return roc_auc_interval(margins, actual, seed=seed)[1:]
 
 
 def measure(kind, width, sizes, area, trials, rng):

@@ -29,7 +29,8 @@ def trained(folder, effects, variant):
     tensors = foreshap.load_spectrograms(folder / f"{variant}.h5")
     truth = foreshap.load_spectrograms(folder / f"truth/{variant}.h5")
     split = foreshap.random_split(tensors.table, 0)
-    return tensors, truth, foreshap.load_or_train(tensors, folder / f"{variant}.pt", split)
+    foreshap.kept_training(tensors, folder / f"{variant}.pt", split)
+    return tensors, truth, foreshap.load_checkpoint(folder / f"{variant}.pt")
 
 
 def scored(folder, tensors, truth, checkpoint, method, n_events):

@@ -22,7 +22,6 @@ from .explainability.attribution import outputs_of as outputs_of
 from .explainability.attribution import shap_tensors as shap_tensors
 from .explainability.background import background_curve as background_curve
 from .explainability.background import choose_background as choose_background
-from .explainability.background import own_noise as own_noise
 from .explainability.means import batch_mean as batch_mean
 from .explainability.means import class_difference as class_difference
 from .explainability.means import group_means as group_means
@@ -36,8 +35,6 @@ from .explainability.shap_store import explain_events as explain_events
 from .explainability.shap_store import find_shap as find_shap
 from .explainability.shap_store import load_shap as load_shap
 from .explainability.shap_store import misclassified_rows as misclassified_rows
-from .explorer import EventCollection as EventCollection
-from .explorer import Explorer as Explorer
 from .explorer import explore as explore
 from .files import ForeshapError as ForeshapError
 from .preprocessing.cross_spectra import load_cross_spectra as load_cross_spectra
@@ -79,7 +76,6 @@ from .sources.seisbench import to_seisbench as to_seisbench
 from .training.fitting import EventDataset as EventDataset
 from .training.fitting import TrainingConfig as TrainingConfig
 from .training.fitting import kept_training as kept_training
-from .training.fitting import load_or_train as load_or_train
 from .training.fitting import save_checkpoint as save_checkpoint
 from .training.fitting import train as train
 from .training.model import SpectrogramCNN as SpectrogramCNN

@@ -65,17 +65,14 @@ def test_without_s_p_only_what_needs_none(demo):
 def test_networks_are_trained_once(demo, tmp_path):
     s = foreshap.load_spectrograms(demo.folder / "P64.h5")
     split, config = foreshap.random_split(s.table, 0), foreshap.TrainingConfig(max_epochs=1)
-    checkpoint = foreshap.load_or_train(s, tmp_path / "P64.pt", split, config)
+    foreshap.kept_training(s, tmp_path / "P64.pt", split, config)
+    checkpoint = foreshap.load_checkpoint(tmp_path / "P64.pt")
     first = foreshap.train_parts(s, split, config, tmp_path, {"everything": checkpoint})
     assert list(first.index) == list(PARTS) and first.attrs["skipped"] == {}
     assert first.loc["everything", "accuracy"] == checkpoint.card["metrics"]["accuracy"]
     times = {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
     again = foreshap.train_parts(
-        s,
-        split,
-        config,
-        tmp_path,
-        {"everything": foreshap.load_or_train(s, tmp_path / "P64.pt", split, config)},
+        s, split, config, tmp_path, {"everything": foreshap.load_checkpoint(tmp_path / "P64.pt")}
     )
     assert times == {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
     np.testing.assert_array_equal(first.to_numpy(float), again.to_numpy(float))

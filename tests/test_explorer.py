@@ -29,8 +29,9 @@ def events(tmp_path_factory, demo, trained):
 @pytest.fixture
 def explorer(events, monkeypatch):
     monkeypatch.setattr("foreshap.explorer.display", lambda *args, **options: Shown())
+    monkeypatch.setattr("foreshap.explorer.SHARED_EVENTS", 3)
     explorer = Explorer(events)
-    explorer.show()
+    explorer.show(explorer.row)
     return explorer
 
 

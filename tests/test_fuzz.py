@@ -99,7 +99,7 @@ def make_shap(folder):
             foreshap.load_checkpoint(source / "P64.pt"),
             foreshap.load_spectrograms(source / "P64.h5"),
         )
-        background = Background("both", np.array([0, 3]), 2, 0)
+        background = Background(np.array([0, 3]))
         foreshap.explain_events(
             checkpoint, spectrograms, np.array([1, 4]), background, source / "shap"
         )

@@ -2,9 +2,11 @@
 
 import multiprocessing
 import os
+import shutil
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -21,10 +23,9 @@ COLUMNS = ["row", "output", "predicted", "correct", "base_value", "additivity_er
 
 def explained(trained, folder, n=6, **changes):
     checkpoint = changes.pop("checkpoint", None) or foreshap.load_checkpoint(trained.path)
-    kind = {"n": changes.pop("background", 10), "kind": changes.pop("kind", "both")}
     rows = changes.pop("rows", foreshap.chosen_test_rows(checkpoint, n, seed=0))
-    seed = changes.pop("background_seed", 0)
-    background = foreshap.choose_background(checkpoint, trained.spectrograms, seed=seed, **kind)
+    size, seed = changes.pop("background", 10), changes.pop("background_seed", 0)
+    background = foreshap.choose_background(checkpoint, trained.spectrograms, size, seed)
     return foreshap.explain_events(
         checkpoint, trained.spectrograms, rows, background, folder, **changes
     )
@@ -76,9 +77,8 @@ def test_values_are_sliced_like_an_array(trained, tmp_path):
     values, whole = shap.values, shap.values[:]
     assert len(values) == 7 and values.shape == whole.shape and values.dtype == whole.dtype
     mask = np.arange(7) % 2 == 0
-    for key in (3, -1, slice(2, 5), [3, 1, 1], mask, (2, 0), (slice(None), 0), (1, 2, slice(3, 9))):
+    for key in (3, -1, slice(2, 5), [3, 1, 1], mask):
         np.testing.assert_array_equal(values[key], whole[key])
-    np.testing.assert_array_equal(values[..., 5], whole[..., 5])
     np.testing.assert_array_equal(np.asarray(values), whole)
     np.testing.assert_array_equal(np.stack(list(values)), whole)
     with pytest.raises(IndexError):
@@ -99,7 +99,7 @@ def test_events_come_in_the_order_in_which_they_are_asked_for(trained, tmp_path)
     assert foreshap.find_shap(tmp_path, checkpoint, "tiles") == []
 
 
-def test_eighty_after_forty_computes_forty(trained, tmp_path, monkeypatch):
+def test_forty_after_twenty_computes_twenty(trained, tmp_path, monkeypatch):
     computed = []
     write = shap_store._explain_part
     monkeypatch.setattr(
@@ -107,17 +107,17 @@ def test_eighty_after_forty_computes_forty(trained, tmp_path, monkeypatch):
         "_explain_part",
         lambda task, rows, **more: computed.extend(rows) or write(task, rows, **more),
     )
-    forty = explained(trained, tmp_path / "a", rows=np.arange(40))
+    twenty = explained(trained, tmp_path / "a", rows=np.arange(20))
     before = {part: part.read_bytes() for part in parts_of(tmp_path)}
     computed.clear()
-    eighty = explained(trained, tmp_path / "a", rows=np.arange(80))
-    assert sorted(computed) == list(range(40, 80))
+    forty = explained(trained, tmp_path / "a", rows=np.arange(40))
+    assert sorted(computed) == list(range(20, 40))
     assert all(part.read_bytes() == content for part, content in before.items())
     computed.clear()
-    assert tensors(explained(trained, tmp_path / "a", rows=np.arange(40))) == tensors(forty)
+    assert tensors(explained(trained, tmp_path / "a", rows=np.arange(20))) == tensors(twenty)
     assert not computed
-    at_once = explained(trained, tmp_path / "b", rows=np.arange(79, -1, -1))
-    assert at_once.values[::-1].tobytes() == eighty.values[:].tobytes()
+    at_once = explained(trained, tmp_path / "b", rows=np.arange(39, -1, -1))
+    assert at_once.values[::-1].tobytes() == forty.values[:].tobytes()
 
 
 def test_nothing_is_refused_and_nothing_is_mixed_up(trained, tmp_path):
@@ -130,7 +130,6 @@ def test_nothing_is_refused_and_nothing_is_mixed_up(trained, tmp_path):
         {},
         {"background": 8},
         {"background_seed": 1},
-        {"kind": "foreshocks"},
         {"checkpoint": foreshap.load_checkpoint(tmp_path / "other" / "P64.pt")},
         {"method": "deep-shap"},
         {"output": "aftershock"},
@@ -147,7 +146,7 @@ def test_nothing_is_refused_and_nothing_is_mixed_up(trained, tmp_path):
     for shap, change in zip(found, changes):
         assert tensors(explained(trained, folder, n=2, **change)) == tensors(shap)
     named = explained(trained, folder, n=2, method="expected-gradients", samples=20, seed=0)
-    assert named.path == found[7].path and len(parts_of(folder)) == count
+    assert named.path == found[6].path and len(parts_of(folder)) == count
 
 
 def test_tiles_follow_each_events_arrivals_and_keep_their_error(trained, tmp_path):
@@ -160,13 +159,6 @@ def test_tiles_follow_each_events_arrivals_and_keep_their_error(trained, tmp_pat
     assert (found.standard_error[:] > 0).any()
 
 
-def test_an_events_own_noise_as_background(trained, tmp_path):
-    found = explained(trained, tmp_path, n=2, kind="own noise")
-    before = found.variant.times + 0.32 <= 0
-    assert np.abs(found.values[:][..., before]).max() == 0  # those frames are the background's own
-    assert len(set(found.table["base_value"])) == 2 and found.table["additivity_error"].max() < 1e-5
-
-
 def test_what_can_not_be_explained_gets_a_sentence(trained, tmp_path):
     checkpoint, s = foreshap.load_checkpoint(trained.path), trained.spectrograms
     foreshocks = np.flatnonzero(s.labels == 0)
@@ -175,8 +167,8 @@ def test_what_can_not_be_explained_gets_a_sentence(trained, tmp_path):
     old.write_bytes(b"")
     few = np.arange(3)
     for rows, background, folder, options, words in (
-        (few, Background("both", foreshocks, 9, 0), tmp_path, {}, "of one class"),
-        (few, Background("both", foreshocks[:0], 0, 0), tmp_path, {}, "empty"),
+        (few, Background(foreshocks), tmp_path, {}, "of one class"),
+        (few, Background(foreshocks[:0]), tmp_path, {}, "empty"),
         (few, foreshocks, tmp_path, {}, "no Background"),
         (few[:0], good, tmp_path, {}, "one or more rows, 0 to 79"),
         ([80], good, tmp_path, {}, "one or more rows, 0 to 79"),
@@ -217,6 +209,19 @@ def test_a_damaged_part_is_named_and_computed_again_where_it_can_not_be_opened(t
     assert tensors(foreshap.load_shap(shap.path)) == wanted
 
 
+def test_what_was_loaded_is_explained_whatever_has_its_name_by_now(trained, tmp_path):
+    wanted = explained(trained, tmp_path / "a", n=2)
+    path = tmp_path / "P64.h5"
+    shutil.copy(trained.spectrograms.path, path)
+    opened = SimpleNamespace(path=trained.path, spectrograms=foreshap.load_spectrograms(path))
+    path.unlink()
+    shutil.copy(trained.spectrograms.path.with_name("P32.h5"), path)
+    assert tensors(explained(opened, tmp_path / "b", n=2)) == tensors(wanted)
+    with ThreadPoolExecutor(1) as worker:
+        with pytest.raises(foreshap.ForeshapError, match="P64.h5 has changed since it was loaded"):
+            explained(opened, tmp_path / "c", n=2, executor=worker)
+
+
 def test_a_part_of_something_else_is_named(trained, tmp_path):
     shap = explained(trained, tmp_path / "a", n=2)
     explained(trained, tmp_path / "b", n=2, background=8)
@@ -225,6 +230,13 @@ def test_a_part_of_something_else_is_named(trained, tmp_path):
         explained(trained, tmp_path / "a", n=2)
     stranger.unlink()
     assert tensors(explained(trained, tmp_path / "a", n=2)) == tensors(shap)
+
+
+def forks():
+    """Context of a server that has imported torch and numba when it forks."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["foreshap.explainability.shap_store", "numba"])
+    return context
 
 
 def in_another_process(trained_path, tensor_path, folder, rows, ready):
@@ -238,9 +250,8 @@ def in_another_process(trained_path, tensor_path, folder, rows, ready):
 
 @pytest.fixture(scope="module")
 def start(trained):
-    """Starts in_another_process(); the server it forks from has imported the package already."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["foreshap", "numba"])
+    """Starts in_another_process(), as a child of forks()."""
+    context = forks()
 
     def run(folder, rows=np.arange(60)):
         ours, theirs = context.Pipe()
@@ -253,12 +264,12 @@ def start(trained):
     return run
 
 
-def test_killed_twenty_times_it_ends_with_the_same_bytes(trained, tmp_path, start):
+def test_killed_six_times_it_ends_with_the_same_bytes(trained, tmp_path, start):
     process, begun = start(tmp_path / "whole"), time.monotonic()
     process.join()
     needed = time.monotonic() - begun  # on a busy machine longer
     folder, rng, found = tmp_path / "killed", np.random.default_rng(0), []
-    for _ in range(20):
+    for _ in range(6):
         process = start(folder)
         time.sleep(rng.uniform(0.1, 0.6) * needed)
         process.kill()
@@ -333,7 +344,7 @@ def test_a_full_disk_keeps_what_is_done(trained, tmp_path, small_disk):
 
 
 def test_other_processes_give_the_same_bytes(trained, tmp_path):
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as executor:
+    with ProcessPoolExecutor(2, mp_context=forks()) as executor:
         for method, options in {"deep": {}, "expected-gradients": {"samples": 20}}.items():
             options = options | {"n": 16, "method": method}
             alone = explained(trained, tmp_path / "alone", **options)

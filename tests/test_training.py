@@ -8,20 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.utils.class_weight import compute_class_weight
 
 import foreshap
-from foreshap.training.fitting import class_weights, fit_scaling
+from foreshap.training.fitting import fit_scaling
 from foreshap.training.model import min_max
 
 CONFIG = foreshap.TrainingConfig(max_epochs=2)
 
 
-def test_class_weights_and_scaling_follow_their_definitions(trained):
-    labels = np.array([0] * 30 + [1] * 10)
-    np.testing.assert_allclose(
-        class_weights(labels), compute_class_weight("balanced", classes=np.array([0, 1]), y=labels)
-    )
+def test_scaling_follows_its_definition(trained):
     values, rows = trained.spectrograms.values, trained.result.split.train
     scaled = np.stack([(v - v.min()) / (v.max() - v.min()) for v in values[:][rows]])
     scaling = fit_scaling(values, rows)
@@ -73,7 +68,8 @@ def test_the_best_epoch_is_kept_and_patience_ends_training(trained):
     rows, labels = result.split.validation, trained.spectrograms.labels
     with torch.no_grad():
         logits = result.model(result.scaling(trained.spectrograms.values[:][rows]))
-    weights = class_weights(labels[result.split.train])
+    counts = np.bincount(labels[result.split.train])
+    weights = torch.tensor(counts.sum() / (2 * counts), dtype=torch.float32)
     loss = torch.nn.functional.cross_entropy(
         logits, torch.tensor(labels[rows], dtype=torch.long), weights
     )
@@ -104,22 +100,28 @@ def test_a_checkpoint_carries_everything(trained):
     assert trained.path.read_bytes() == first
 
 
-def test_a_kept_network_is_found_by_everything_it_depends_on(trained, tmp_path):
+def test_a_kept_training_is_found_by_everything_it_depends_on(trained, tmp_path):
     s, split = trained.spectrograms, trained.result.split
     config, path = foreshap.TrainingConfig(max_epochs=1), tmp_path / "P64.pt"
-    kept = foreshap.load_or_train(s, path, split, config)
+    first = foreshap.kept_training(s, path, split, config)
     written = path.stat().st_mtime_ns
-    again = foreshap.load_or_train(s, path, split, config)
-    assert path.stat().st_mtime_ns == written and again.card == kept.card
+    again = foreshap.kept_training(s, path, split, config)
+    assert path.stat().st_mtime_ns == written
+    pd.testing.assert_frame_equal(again.history, first.history)
+    pd.testing.assert_frame_equal(again.predictions, first.predictions)
+    assert again.metrics == first.metrics and again.intervals == first.intervals
+    kept = foreshap.load_checkpoint(path)
     other_split = foreshap.random_split(s.table, 1)
     for changed in ((other_split, config), (split, replace(config, seed=1)), (split, CONFIG)):
-        found = foreshap.load_or_train(s, path, *changed)
+        foreshap.kept_training(s, path, *changed)
+        found = foreshap.load_checkpoint(path)
         assert found.card["sha256"] != kept.card["sha256"]
         assert found.card["config"]["seed"] == changed[1].seed
         assert found.card["split"]["train"] == changed[0].train.tolist()
         kept = found
     path.write_bytes(b"x")
-    assert foreshap.load_or_train(s, path, split, CONFIG).card["config"] == kept.card["config"]
+    foreshap.kept_training(s, path, split, CONFIG)
+    assert foreshap.load_checkpoint(path).card["config"] == kept.card["config"]
 
 
 def test_checkpoints_of_other_shapes_load(tmp_path, trained):
@@ -166,20 +168,6 @@ def test_sides_need_both_classes(trained):
     )
     with pytest.raises(foreshap.ForeshapError, match="validation side of the split 'random'"):
         foreshap.train(trained.spectrograms, bad, CONFIG)
-
-
-def test_a_training_that_was_kept_is_not_done_again(trained, tmp_path, monkeypatch):
-    spectrograms, split = trained.spectrograms, trained.result.split
-    config = foreshap.TrainingConfig(max_epochs=1)
-    first = foreshap.kept_training(spectrograms, tmp_path / "a.pt", split, config)
-    monkeypatch.setattr("foreshap.training.fitting.train", None)
-    again = foreshap.kept_training(spectrograms, tmp_path / "a.pt", split, config)
-    pd.testing.assert_frame_equal(again.history, first.history)
-    pd.testing.assert_frame_equal(again.predictions, first.predictions)
-    assert again.metrics == first.metrics and again.intervals == first.intervals
-    with pytest.raises(TypeError):  # another seed is another training
-        other = foreshap.TrainingConfig(max_epochs=1, seed=5)
-        foreshap.kept_training(spectrograms, tmp_path / "a.pt", split, other)
 
 
 @pytest.mark.parametrize(

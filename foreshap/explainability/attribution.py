@@ -1,7 +1,4 @@
-"""SHAP tensors of a network's margin by several methods, with one result type.
-
-Positive values push toward aftershock.
-"""
+"""SHAP tensors of a network's margin by several methods; positive: toward aftershock."""
 
 import inspect
 from contextlib import contextmanager
@@ -36,33 +33,19 @@ NUMPY_TYPES = {torch.float32: np.float32, torch.float64: np.float64}
 
 @dataclass(frozen=True)
 class ShapTensors:
-    """SHAP tensors of some events for one output of a network.
+    """SHAP tensors of some events for one output of a network."""
 
-    values: float array (N, 3, F, T)
-    base_value: float, what the values of an event start from (the mean output of the background,
-        for most methods); float array (N,) where the method gives each event its own
-    outputs: float array (N,), the events' outputs
-    additivity_error: float array (N,), see additivity_error()
+    values: np.ndarray  # float (N, 3, F, T)
+    base_value: float  # what values start from, mostly the background's mean output; or (N,)
+    outputs: np.ndarray  # float (N,)
+    additivity_error: np.ndarray  # float (N,), see additivity_error()
     method: str
-    background: int, number of background events
-    standard_error: float array (N, 3, F, T) of values that were sampled; None where they weren't
-    """
-
-    values: np.ndarray
-    base_value: float
-    outputs: np.ndarray
-    additivity_error: np.ndarray
-    method: str
-    background: int
-    standard_error: np.ndarray = None
+    background: int  # number of events
+    standard_error: np.ndarray = None  # (N, 3, F, T) of values that were sampled
 
 
 class ChosenOutput(nn.Module):
-    """Give one linear combination of outputs (N, 1) by a copy without gradients of weights.
-
-    model: torch.nn.Module
-    weights: tensor (outputs,)
-    """
+    """One linear combination of outputs (N, 1) by a copy without gradients of weights."""
 
     def __init__(self, model, weights):
         super().__init__()
@@ -79,8 +62,7 @@ def shap_tensors(model, x, background, method="deep", output="margin", **options
     """Compute SHAP tensors of some events, each with its additivity error.
 
     model: torch.nn.Module in evaluation mode, (N, 3, F, T) -> (N, outputs)
-    x: tensor or array (N, 3, F, T), scaled as the network wants it
-    background: tensor or array (B, 3, F, T), scaled alike
+    x, background: tensor or array (N, 3, F, T) and (B, 3, F, T), scaled as the network wants it
     method: str
         "deep": DeepLIFT-SHAP of a SpectrogramCNN, the numbers of the next, much sooner
         "deep-shap": shap.DeepExplainer
@@ -94,11 +76,18 @@ def shap_tensors(model, x, background, method="deep", output="margin", **options
     options: of the method, as listed
 
     returns: ShapTensors
-    raises: ForeshapError for a model in training mode or one that a method can't go through, inputs
-        that are not finite or differ in shape, an empty background, an unknown method, output or
-        option
+    raises: ForeshapError for a model, inputs or a request that a method can't go through
     """
-    dtype = _precision(model)
+    if not isinstance(model, nn.Module):
+        raise ForeshapError(f"The model is a {type(model).__name__}: give a torch.nn.Module.")
+    dtype = torch.float32
+    for weights in model.parameters():
+        dtype = weights.dtype
+        if dtype not in NUMPY_TYPES or weights.device.type != "cpu":
+            raise ForeshapError(
+                f"The model has weights of {dtype} on the device {weights.device}: "
+                "call model.float().cpu() first."
+            )
     x = _own_tensor(x, dtype, "events")
     background = _own_tensor(background, dtype, "background")
     check_events(x, background)
@@ -108,8 +97,7 @@ def shap_tensors(model, x, background, method="deep", output="margin", **options
     maps = map_in_order(lambda i: explain(x[i], i), range(len(x)))
     bar = tqdm(maps, total=len(x), desc=f"SHAP, {method}", unit="event", delay=2, leave=False)
     values, base, errors = zip(*bar)
-    values = np.stack(values)
-    base = np.array(base)
+    values, base = np.stack(values), np.array(base)
     missed = additivity_error(values, base, outputs)
     check_additivity(missed, method)
     if (base == base[0]).all():
@@ -118,32 +106,15 @@ def shap_tensors(model, x, background, method="deep", output="margin", **options
     return ShapTensors(values, base, outputs, missed, method, len(background), sampled)
 
 
-def _precision(model):
-    """Find the precision of a model's weights; ForeshapError for one that methods can't use."""
-    if not isinstance(model, nn.Module):
-        raise ForeshapError(f"The model is a {type(model).__name__}: give a torch.nn.Module.")
-    precision = torch.float32
-    for weights in model.parameters():
-        precision = weights.dtype
-        if precision not in NUMPY_TYPES or weights.device.type != "cpu":
-            raise ForeshapError(
-                f"The model has weights of {precision} on the device {weights.device}: "
-                "call model.float().cpu() first."
-            )
-    return precision
-
-
 def _own_tensor(values, dtype, name):
     """Copy an array of numbers of any kind, byte order and layout to a tensor."""
     try:
-        if not isinstance(values, torch.Tensor):
-            array = np.asarray(values)
-            if array.dtype.kind not in "biuf":
-                raise ValueError(f"it holds {array.dtype}")
-            values = torch.from_numpy(array.astype(NUMPY_TYPES[dtype], order="C"))
-        if values.is_complex() or values.layout != torch.strided:
-            raise ValueError(f"it is {values.dtype}, {values.layout}")
-        return values.detach().cpu().to(dtype).clone()
+        if isinstance(values, torch.Tensor):
+            values = values.detach().cpu().numpy()
+        array = np.asarray(values)
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"it holds {array.dtype}")
+        return torch.from_numpy(array.astype(NUMPY_TYPES[dtype], order="C"))
     except Exception as error:  # of whatever library the values come from
         raise ForeshapError(
             f"The {name} can't be taken as numbers ({first_line(error)}): give a tensor or array "
@@ -152,10 +123,7 @@ def _own_tensor(values, dtype, name):
 
 
 def explainer(model, background, method, output="margin", **options):
-    """Prepare to explain event after event.
-
-    model, method, output, options: as in shap_tensors()
-    background: tensor (B, 3, F, T)
+    """Prepare to explain one event after another; arguments as in shap_tensors().
 
     returns: function (event (3, F, T), key) -> values (3, F, T), base value, standard error or
         None; key is an int that seeds the event's draws; threads may share the function
@@ -163,13 +131,16 @@ def explainer(model, background, method, output="margin", **options):
     with _named_failure(method):
         weights = output_weights(compute_output(model, background[:1]), output)
         if method == "deep":
-            explain = deep(model, weights, background)
-        else:
-            network = ChosenOutput(model, weights).eval()
-            if method not in BY_RULES:
-                _use_channels_last(network, background)
-            explain = METHODS[method](network, background, **all_options(method, options))
-    return _named_failure(method)(explain)
+            return _named_failure(method)(deep(model, weights, background))
+        network = ChosenOutput(model, weights).eval()
+        if method not in BY_RULES:
+            network.to(memory_format=torch.channels_last)  # half the time
+            try:
+                network(background[:1].repeat(2, 1, 1, 1))
+            except RuntimeError:  # .view() in it doesn't allow that
+                network.to(memory_format=torch.contiguous_format)
+        explain = METHODS[method](network, background, **all_options(method, options))
+        return _named_failure(method)(explain)
 
 
 @contextmanager
@@ -184,16 +155,6 @@ def _named_failure(method):
             f"The method '{method}' failed ({type(error).__name__}: {first_line(error)}): "
             f"choose another of {', '.join(METHODS)}."
         ) from error
-
-
-def _use_channels_last(network, background):
-    """Store a network's weights so that it takes half the time, where .view() in it allows that."""
-    network.to(memory_format=torch.channels_last)
-    try:
-        with torch.no_grad():
-            network(background[:1].repeat(2, 1, 1, 1))
-    except RuntimeError:
-        network.to(memory_format=torch.contiguous_format)
 
 
 def all_options(method, options):
@@ -217,11 +178,7 @@ def all_options(method, options):
 
 
 def check_request(model, events, method, output, options):
-    """Raise ForeshapError for what can't be explained; call it before threads start.
-
-    model, method, output, options: as in shap_tensors()
-    events: tensor (N, 3, F, T), background events and others
-    """
+    """Raise ForeshapError for what can't be explained; call it before threads start."""
     all_options(method, options)
     inspect_model(model, events[:1], rules=method in BY_RULES)
     if len(events) > 1 and np.ptp(outputs_of(model, events, output)) == 0:
@@ -233,31 +190,22 @@ def check_request(model, events, method, output, options):
 
 def check_events(x, background):
     """Raise ForeshapError unless events (N, 3, F, T) and background are finite and of one shape."""
-    shape = tuple(background.shape)
-    if len(shape) != 4 or 0 in shape or not torch.isfinite(background).all():
-        raise ForeshapError(
-            f"The background has shape {shape}: give finite events (N, channel, frequency, time), "
-            "one at least."
-        )
+    for name, events in {"background": background, "array of events": x}.items():
+        shape = tuple(events.shape)
+        if len(shape) != 4 or 0 in shape or not torch.isfinite(events).all():
+            raise ForeshapError(
+                f"The {name} has shape {shape}, or values that are not finite: give finite events "
+                "(N, channel, frequency, time), one at least."
+            )
     if x.shape[1:] != background.shape[1:]:
         raise ForeshapError(
-            f"The events have shape {tuple(x.shape)}, the background {shape}: "
-            "give one variant, (N, channel, frequency, time)."
+            f"The events have shape {tuple(x.shape)}, the background {tuple(background.shape)}: "
+            "give one variant."
         )
-    if len(x) == 0:
-        raise ForeshapError("There are no events to explain: give one at least.")
-    if not torch.isfinite(x).all():
-        raise ForeshapError("The events hold values that are not finite: leave those events out.")
 
 
 def output_weights(outputs, name):
-    """Make weights that pick one output, chosen by name, out of all outputs.
-
-    outputs: tensor (N, outputs) that the model gave
-    name: str, as in shap_tensors()
-
-    returns: tensor (outputs,)
-    """
+    """Make weights, tensor (outputs,), that pick one output by name from outputs (N, outputs)."""
     count = outputs.shape[1]
     if count == 1:
         choices = {"margin": [1.0]}
@@ -284,16 +232,10 @@ def outputs_of(model, x, output="margin"):
 
 
 def additivity_error(values, base, outputs):
-    """Compute by how much each event's values miss its output, relative to what they explain.
+    """Compute by how much each event's values (N, 3, F, T) miss its output, relative, float (N,).
 
-    That is |output - base value|, but at least a twentieth of all that is summed and a hundredth
-    of the outputs' sizes: where nothing is left to explain, rounding is no error.
-
-    values: float array (N, 3, F, T)
-    base: float or float array (N,)
-    outputs: float array (N,)
-
-    returns: float array (N,)
+    Relative to |output - base value|, but at least a twentieth of all that is summed and a
+    hundredth of the outputs' sizes: where nothing is left to explain, rounding is no error.
     """
     axes = (1, 2, 3)
     missed = np.abs(values.sum(axis=axes, dtype=np.float64) + base - outputs)

@@ -12,19 +12,12 @@ PART = 16  # events read together
 
 @dataclass(frozen=True)
 class BatchMean:
-    """Mean SHAP tensors of some events, each (3, F, T).
-
-    signed: mean
-    absolute: mean of the absolute values
-    standard_error: of signed, by bootstrap over events; NaN for fewer than two events
-    cancellation: float, sum of |signed| over sum of absolute: 1 where nothing cancels
-    n_events: int
-    """
+    """Mean SHAP tensors of some events, each (3, F, T)."""
 
     signed: np.ndarray
-    absolute: np.ndarray
-    standard_error: np.ndarray
-    cancellation: float
+    absolute: np.ndarray  # mean of the absolute values
+    standard_error: np.ndarray  # of signed, by bootstrap over events; NaN for fewer than two
+    cancellation: float  # sum of |signed| over sum of absolute: 1 where nothing cancels
     n_events: int
 
 
@@ -36,9 +29,8 @@ def batch_mean(values, rows, scale=None, seed=0):
 
     values: array (N, 3, F, T) or what is sliced like one; or a list of them, of several networks,
         whose mean is taken
-    rows: int array, the events
+    rows, seed: int array, the events; int, of the bootstrap
     scale: float array (len(rows),), each event is divided by its own; 1 where left out
-    seed: int, of the bootstrap
 
     returns: BatchMean; all NaN without events
     """
@@ -75,8 +67,7 @@ def group_means(shap, groups, per_output=False, seed=0):
 
     shap: StoredShap
     groups: sequence (N,), the group of each event; NaN or None for events of none
-    per_output: bool, divide each event by |output - base value|, so that one loud event does not
-        draw the map
+    per_output: bool, divide each event by |output - base value|: no loud event draws the map
     seed: int
 
     returns: dict, group -> BatchMean, sorted
@@ -95,8 +86,7 @@ def group_means(shap, groups, per_output=False, seed=0):
 def profiles(values, rows):
     """Sum each event's SHAP over components and time, and over components and frequency.
 
-    values: array (N, 3, F, T) or what is sliced like one
-    rows: int array, the events
+    values, rows: array (N, 3, F, T) or what is sliced like one; int array, the events
 
     returns: float arrays (len(rows), F) and (len(rows), T)
     """
@@ -111,8 +101,7 @@ def training_means(values, rows, seed=0):
     """Average SHAP tensors of some events over several trainings.
 
     values: list of arrays (N, 3, F, T), one a training
-    rows: int array, the events
-    seed: int, of the bootstrap over events
+    rows, seed: int array, the events; int, of the bootstrap over them
 
     returns: signed, absolute, means of the values and of their absolutes (3, F, T); deviation
         (F, T), standard deviation between trainings of the sum over components; clear, float, share
@@ -129,8 +118,7 @@ def training_means(values, rows, seed=0):
 def class_difference(worth, labels):
     """Average values of tiles, aftershocks minus foreshocks: twice the push to the own class.
 
-    worth: array (trainings, N, tiles)
-    labels: array (N,), 0 or 1
+    worth, labels: arrays (trainings, N, tiles); (N,), 0 or 1
 
     returns: array (tiles,); array (tiles,), half its 95 % interval over events and trainings
     """

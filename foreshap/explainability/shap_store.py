@@ -11,8 +11,9 @@ import uuid
 import warnings
 from collections import namedtuple
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import product
 from pathlib import Path
 
 import h5py
@@ -21,15 +22,8 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from ..files import (
-    ForeshapError,
-    MachineError,
-    check_machine,
-    check_room,
-    first_line,
-    remove_left,
-    written_whole,
-)
+from .. import files
+from ..files import ForeshapError
 from ..hdf5 import open_dataset, open_hdf5
 from ..parallel import map_in_order, one_thread
 from ..preprocessing import tensor_file
@@ -37,10 +31,10 @@ from ..preprocessing.variants import COMPONENTS, Variant
 from ..preprocessing.waveforms import known_s_p
 from ..training.model import load_checkpoint
 from . import attribution
-from .background import Background, own_noise
+from .background import Background
 from .methods.tiles import physical_tiles
 
-VERSION = 2  # of the parts' format
+VERSION = 3  # of the parts' format
 PART = 8  # largest number of events in a part
 FEWEST_PARTS = 4  # so that several workers share a few events
 TOLERANCE = 1e-8  # between stated and found additivity error
@@ -49,11 +43,9 @@ MARGIN = "logit(aftershock) - logit(foreshock); positive pushes toward aftershoc
 
 
 def chosen_test_rows(checkpoint, n=None, seed=0, among=None):
-    """Choose test events of a checkpoint, all or a random sample of them.
+    """Choose test events of a Checkpoint, all or a random sample of them.
 
-    checkpoint: Checkpoint
-    n: int, size of the sample; all where left out or where there are no more
-    seed: int
+    n, seed: int, size of the sample (all where left out or there are no more), and of its draw
     among: int array, rows that may be chosen, such as station_rows(); all where left out
 
     returns: int array, sorted rows of the tensor file
@@ -67,37 +59,23 @@ def chosen_test_rows(checkpoint, n=None, seed=0, among=None):
 
 
 def misclassified_rows(checkpoint, spectrograms, among=None):
-    """List the test events that a checkpoint puts into the other class, the surest errors first.
+    """List the test events that a Checkpoint puts into the other class, the surest errors first.
 
-    checkpoint: Checkpoint
     spectrograms: Spectrograms that it was trained on
     among: int array, rows that may be listed; all where left out
 
     returns: int array, rows of the tensor file
     """
-    rows = np.array(checkpoint.card["split"]["test"])
-    if among is not None:
-        rows = np.intersect1d(rows, among)
-    parts = [np.array([])]
-    for first in range(0, len(rows), 32):
-        events = tensor_file.read_events(spectrograms.values, rows[first : first + 32])
-        parts.append(checkpoint.outputs(events))
-    margins = np.concatenate(parts)
+    rows = chosen_test_rows(checkpoint, among=among)
+    margins = checkpoint.margins(spectrograms, rows)
     wrong = np.flatnonzero((margins > 0) != (spectrograms.labels[rows] == 1))
     return rows[wrong[np.argsort(-np.abs(margins[wrong]), kind="stable")]]
 
 
 class StoredMaps:
-    """Maps in the parts of a store: an array (N, 3, F, T) that is read by slices.
-
-    places: DataFrame, one row an event, with path and place in a part, and what SHAP values add up
-        to: base_value, output and additivity_error
-    name: str, the parts' dataset; sums are checked of "shap"
-    shape: (channel, frequency, time) of one event
-    """
+    """Maps (a dataset's name) in the parts of a store: an array (N, 3, F, T) read by slices."""
 
     dtype = np.dtype(np.float32)
-    ndim = 4
 
     def __init__(self, places, name, shape):
         self.shape = (len(places), *shape)
@@ -111,77 +89,57 @@ class StoredMaps:
         return np.asarray(self[:], dtype=dtype)
 
     def __getitem__(self, key):
-        first, *others = key if isinstance(key, tuple) else (key,)
-        if first is Ellipsis:
-            return self[:][key]
-        numbers = np.arange(len(self))[first]
-        values = self._read(numbers.ravel()).reshape(*numbers.shape, *self.shape[1:])
-        return values[(slice(None),) * numbers.ndim + tuple(others)]
-
-    def _read(self, numbers):
-        """Read events by number, float32 (len(numbers), 3, F, T); each part is opened once."""
-        values = np.empty((len(numbers), *self.shape[1:]), self.dtype)
-        chosen = self._places.iloc[numbers].reset_index(drop=True)
+        numbers = np.arange(len(self))[key]
+        chosen = self._places.iloc[numbers.ravel()].reset_index(drop=True)
+        values = np.empty((len(chosen), *self.shape[1:]), self.dtype)
         for path, events in chosen.groupby("path"):
             with _reading(path), open_hdf5(path) as file:
                 stored = h5py.Dataset(open_dataset(file, self._name))
                 for target, place in events["place"].items():
                     values[target] = stored[place]
                 if self._name == "shap":
-                    _check_sums(values[events.index], events)
-        return values
+                    found = _additivity_error(values[events.index], events)
+                    wrong = np.abs(found - events["additivity_error"]) > TOLERANCE
+                    if wrong.any():
+                        place = events["place"][wrong].iloc[0]
+                        raise ValueError(f"the map at place {place} doesn't add up")
+        return values.reshape(*numbers.shape, *self.shape[1:])
 
 
-def _check_sums(values, events):
-    """Raise ValueError where a map doesn't miss its output by the stated error."""
-    base, outputs, stated = events[["base_value", "output", "additivity_error"]].to_numpy(float).T
-    same = np.abs(attribution.additivity_error(values, base, outputs) - stated) <= TOLERANCE
-    if not same.all():
-        raise ValueError(f"the map at place {events['place'].iloc[same.argmin()]} doesn't add up")
+def _additivity_error(values, table):
+    """Additivity error of maps (N, 3, F, T) with their table, float (N,)."""
+    base, outputs = table["base_value"].to_numpy(float), table["output"].to_numpy(float)
+    return attribution.additivity_error(values, base, outputs)
 
 
 @dataclass(frozen=True)
 class StoredShap:
-    """SHAP maps of some events in a store.
+    """SHAP maps of some events in a store."""
 
-    path: Path of the store
+    path: Path  # of the store
     variant: Variant
-    values: StoredMaps (N, 3, F, T)
-    standard_error: StoredMaps (N, 3, F, T) of values that were sampled; None where they weren't
-    table: DataFrame, one row an event: the tensor file's columns, row, output, predicted, correct,
-        base_value, additivity_error and seconds (of one thread)
-    base_value: float, mean of the events' own
-    attributes: dict, of a part
-    """
+    values: StoredMaps  # (N, 3, F, T)
+    standard_error: StoredMaps  # (N, 3, F, T) of values that were sampled, else None
+    table: pd.DataFrame  # a row an event: the tensor file's columns, and those of ADDED
+    attributes: dict  # of a part
 
-    path: Path
-    variant: Variant
-    values: StoredMaps
-    standard_error: StoredMaps
-    table: pd.DataFrame
-    base_value: float
-    attributes: dict
+    @property
+    def base_value(self):
+        """Mean of the events' own, float."""
+        return float(self.table["base_value"].mean())
 
     def to_xarray(self):
         """Open as xarray.Dataset with named axes and a coordinate for each column of the table."""
         return tensor_file.as_xarray(self.values, "shap", self.variant, self.table, self.attributes)
 
-    def to_explanation(self, spectrograms=None):
-        """Make a shap.Explanation for shap's own plots, one feature a pixel.
-
-        spectrograms: Spectrograms that were explained, for the features' values
-        """
+    def to_explanation(self, spectrograms):
+        """Make a shap.Explanation, a feature a pixel, with data of the Spectrograms explained."""
         import shap
 
         count = len(self.table)
-        data = None
-        if spectrograms is not None:
-            events = tensor_file.read_events(spectrograms.values, self.table["row"])
-            data = events.reshape(count, -1)
-        names = []
-        for component in COMPONENTS:
-            for frequency in self.variant.frequencies:
-                names += [f"{component} {frequency:.1f} Hz {t:.2f} s" for t in self.variant.times]
+        data = tensor_file.read_events(spectrograms.values, self.table["row"]).reshape(count, -1)
+        pixels = product(COMPONENTS, self.variant.frequencies, self.variant.times)
+        names = [f"{component} {f:.1f} Hz {t:.2f} s" for component, f, t in pixels]
         base = self.table["base_value"].to_numpy(float)
         values = self.values[:].reshape(count, -1)
         return shap.Explanation(values, base, data, feature_names=names)
@@ -192,8 +150,7 @@ class StoredShap:
         return tensor_file.summary_html(self.path, self.variant, self.values.shape, labels, unit)
 
 
-# What a worker needs to explain events: absolute paths (str) of files that it opens itself and of
-# the store, and JSON (str) of what the maps depend on.
+# What a worker needs: absolute paths (str), and JSON (str) of what the maps depend on.
 Task = namedtuple("Task", "checkpoint tensors store made_from")
 
 
@@ -211,8 +168,7 @@ def explain_events(
 ):
     """Return the SHAP maps of some events from their store; compute those that it lacks.
 
-    checkpoint: Checkpoint
-    spectrograms: Spectrograms that the checkpoint was trained on
+    checkpoint, spectrograms: Checkpoint and the Spectrograms that it was trained on
     rows: int array, events to explain
     background: Background of choose_background()
     folder: str or Path of the folder with all stores; the one is found by what its maps depend on
@@ -224,190 +180,150 @@ def explain_events(
     raises: ForeshapError for what can't be explained or written; parts that are whole stay
     """
     checkpoint.check(spectrograms)
-    rows = _row_numbers(rows, len(spectrograms.labels))
-    _check_arguments(spectrograms, background, folder)
+    rows, count = np.atleast_1d(np.asarray(rows)), len(spectrograms.labels)
+    if rows.dtype == bool and rows.shape == (count,):
+        rows = np.flatnonzero(rows)
+    is_whole = rows.ndim == 1 and len(rows) and rows.dtype.kind in "iu"
+    if not is_whole or rows.min() < 0 or rows.max() >= count:
+        raise ForeshapError(f"There are no such events: give one or more rows, 0 to {count - 1}.")
     made_from = _describe(checkpoint, spectrograms, background, method, output, options)
     key = hashlib.sha256(made_from.encode()).hexdigest()[:12]
     store = Path(folder).resolve() / f"{checkpoint.path.stem}-{method}-{key}"
     parts = _read_parts(store, leave_damaged=True)
     present = [table["row"].to_numpy() for table, _ in parts]
-    absent = np.setdiff1d(rows, np.concatenate([[], *present]))
+    absent = np.setdiff1d(rows.astype(int), np.concatenate([[], *present]))
     if len(absent):
-        examples = background.rows if len(background.rows) else rows[:1]
-        events = checkpoint.scaling(tensor_file.read_events(spectrograms.values, examples))
-        attribution.check_request(checkpoint.model, events, method, output, options)
-        files = (checkpoint.path, spectrograms.path, store)
-        task = Task(*[str(path.resolve()) for path in files], made_from)
-        check_room(store, len(absent) * 4 * np.prod(checkpoint.variant.shape))
-        parts += _explain_absent(task, absent, spectrograms, executor)
+        examples = tensor_file.read_events(spectrograms.values, background.rows)
+        examples = checkpoint.scaling(examples)
+        attribution.check_request(checkpoint.model, examples, method, output, options)
+        paths = (checkpoint.path, spectrograms.path, store)
+        task = Task(*[str(path.resolve()) for path in paths], made_from)
+        files.check_room(store, len(absent) * 4 * np.prod(checkpoint.variant.shape))
+        prepared = None
+        if executor is None:  # what was loaded, whatever has its name by now
+            prepared = _prepare(checkpoint, spectrograms, made_from)
+        parts += _explain_absent(task, absent, executor, prepared)
     return _collect(store, parts, rows)
 
 
-def _row_numbers(rows, count):
-    """Take one row, several or a mask of all as int array (N,); ForeshapError for no such rows."""
-    rows = np.atleast_1d(np.asarray(rows))
-    if rows.dtype == bool and rows.shape == (count,):
-        rows = np.flatnonzero(rows)
-    whole = rows.ndim == 1 and len(rows) and rows.dtype.kind in "iu"
-    if not whole or rows.min() < 0 or rows.max() >= count:
-        raise ForeshapError(f"There are no such events: give one or more rows, 0 to {count - 1}.")
-    return rows.astype(int)
-
-
-def _check_arguments(spectrograms, background, folder):
-    """Raise ForeshapError for a background or a folder that can't be."""
-    _check_folder(folder)
-    if not isinstance(background, Background):
-        raise ForeshapError(
-            "The background is no Background: draw it with foreshap.choose_background()."
-        )
-    if background.kind == "both" and len(np.unique(spectrograms.labels[background.rows])) < 2:
-        raise ForeshapError(
-            "The background is empty or of one class: "
-            'draw it with kind="foreshocks" or "aftershocks" if meant.'
-        )
-
-
-def _check_folder(folder):
-    """Raise ForeshapError for a file, such as a SHAP file of before."""
-    if Path(folder).is_file():
-        raise ForeshapError(
-            f"{folder} is a single file, and SHAP files of before are not read: "
-            "give a folder for SHAP stores and explain the events again."
-        )
-
-
 def _describe(checkpoint, spectrograms, background, method, output, options):
-    """Write down as JSON what maps depend on."""
+    """Write down as JSON what maps depend on; ForeshapError for a background that can't be."""
+    if not isinstance(background, Background):
+        raise ForeshapError("It is no Background: draw it with foreshap.choose_background().")
+    if len(np.unique(spectrograms.labels[background.rows])) < 2:
+        raise ForeshapError("The background is empty or of one class: draw it again.")
     options = attribution.all_options(method, options)
     for name, value in options.items():
         if not isinstance(value, (int, float, str, type(None))):
-            raise ForeshapError(
-                f"A SHAP store can't keep the option '{name}': use shap_tensors() for it."
-            )
-    tensors = spectrograms.sha256
-    if tensors != checkpoint.card["tensor_file"]["sha256"]:
-        raise ForeshapError(
-            f"{checkpoint.path} was trained on another file than {spectrograms.path}: "
-            "train it again."
-        )
+            raise ForeshapError(f"A store can't keep the option '{name}': use shap_tensors().")
     made_from = {
         "format": VERSION,
         "checkpoint": checkpoint.card["sha256"],
-        "tensor file": tensors,
+        "tensor file": spectrograms.sha256,
         "method": method,
         "options": options,
         "output": output,
-        "background": asdict(background) | {"rows": background.rows.tolist()},
+        "background": background.rows.tolist(),
     }
+    if made_from["tensor file"] != checkpoint.card["tensor_file"]["sha256"]:
+        raise ForeshapError(
+            f"{checkpoint.path} was trained on another file than {spectrograms.path}: train again."
+        )
     return json.dumps(made_from, sort_keys=True)
 
 
-def _explain_absent(task, rows, spectrograms, executor):
+def _explain_absent(task, rows, executor, prepared):
     """Explain events part by part; return the parts."""
-    remove_left(Path(task.store, "*"))
+    files.remove_left(Path(task.store, "*"))
     size = min(PART, -(-len(rows) // FEWEST_PARTS))
     batches = np.split(rows, range(size, len(rows), size))
+    name = Path(task.store).name.rpartition("-")[0]
     parts = []
     try:
-        with one_thread():  # as the workers, or the last bits would differ
-            prepared = None if executor else _prepare(task, spectrograms)
         work = partial(_explain_part, task, prepared=prepared)
         paths = map_in_order(work, batches, executor)
-        name = Path(task.store).name.rpartition("-")[0]
         with tqdm(total=len(rows), desc=f"SHAP {name}", unit="event") as bar:
             for path, batch in zip(paths, batches):
                 parts.append(_read_part(path))
                 bar.update(len(batch))
     finally:
-        _prepared.cache_clear()
+        _open.cache_clear()
     return parts
 
 
 @lru_cache(maxsize=4)
-def _prepared(task):
-    """Open the tensors of a task in a worker, and prepare to explain their events."""
-    spectrograms = tensor_file.load_spectrograms(task.tensors)
-    if spectrograms.sha256 != json.loads(task.made_from)["tensor file"]:
-        raise ForeshapError(f"{task.tensors} has changed since it was loaded: load it again.")
-    return _prepare(task, spectrograms)
-
-
-def _prepare(task, spectrograms):
-    """Open the checkpoint of a task, and prepare to explain an event by its row."""
+def _open(task):
+    """Open the files of a task in a worker, and prepare to explain their events."""
     made_from = json.loads(task.made_from)
     checkpoint = load_checkpoint(task.checkpoint)
-    if checkpoint.card["sha256"] != made_from["checkpoint"]:
-        raise ForeshapError(f"{task.checkpoint} has changed since it was loaded: load it again.")
     spectrograms = tensor_file.load_spectrograms(task.tensors)
-    method, options, background = (made_from[k] for k in ("method", "options", "background"))
-    variant, s_p = checkpoint.variant, known_s_p(spectrograms.table)
-    if method == "tiles":
+    found = {"checkpoint": checkpoint.card["sha256"], "tensor file": spectrograms.sha256}
+    if not found.items() <= made_from.items():
+        raise ForeshapError(
+            f"{task.checkpoint} or {task.tensors} has changed since it was loaded: load it again."
+        )
+    return _prepare(checkpoint, spectrograms, task.made_from)
+
+
+@one_thread()  # in this process as in a worker, or the last bits would differ
+def _prepare(checkpoint, spectrograms, made_from):
+    """Prepare to explain an event by its row."""
+    made_from = json.loads(made_from)
+    options, variant, s_p = made_from["options"], checkpoint.variant, known_s_p(spectrograms.table)
+    if made_from["method"] == "tiles":
         options["tiles"] = lambda row: physical_tiles(variant, s_p[row])
-    model, output = checkpoint.model, made_from["output"]
-
-    def explain_by_noise(event, row):
-        seeds = [background["seed"], row]
-        noise = own_noise(event, variant, s_p[row], background["n"], seeds)
-        return attribution.explainer(model, noise, method, output, **options)(event, row)
-
-    if background["kind"] == "own noise":
-        return checkpoint, spectrograms, explain_by_noise
-    events = checkpoint.scaling(tensor_file.read_events(spectrograms.values, background["rows"]))
-    explain = attribution.explainer(model, events, method, output, **options)
-    return checkpoint, spectrograms, explain
+    background = tensor_file.read_events(spectrograms.values, made_from["background"])
+    asked = (checkpoint.scaling(background), made_from["method"], made_from["output"])
+    return checkpoint, spectrograms, attribution.explainer(checkpoint.model, *asked, **options)
 
 
+@one_thread()
 def _explain_part(task, rows, prepared=None):
     """Explain some events and write them as a part; runs in any thread or process."""
     made_from = json.loads(task.made_from)
+    checkpoint, spectrograms, explain = prepared or _open(task)
+    events = checkpoint.scaling(tensor_file.read_events(spectrograms.values, rows))
+    attribution.check_events(events, events)
     values, errors, found = [], [], []
-    with one_thread():
-        checkpoint, spectrograms, explain = prepared or _prepared(task)
-        events = checkpoint.scaling(tensor_file.read_events(spectrograms.values, rows))
-        attribution.check_events(events, events)
-        for event, row in zip(events, rows):
-            start = time.perf_counter()
-            event_values, base, error = explain(event, int(row))
-            seconds = time.perf_counter() - start
-            values.append(event_values)
-            errors.append(error)
-            output = attribution.outputs_of(checkpoint.model, event[None], made_from["output"])[0]
-            margin = attribution.outputs_of(checkpoint.model, event[None])[0]
-            found.append((row, output, np.int8(margin > 0), base, seconds))
+    for event, row in zip(events, rows):
+        start = time.perf_counter()
+        event_values, base, error = explain(event, int(row))
+        seconds = time.perf_counter() - start
+        values.append(event_values)
+        errors.append(error)
+        output = attribution.outputs_of(checkpoint.model, event[None], made_from["output"])[0]
+        margin = attribution.outputs_of(checkpoint.model, event[None])[0]
+        found.append((row, output, np.int8(margin > 0), base, seconds))
     maps = {"shap": np.stack(values).astype(np.float32)}
     if errors[0] is not None:
         maps["shap_standard_error"] = np.stack(errors).astype(np.float32)
     added = pd.DataFrame(found, columns=["row", "output", "predicted", "base_value", "seconds"])
-    base, outputs = added["base_value"].to_numpy(), added["output"].to_numpy()
-    missed = attribution.additivity_error(maps["shap"], base, outputs)
-    attribution.check_additivity(missed, made_from["method"])
     table = spectrograms.table.iloc[rows].reset_index(drop=True).assign(**added)
     table["correct"] = table["predicted"] == table["label"]
-    table["additivity_error"] = missed
+    table["additivity_error"] = _additivity_error(maps["shap"], table)
+    attribution.check_additivity(table["additivity_error"], made_from["method"])
     path = Path(task.store, f"{uuid.uuid4().hex}.h5")
-    with written_whole(path) as partial_path:
-        content = _part_content(path.name, task, made_from, spectrograms, table, maps)
+    with files.written_whole(path) as partial_path:
+        content = _part_content(path.name, task.made_from, spectrograms, table, maps)
         partial_path.write_bytes(content)  # a full disk is an error here; HDF5 may say it too late
     return path
 
 
-def _part_content(part, task, made_from, spectrograms, table, maps):
+def _part_content(part, made_from, spectrograms, table, maps):
     """Make the bytes of a part: maps (name -> float32 array (N, 3, F, T)) and their table.
 
     part: str, unlike that of any part: two threads can't have open what HDF5 takes for one file
     """
-    names = spectrograms.table["trace_name"].to_numpy()
+    facts = json.loads(made_from)
+    output = facts["output"]
     with h5py.File(part, "w", driver="core", backing_store=False) as file:
         for name in {"dataset", "simulated"}.intersection(spectrograms.attributes):
             file.attrs[name] = spectrograms.attributes[name]
-        explained = made_from["output"]
         file.attrs.update(
-            method=made_from["method"],
-            explained_output=explained,
-            meaning=f"SHAP of {MARGIN if explained == 'margin' else explained}",
-            checkpoint_sha256=made_from["checkpoint"],
-            background_kind=made_from["background"]["kind"],
+            method=facts["method"],
+            explained_output=output,
+            meaning=f"SHAP of {MARGIN if output == 'margin' else output}",
+            checkpoint_sha256=facts["checkpoint"],
         )
         tensor_file.write_axes(file, spectrograms.variant)
         tensor_file.write_columns(file, table)
@@ -415,10 +331,10 @@ def _part_content(part, task, made_from, spectrograms, table, maps):
             file.create_dataset(name, data=values, chunks=(1, *values.shape[1:]), fletcher32=True)
             file[name].attrs["units"] = "1"
             tensor_file.attach_axes(file[name])
-        rows = made_from["background"]["rows"]
-        file["background"] = names[rows].astype(h5py.string_dtype())
+        names = spectrograms.table["trace_name"].to_numpy()[facts["background"]]
+        file["background"] = names.astype(h5py.string_dtype())
         file["background"].make_scale("background")
-        file["made_from"] = task.made_from  # no attribute: those end at 64 KiB
+        file["made_from"] = made_from  # no attribute: those end at 64 KiB
         tensor_file.seal(file, len(table))
         file.flush()
         return file.id.get_file_image()
@@ -429,35 +345,33 @@ def _read_part(path):
     with _reading(path):
         _, values, table, attributes = tensor_file.open_events(path, "shap", "part of a SHAP store")
         with values.file as file:
-            made_from = h5py.Dataset(open_dataset(file, "made_from")).asstr()[()]
-            sampled = "shap_standard_error" in file
+            attributes["made_from"] = h5py.Dataset(open_dataset(file, "made_from")).asstr()[()]
+            attributes["sampled"] = "shap_standard_error" in file
         for name in ADDED:
             if name not in table or not pd.api.types.is_numeric_dtype(table[name]):
                 raise ValueError(f"it has no numbers named {name}")
-        table = table.astype({"row": int, "correct": bool})
-    table["path"] = str(path)
-    table["place"] = np.arange(len(table))
-    return table, attributes | {"made_from": made_from, "sampled": sampled}
+    table = table.astype({"row": int, "correct": bool})
+    return table.assign(path=str(path), place=np.arange(len(table))), attributes
 
 
 def _read_parts(store, leave_damaged=False):
-    """Read the parts of a store, in the order of their names.
-
-    leave_damaged: bool, leave out parts that can't be read, with a warning
-    """
+    """Read the parts of a store by name; leave_damaged: warn of those that can't be read."""
+    if store.is_file() or store.parent.is_file():
+        raise ForeshapError(
+            f"{store} is or lies in a single file, and SHAP files of before are not read: "
+            "give a folder for SHAP stores and explain the events again."
+        )
     parts = []
     for path in sorted(store.glob("*.h5")):
         try:
             parts.append(_read_part(path))
         except ForeshapError as error:
-            if isinstance(error, MachineError) or not leave_damaged:
+            if isinstance(error, files.MachineError) or not leave_damaged:
                 raise
             warnings.warn(f"{error} Events that were asked for are computed anew.", stacklevel=3)
             continue
         if parts[-1][1]["made_from"] != parts[0][1]["made_from"]:
-            raise ForeshapError(
-                f"{path} was made from something else than its store: move it away."
-            )
+            raise ForeshapError(f"{path} was made from something else than its store: move it.")
     return parts
 
 
@@ -474,9 +388,8 @@ def _collect(store, parts, rows=None):
     error = None
     if attributes["sampled"]:
         error = StoredMaps(table, "shap_standard_error", variant.shape)
-    base_value = float(table["base_value"].mean())
     table = table.drop(columns=["path", "place"])
-    return StoredShap(store, variant, values, error, table, base_value, attributes)
+    return StoredShap(store, variant, values, error, table, attributes)
 
 
 def load_shap(store):
@@ -487,19 +400,17 @@ def load_shap(store):
     returns: StoredShap, sorted by row
     raises: ForeshapError where a part is damaged or there is none
     """
-    _check_folder(store)
-    parts = _read_parts(Path(store))
+    store = Path(store)
+    parts = _read_parts(store)
     if not parts:
         raise ForeshapError(f"{store} holds no SHAP maps: give the path of explain_events().path.")
-    return _collect(Path(store), parts)
+    return _collect(store, parts)
 
 
 def find_shap(folder, checkpoint, method="deep", output="margin"):
     """Find the stores with maps of a checkpoint.
 
-    folder: str or Path, as given to explain_events()
-    checkpoint: Checkpoint
-    method, output: str, see shap_tensors()
+    folder, checkpoint, method, output: as given to explain_events()
 
     returns: list of Path, one for each background and set of options, most events first
     raises: ForeshapError where a part is damaged
@@ -520,8 +431,9 @@ def _reading(path):
     try:
         yield
     except Exception as error:  # h5py, json and numpy raise a dozen kinds for damaged files
-        check_machine(path, error)
+        files.check_machine(path, error)
+        reason = files.first_line(error.__cause__ or error)
         raise ForeshapError(
-            f"{path} is a damaged part of a SHAP store ({first_line(error.__cause__ or error)}): "
+            f"{path} is a damaged part of a SHAP store ({reason}): "
             "delete it and explain its events again."
         ) from error

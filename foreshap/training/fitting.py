@@ -1,12 +1,15 @@
 """Fit one CNN and test it."""
 
 import math
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 from tqdm import tqdm
 
@@ -32,29 +35,18 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A trained network and its scores on the test events.
+    """A trained network and its scores on the test events."""
 
-    model: SpectrogramCNN of the epoch with the lowest validation loss, in evaluation mode
-    variant, scaling, split, config: what it was trained with
-    history: DataFrame, one row an epoch: train_loss, validation_loss, validation_accuracy
-    metrics: dict, accuracy, precision, recall, f1 and roc_auc of the test events
-    intervals: dict, the same names -> (low, high), 95 %, see evaluate()
-    predictions: DataFrame, one row a test event: row, trace_name, label, margin, predicted, correct
-    tensor_file: dict, name and sha256 of the tensor file
-    beside: dict, name of another split -> its metrics and intervals, kept on the card
-    """
-
-    model: SpectrogramCNN
+    model: SpectrogramCNN  # of the epoch with the lowest validation loss, in evaluation mode
     variant: Variant
     scaling: Scaling
     split: Split
-    config: TrainingConfig
-    history: pd.DataFrame
-    metrics: dict
-    intervals: dict
-    predictions: pd.DataFrame
-    tensor_file: dict
-    beside: dict = field(default_factory=dict)
+    key: dict  # what all depends on: tensor_file, split and config, as on the card
+    history: pd.DataFrame  # a row an epoch: train_loss, validation_loss, validation_accuracy
+    metrics: dict  # accuracy, precision, recall, f1 and roc_auc of the test events
+    intervals: dict  # the same names -> (low, high), 95 %, see evaluate()
+    predictions: pd.DataFrame  # a test event a row: row, trace_name, label, margin, predicted...
+    beside: dict = field(default_factory=dict)  # other splits' metrics and intervals, by name
 
 
 def train(spectrograms, split, config=TrainingConfig()):
@@ -62,22 +54,26 @@ def train(spectrograms, split, config=TrainingConfig()):
 
     Deterministic on a CPU for a seed and a number of threads. Tensors are read batch by batch.
 
-    spectrograms: Spectrograms
-    split: Split, rows of spectrograms
-    config: TrainingConfig
+    spectrograms, split, config: Spectrograms, Split of their rows, TrainingConfig
 
     returns: TrainingResult
     raises: ForeshapError where a side has events of one class only, for a config that can't be,
         where the loss is never finite, or the file was changed
     """
-    _check_config(config)
+    for name, least in {"max_epochs": 1, "batch_size": 1, "patience": 0, "seed": 0}.items():
+        whole_number(name, getattr(config, name), least)
+    if not 0 < config.learning_rate < np.inf or not 0 <= config.dropout < 1:
+        raise ForeshapError(
+            f"A learning rate of {config.learning_rate} with a dropout of {config.dropout} can't "
+            "be: give a rate above 0, such as 0.001, and a dropout from 0 to below 1."
+        )
     for side, rows in split.rows().items():
         if len(np.unique(spectrograms.labels[rows])) < 2:
             raise ForeshapError(
                 f"The {side} side of the split '{split.name}' needs events of both classes, "
                 f"it has {len(rows)} events."
             )
-    tensor_file = _tensor_file(spectrograms)
+    key = _key(spectrograms, split, config)
     scaling = fit_scaling(spectrograms.values, split.train)
     if not np.isfinite([scaling.mean, scaling.std]).all():
         raise ForeshapError(
@@ -91,38 +87,17 @@ def train(spectrograms, split, config=TrainingConfig()):
         history = _fit(model, spectrograms, split, scaling, config)
     predictions = _predict(model, spectrograms, split.test, scaling, config)
     metrics, intervals = evaluate(predictions["label"], predictions["margin"])
-    if _tensor_file(spectrograms) != tensor_file:
+    if _key(spectrograms, split, config) != key:
         raise ForeshapError(f"{spectrograms.path} was changed while it was read: train again.")
-    return TrainingResult(
-        model=model,
-        variant=spectrograms.variant,
-        scaling=scaling,
-        split=split,
-        config=config,
-        history=history,
-        metrics=metrics,
-        intervals=intervals,
-        predictions=predictions,
-        tensor_file=tensor_file,
-    )
-
-
-def _check_config(config):
-    """Raise ForeshapError for a setting that nothing can be trained with."""
-    whole_number("max_epochs", config.max_epochs, 1)
-    whole_number("batch_size", config.batch_size, 1)
-    whole_number("patience", config.patience)
-    whole_number("seed", config.seed)
-    if not 0 < config.learning_rate < np.inf or not 0 <= config.dropout < 1:
-        raise ForeshapError(
-            f"A learning rate of {config.learning_rate} with a dropout of {config.dropout} can't "
-            "be: give a rate above 0, such as 0.001, and a dropout from 0 to below 1."
-        )
+    trained = (model, spectrograms.variant, scaling, split, key, history)
+    return TrainingResult(*trained, metrics, intervals, predictions)
 
 
 def _fit(model, spectrograms, split, scaling, config):
     """Train until the validation loss no longer falls, then go back to the best epoch."""
-    loss_function = nn.CrossEntropyLoss(class_weights(spectrograms.labels[split.train]))
+    labels = spectrograms.labels[split.train]
+    weights = compute_class_weight("balanced", classes=np.array([0, 1]), y=labels)
+    loss_function = nn.CrossEntropyLoss(torch.tensor(weights, dtype=torch.float32))
     optimiser = torch.optim.Adam(model.parameters(), config.learning_rate)
     steps = config.max_epochs * math.ceil(len(split.train) / config.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: one_cycle(step / steps))
@@ -130,26 +105,22 @@ def _fit(model, spectrograms, split, scaling, config):
     history = []
     best_loss, best_epoch, best_weights = np.inf, 0, None
     title = f"{spectrograms.variant.name}, {split.name}"
-    progress = tqdm(range(config.max_epochs), desc=title, unit="epoch")
-    for epoch in progress:
+    for epoch in tqdm(range(config.max_epochs), desc=title, unit="epoch"):
         batches = event_batches(spectrograms, rng.permutation(split.train), scaling, config)
         train_loss = train_epoch(model, loss_function, optimiser, schedule, batches)
         logits, labels = _logits(model, spectrograms, split.validation, scaling, config)
         loss = loss_function(logits, labels).item()
         accuracy = (logits.argmax(1) == labels).float().mean().item()
         history.append((train_loss, loss, accuracy))
-        progress.set_postfix(validation_accuracy=f"{accuracy:.2f}")
         if loss < best_loss:
             best_loss, best_epoch = loss, epoch
-            best_weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            best_weights = deepcopy(model.state_dict())
         if epoch - best_epoch >= config.patience:
             break
-    progress.close()
     if best_weights is None:
         raise ForeshapError(
             "The validation loss is not finite after any epoch: lower the learning rate of "
-            f"{config.learning_rate:g}, and look for values that are not finite in "
-            f"{spectrograms.path}."
+            f"{config.learning_rate:g}, and look for such values in {spectrograms.path}."
         )
     model.load_state_dict(best_weights)
     columns = ["train_loss", "validation_loss", "validation_accuracy"]
@@ -184,9 +155,9 @@ def _logits(model, spectrograms, rows, scaling, config):
 def _predict(model, spectrograms, rows, scaling, config):
     """Margin and predicted class of some events, DataFrame as in TrainingResult."""
     logits, _ = _logits(model, spectrograms, rows, scaling, config)
-    table = pd.DataFrame({"row": rows, "margin": margin(logits).numpy()})
-    table.insert(1, "trace_name", spectrograms.table["trace_name"].to_numpy()[rows])
-    table.insert(2, "label", spectrograms.labels[rows])
+    names = spectrograms.table["trace_name"].to_numpy()[rows]
+    table = pd.DataFrame({"row": rows, "trace_name": names, "label": spectrograms.labels[rows]})
+    table["margin"] = margin(logits).numpy()
     table["predicted"] = (table["margin"] > 0).astype("i1")
     table["correct"] = table["predicted"] == table["label"]
     return table
@@ -204,15 +175,11 @@ def event_batches(spectrograms, rows, scaling, config):
 class EventDataset(torch.utils.data.Dataset):
     """Events as a torch Dataset of (input (3, F, T), label), for a DataLoader of one's own.
 
-    spectrograms: Spectrograms
-    rows: int array, events
-    scaling: Scaling, such as that of a checkpoint or of fit_scaling()
+    spectrograms, rows, scaling: Spectrograms; int array, events; Scaling of a checkpoint
     """
 
     def __init__(self, spectrograms, rows, scaling):
-        self.spectrograms = spectrograms
-        self.rows = np.asarray(rows, dtype=int)
-        self.scaling = scaling
+        self.spectrograms, self.rows, self.scaling = spectrograms, rows, scaling
 
     def __len__(self):
         return len(self.rows)
@@ -235,12 +202,6 @@ def fit_scaling(values, rows):
     return Scaling(tuple(mean.tolist()), tuple(std.tolist()))
 
 
-def class_weights(labels):
-    """Weights that make both classes count alike, float tensor (2,)."""
-    counts = np.bincount(labels, minlength=2)
-    return torch.tensor(len(labels) / (2 * counts), dtype=torch.float32)
-
-
 def one_cycle(done):
     """Share of the learning rate when a share of all steps is done: up for a quarter, then down.
 
@@ -251,70 +212,42 @@ def one_cycle(done):
     return (1 + math.cos(math.pi * (done - 0.25) / 0.75)) / 2
 
 
-def load_or_train(spectrograms, path, split, config=TrainingConfig()):
-    """Load the network of these tensors, split and configuration, or train it and save it there.
-
-    spectrograms: Spectrograms
-    path: str or Path, ending in .pt
-    split: Split
-    config: TrainingConfig
-
-    returns: Checkpoint
-    raises: ForeshapError as train() does
-    """
-    key = _key(_tensor_file(spectrograms), split, config)
-
-    def compute():
-        return train(spectrograms, split, config)
-
-    def read(path):
-        card = load_checkpoint(path).card
-        return {name: card[name] for name in key}, None
-
-    def write(path, key, result):
-        save_checkpoint(result, path)
-
-    keep_result(path, key, compute, read, write)
-    return load_checkpoint(path)
-
-
 def kept_training(spectrograms, path, split, config=TrainingConfig()):
-    """Return a training from its checkpoint, or train and save it there: an interrupt keeps it.
+    """Return the training of these tensors, split and configuration; train and save it if absent.
 
-    spectrograms, path, split, config: as in load_or_train()
+    spectrograms, split, config: as in train()
+    path: str or Path of its checkpoint, ending in .pt
 
     returns: TrainingResult
     raises: ForeshapError as train() does
     """
-    checkpoint = load_or_train(spectrograms, path, split, config)
-    card = checkpoint.card
-    if "history" not in card:  # of an earlier version
-        save_checkpoint(train(spectrograms, split, config), path)
-        checkpoint = load_checkpoint(path)
-        card = checkpoint.card
-    predicted = _predict(checkpoint.model, spectrograms, split.test, checkpoint.scaling, config)
-    return TrainingResult(
-        model=checkpoint.model,
-        variant=checkpoint.variant,
-        scaling=checkpoint.scaling,
-        split=split,
-        config=config,
-        history=pd.DataFrame(card["history"]).rename_axis("epoch"),
-        metrics=card["metrics"],
-        intervals={name: tuple(interval) for name, interval in card["intervals_95"].items()},
-        predictions=predicted,
-        tensor_file=card["tensor_file"],
-        beside=card["beside"],
-    )
+    key = _key(spectrograms, split, config)
+
+    def read(path):
+        kept = load_checkpoint(path)
+        card = kept.card
+        found = {name: card[name] for name in key}
+        if found != key:
+            return found, None
+        predictions = _predict(kept.model, spectrograms, split.test, kept.scaling, config)
+        history = pd.DataFrame(card["history"]).rename_axis("epoch")
+        intervals = {name: tuple(interval) for name, interval in card["intervals_95"].items()}
+        trained = (kept.model, kept.variant, kept.scaling, split, key, history)
+        scores = (card["metrics"], intervals, predictions, card["beside"])
+        return found, TrainingResult(*trained, *scores)
+
+    def write(path, key, result):
+        save_checkpoint(result, path)
+
+    return keep_result(path, key, partial(train, spectrograms, split, config), read, write)
 
 
 def save_checkpoint(result, path):
     """Write a trained network and its card.
 
-    result: TrainingResult
-    path: str or Path, ending in .pt; the card gets the same name with .json
+    result, path: TrainingResult; str or Path, ending in .pt: the card's ends in .json
     """
-    card = _key(result.tensor_file, result.split, result.config) | {
+    card = result.key | {
         "variant": asdict(result.variant),
         "scaling": asdict(result.scaling),
         "test_events": result.predictions["trace_name"].tolist(),
@@ -328,13 +261,12 @@ def save_checkpoint(result, path):
     write_checkpoint(path, result.model, result.variant, result.scaling, card)
 
 
-def _tensor_file(spectrograms):
-    """Name and hash of a tensor file, for the card."""
-    return {"name": spectrograms.path.name, "sha256": spectrograms.sha256}
-
-
-def _key(tensor_file, split, config):
+def _key(spectrograms, split, config):
     """Everything a network depends on, as its card says it."""
     rows = {side: rows.tolist() for side, rows in split.rows().items()}
-    split = {"name": split.name} | rows
-    return {"tensor_file": tensor_file, "split": split, "config": asdict(config)}
+    tensor_file = {"name": spectrograms.path.name, "sha256": spectrograms.sha256}
+    return {
+        "tensor_file": tensor_file,
+        "split": {"name": split.name} | rows,
+        "config": asdict(config),
+    }

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,14 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..files import (
-    ForeshapError,
-    check_machine,
-    check_zip,
-    finish_moves,
-    first_line,
-    folder_written_whole,
-)
+from .. import files
+from ..preprocessing.tensor_file import read_events
 from ..preprocessing.variants import Variant
 
 
@@ -31,9 +24,7 @@ class SpectrogramCNN(nn.Module):
     don't overlap: DeepLIFT-style attribution is exact only then.
 
     shape: (channel, frequency, time) of one input
-    n_outputs: int
-    widths: channels of the three convolutions
-    hidden: int, width of the dense layer
+    n_outputs, widths, hidden: int, logits; channels of the convolutions; units of the dense layer
     dropout: float, share of units left out in training
     """
 
@@ -67,12 +58,9 @@ def margin(logits):
 
 @dataclass(frozen=True)
 class Scaling:
-    """Input scaling: each event to 0..1 over its components, then each channel standardised.
+    """Input scaling: each event to 0..1 over its components, then each channel standardised."""
 
-    mean, std: tuple of 3 floats, of the training events after the first step
-    """
-
-    mean: tuple[float, float, float]
+    mean: tuple[float, float, float]  # of the training events after the first step
     std: tuple[float, float, float]
 
     def __call__(self, values):
@@ -112,37 +100,32 @@ class Card(msgspec.Struct):
     metrics: dict[str, float | None]
     intervals_95: dict[str, tuple[float | None, float | None]]
 
+    def __post_init__(self):
+        if not {"name", "sha256"} <= self.tensor_file.keys():
+            raise ValueError("its card names no tensor file")
+        if len(self.test_events) != len(self.split.test):
+            raise ValueError("its card has other test events than rows of them")
+
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained network and everything needed to use it.
+    """A trained network and everything needed to use it."""
 
     path: Path
-    model: SpectrogramCNN in evaluation mode
+    model: SpectrogramCNN  # in evaluation mode
     variant: Variant
     scaling: Scaling
-    card: dict, the .json beside it: configuration, split, metrics, hashes, versions
-    """
-
-    path: Path
-    model: SpectrogramCNN
-    variant: Variant
-    scaling: Scaling
-    card: dict
+    card: dict  # the .json beside it: configuration, split, metrics, hashes, versions
 
     def check(self, spectrograms):
         """Raise ForeshapError unless this network is of the variant and rows of Spectrograms."""
-        if self.variant != spectrograms.variant:
-            raise ForeshapError(
-                f"{self.path} was trained on {self.variant}, but {spectrograms.path} holds "
-                f"{spectrograms.variant}: load the checkpoint of {spectrograms.variant.name}."
-            )
         split = self.card["split"]
         last = max(split["train"] + split["validation"] + split["test"], default=0)
-        if last >= len(spectrograms.labels):
-            raise ForeshapError(
-                f"{self.path} was trained on event {last + 1} of a file, {spectrograms.path} holds "
-                f"{len(spectrograms.labels)}: load the tensors that it was trained on."
+        if self.variant != spectrograms.variant or last >= len(spectrograms.labels):
+            raise files.ForeshapError(
+                f"{self.path} was trained on event {last + 1} of a file of {self.variant}, but "
+                f"{spectrograms.path} holds {len(spectrograms.labels)} events of "
+                f"{spectrograms.variant}: load the tensors that it was trained on."
             )
 
     def outputs(self, values):
@@ -150,23 +133,29 @@ class Checkpoint:
         with torch.no_grad():
             return margin(self.model(self.scaling(values))).numpy()
 
+    def margins(self, spectrograms, rows):
+        """Margins (len(rows),) of some events of Spectrograms, read a few at a time."""
+        margins = np.zeros(len(rows))
+        for first in range(0, len(rows), 32):
+            some = slice(first, first + 32)
+            margins[some] = self.outputs(read_events(spectrograms.values, rows[some]))
+        return margins
+
 
 def write_checkpoint(path, model, variant, scaling, card):
     """Write a network (weights, plain numbers and text only), and its card as .json beside it."""
     path = Path(path)
-    weights = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
     content = {
-        "state_dict": weights,
+        "state_dict": {name: w.contiguous().clone() for name, w in model.state_dict().items()},
         "variant": asdict(variant),
         "scaling": asdict(scaling),
         "card": json.dumps(card),
     }
-    with folder_written_whole(path.parent) as new:
+    with files.folder_written_whole(path.parent) as new:
         buffer = io.BytesIO()
         torch.save(content, buffer)
         (new / path.name).write_bytes(buffer.getvalue())
-        readable = (new / path.name).with_suffix(".json")
-        readable.write_text(json.dumps(card, indent=2) + "\n")
+        (new / path.name).with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
 
 
 def load_checkpoint(path):
@@ -178,48 +167,36 @@ def load_checkpoint(path):
     raises: ForeshapError where the file is missing, damaged or no checkpoint of this package
     """
     path = Path(path)
-    finish_moves(path.parent)
+    files.finish_moves(path.parent)
     try:
         stored = path.read_bytes()
-        check_zip(io.BytesIO(stored), len(stored))
+        files.check_zip(io.BytesIO(stored), len(stored))
         content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
         variant = Variant(**content["variant"])
         scaling = msgspec.convert(content["scaling"], Scaling)
-        if not (all(map(math.isfinite, scaling.mean + scaling.std)) and min(scaling.std) > 0):
+        if not np.isfinite([scaling.mean, scaling.std]).all() or min(scaling.std) <= 0:
             raise ValueError(f"its scaling is {scaling}")
         model = _model(variant, content["state_dict"])
         card = json.loads(content["card"])
-        known = msgspec.convert(card, Card)
-        if not {"name", "sha256"} <= known.tensor_file.keys():
-            raise ValueError("its card names no tensor file")
-        if len(known.test_events) != len(known.split.test):
-            raise ValueError("its card has other test events than rows of them")
+        msgspec.convert(card, Card)
     except Exception as error:  # torch raises a dozen kinds for damaged files
-        check_machine(path, error)
-        raise ForeshapError(
-            f"{path} is no checkpoint that foreshap can open ({first_line(error)}): "
+        files.check_machine(path, error)
+        raise files.ForeshapError(
+            f"{path} is no checkpoint that foreshap can open ({files.first_line(error)}): "
             "train the model again."
         ) from error
-    card |= {"sha256": hashlib.sha256(stored).hexdigest()}
+    card["sha256"] = hashlib.sha256(stored).hexdigest()
     return Checkpoint(path, model.eval(), variant, scaling, card)
 
 
 def _model(variant, state):
-    """Make the network of a variant that has these weights; ValueError where it can't be."""
+    """Make the network of a variant that has these weights; an error where it can't be."""
+    lengths = [len(w) for name, w in state.items() if name.endswith("weight") and w.ndim > 1]
+    *widths, hidden, n_outputs = lengths
     with torch.device("meta"):  # nothing is allocated
-        model = SpectrogramCNN(variant.shape, **_sizes(state))
-    wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    if wanted != {name: tensor.shape for name, tensor in state.items()}:
-        raise ValueError(f"its weights are not those of a network of {variant.name}")
-    if not all(tensor.is_contiguous() for tensor in state.values()):
-        raise ValueError("not all of its weights are stored")
-    model = model.to_empty(device="cpu")
-    model.load_state_dict(state)
+        model = SpectrogramCNN(variant.shape, n_outputs, tuple(widths), hidden)
+    for name, wanted in model.state_dict().items():
+        if state[name].dtype != wanted.dtype or not state[name].is_contiguous():
+            raise ValueError(f"its {name} is not stored as numbers of a network")
+    model.load_state_dict(state, assign=True)  # RuntimeError where names or shapes differ
     return model
-
-
-def _sizes(state):
-    """Widths, hidden units and outputs of a SpectrogramCNN, from its weights."""
-    weights = [tensor for name, tensor in state.items() if name.endswith("weight")]
-    *widths, hidden, n_outputs = [len(w) for w in weights if w.ndim > 1]
-    return {"widths": tuple(widths), "hidden": hidden, "n_outputs": n_outputs}

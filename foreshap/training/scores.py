@@ -11,12 +11,8 @@ from ..files import ForeshapError
 def roc_auc(values, positive, weights=None):
     """Compute the chance that a positive has a larger value than a negative; a tie is half a win.
 
-    Mann and Whitney's U (1947) over the number of pairs.
-
-    values, positive: float and bool array (N,)
-    weights: array (..., N), how much each value counts; 1 where left out
-
-    returns: float array (...); NaN without a positive or without a negative
+    Mann and Whitney's U (1947) over the number of pairs. weights: (..., N), how much each value
+    counts; the result has the shape (...), NaN without a positive or without a negative.
     """
     if weights is None:
         weights = np.ones(len(values))
@@ -32,36 +28,23 @@ def roc_auc(values, positive, weights=None):
 
 
 def roc_auc_interval(values, positive, weights=None, seed=0, resamples=500):
-    """Compute a weighted ROC AUC and its bootstrap 95 % interval over events.
-
-    The interval is that of other events before the same model: what other training events change
-    is not in it.
-
-    values, positive, weights: arrays (N,), as in roc_auc()
-
-    returns: value, low, high
-    """
+    """Compute a weighted ROC AUC and its bootstrap 95 % interval over events: value, low, high."""
+    n = len(values)
     if weights is None:
-        weights = np.ones(len(values))
+        weights = np.ones(n)
     order = np.argsort(values, kind="stable")  # events are drawn by rank, whatever their order
     values, positive, weights = values[order], positive[order], weights[order]
-    counts = resample_counts(len(values), seed, resamples)
+    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), resamples)
     resampled = roc_auc(values, positive, counts * weights)
     return roc_auc(values, positive, weights), *interval_95(resampled)
 
 
-def evaluate(labels, margins, seed=None):
-    """Score a classifier, aftershock being positive, with 95 % intervals over events.
+def evaluate(labels, margins):
+    """Score a classifier (label 1, margin above 0: aftershock), with 95 % intervals over events.
 
-    Intervals are those of shares (Wilson, 1927; f1 / (2 - f1) is one, too), and that of
-    auc_interval(): near 1 they hold what they claim, and bootstraps don't.
-
-    labels: array (N,), 0 or 1
-    margins: array (N,), positive leans to aftershock
-    seed: not used any more: nothing is drawn
-
-    returns: two dicts with the keys accuracy, precision, recall, f1, roc_auc: values, (low, high);
-        NaN where a score is not defined
+    Intervals are those of shares (Wilson, 1927; f1 / (2 - f1) is one, too) and of auc_interval():
+    near 1 they hold what they claim, and bootstraps don't. Returns two dicts with the keys
+    accuracy, precision, recall, f1, roc_auc: values, (low, high); NaN where not defined.
     """
     actual, margins = np.asarray(labels) == 1, np.asarray(margins)
     predicted = margins > 0
@@ -82,14 +65,10 @@ def evaluate(labels, margins, seed=None):
 
 
 def auc_interval(values, positive):
-    """Compute a ROC AUC and its 95 % interval over events.
+    """Compute a ROC AUC and its 95 % interval over events: value, low, high; NaN for one class.
 
     DeLong et al. (1988) on the logistic scale, with Student's t for the smaller class (Qin and
     Hotilovac, 2008); where all pairs of events agree, Wilson's for so many events.
-
-    values, positive: float and bool array (N,)
-
-    returns: value, low, high; NaN without a positive or without a negative
     """
     positives, negatives = values[positive], values[~positive]
     smaller = min(len(positives), len(negatives))
@@ -114,16 +93,6 @@ def _share_below(values, others):
     return below / (2 * len(others))
 
 
-def resample_rows(n, seed, resamples):
-    """Draw n of n events with replacement (bootstrap: Efron, 1979), int array (resamples, n)."""
-    return np.random.default_rng(seed).integers(n, size=(resamples, n))
-
-
-def resample_counts(n, seed, resamples):
-    """Draw n of n events and count how often each is drawn, int array (resamples, n)."""
-    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), resamples)
-
-
 def interval_95(resampled):
     """Take the 2.5th and the 97.5th percentile of a score over resamples, NaN left out."""
     known = resampled[~np.isnan(resampled)]
@@ -134,25 +103,18 @@ def interval_95(resampled):
 
 
 def bootstrap_interval(per_event, seed=0, resamples=1000):
-    """Compute a mean over events and its bootstrap 95 % interval.
-
-    per_event: array (N,); NaN is an event left out
-
-    returns: mean, low, high; without an interval (NaN) for fewer than two events
-    """
+    """Compute a mean over events (NaN: left out) and its bootstrap 95 % interval (Efron, 1979)."""
     values = np.asarray(per_event, dtype=np.float64)
     values = values[np.isfinite(values)]
-    if len(values) < 2:
-        return values.sum() if len(values) else np.nan, np.nan, np.nan
-    rows = resample_rows(len(values), seed, resamples)
+    n = len(values)
+    if n < 2:
+        return values[0] if n else np.nan, np.nan, np.nan
+    rows = np.random.default_rng(seed).integers(n, size=(resamples, n))
     return values.mean(), *interval_95(values[rows].mean(axis=1))
 
 
 def interval_table(scores, seed=0, resamples=1000):
-    """Tabulate means of scores (dict, name -> array (N,)) over events as bootstrap_interval() does.
-
-    returns: DataFrame, a row a name: value, low, high, n_events
-    """
+    """Tabulate means of scores (dict, name -> (N,)): value, low, high, n_events, a row a name."""
     rows = []
     for score in scores.values():
         known = np.isfinite(score).sum()
@@ -163,32 +125,25 @@ def interval_table(scores, seed=0, resamples=1000):
 def reliability(margins, labels, bins=10):
     """Compare the probability that a network gives with the share of aftershocks.
 
-    margins: array (N,), logit(aftershock) - logit(foreshock): the logistic function makes it a
-        probability
-    labels: array (N,), 0 or 1
-    bins: int, of equal width
+    margins: array (N,), logit(aftershock) - logit(foreshock): its logistic is the probability
+    labels, bins: array (N,), 0 or 1; int, bins of equal width
 
     returns: DataFrame, a row a bin with events: predicted (mean probability), observed (share of
         aftershocks), low, high (Wilson's 95 % interval), n_events; and the expected calibration
         error, the mean |observed - predicted| over events (Naeini et al., 2015)
     """
     probability = expit(np.asarray(margins, dtype=float))
-    aftershock = np.asarray(labels) == 1
     place = np.minimum((probability * bins).astype(int), bins - 1)
-    rows = []
-    for k in np.unique(place):
-        rows.append((probability[place == k].mean(), *_share(aftershock[place == k])))
-    table = pd.DataFrame(rows, columns=["predicted", "observed", "low", "high", "n_events"])
+    table = _binned(place, probability, np.asarray(labels) == 1, np.mean)
+    table = table.set_axis(["predicted", "observed", "low", "high", "n_events"], axis=1)
     apart = (table["observed"] - table["predicted"]).abs()
-    return table, float((apart * table["n_events"]).sum() / len(aftershock))
+    return table, float((apart * table["n_events"]).sum() / len(probability))
 
 
 def accuracy_by(values, correct, bins=5):
     """Compute the accuracy in bins of a quantity with about equally many events.
 
-    values: array (N,), NaN left out
-    correct: bool array (N,)
-    bins: int
+    values, correct, bins: array (N,), NaN left out; bool array (N,); int
 
     returns: DataFrame, a row a bin: centre (median), value, low, high (Wilson's 95 % interval),
         n_events
@@ -200,11 +155,16 @@ def accuracy_by(values, correct, bins=5):
     if len(values) < 10:
         raise ForeshapError(f"{len(values)} known values are too few to bin: ten are needed.")
     edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)))  # equal values: one bin
-    place = np.searchsorted(edges[1:-1], values)
+    table = _binned(np.searchsorted(edges[1:-1], values), values, correct, np.median)
+    return table.set_axis(["centre", "value", "low", "high", "n_events"], axis=1)
+
+
+def _binned(place, values, hits, centre):
+    """Centre of the values in each bin, and the share of hits with its interval and number."""
     rows = []
     for k in np.unique(place):
-        rows.append((np.median(values[place == k]), *_share(correct[place == k])))
-    return pd.DataFrame(rows, columns=["centre", "value", "low", "high", "n_events"])
+        rows.append((centre(values[place == k]), *_share(hits[place == k])))
+    return pd.DataFrame(rows)
 
 
 def _share(hits):

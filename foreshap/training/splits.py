@@ -9,29 +9,26 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import KMeans
 
 from ..files import ForeshapError
-from ..preprocessing.variants import CLASSES
 from ..preprocessing.waveforms import known_times
 
-SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
+SIDES = ("train", "validation", "test")
+TEST, VALIDATION = 0.2, 0.1  # shares of the events
 SECONDS_APART = 25.0  # events closer than this share samples: they stay on one side
 KM_PER_DEGREE = 111.2
 
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of the events that train, validate and test: int arrays, sorted, without a common event.
+    """Rows of the events that train, validate and test: int arrays, sorted, no event in two."""
 
-    name: str, "random", "time blocks", "clusters" or "co-located groups"
-    """
-
-    name: str
+    name: str  # "random", "time blocks", "clusters" or "co-located groups"
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
 
     def rows(self):
         """Rows of each side, dict from train, validation and test to an int array."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}
+        return {side: getattr(self, side) for side in SIDES}
 
     def only(self, chosen):
         """The same split of some events alone (chosen: bool array, a value a row of the table)."""
@@ -42,39 +39,27 @@ class Split:
 def random_split(table, seed):
     """Split at random by event, in each class alike: the habit of the literature.
 
-    table: DataFrame of a tensor file, one row an event
-    seed: int
+    table, seed: DataFrame of a tensor file, one row an event; int
 
-    returns: Split
+    returns: Split, 0.7 of the events to train, 0.1 to validate, 0.2 to test
     raises: ForeshapError where a class has too few events for three sides
     """
     return _deal("random", table, neighbours(table), seed)
 
 
 def time_block_split(table, seed, blocks=10):
-    """Split into contiguous blocks of time, `blocks` of equally many events in each class.
-
-    Arguments, return and errors as in random_split(); events without a time are an error.
-    """
+    """Split as random_split() does, whole blocks of time: `blocks` equal ones in each class."""
     return _deal("time blocks", table, time_blocks(table, blocks), seed)
 
 
 def cluster_split(table, seed, clusters=10):
-    """Split into clusters of nearby hypocentres, so that no one's neighbours train and test.
-
-    Arguments, return and errors as in random_split(); the table needs source_latitude,
-    source_longitude [degrees] and source_depth_km.
-    """
+    """Split as random_split() does, whole clusters of hypocentres: no one's neighbours test."""
     groups = hypocentre_clusters(table, seed, clusters)
     return _deal("clusters", table, groups, seed, by_class=False)
 
 
 def co_located_split(table, seed):
-    """Split into groups of co-located events, so that no repeated rupture trains and tests.
-
-    Arguments, return and errors as in random_split(); the table needs co_located_group, text, ""
-    for an event of no group.
-    """
+    """Split as random_split() does, whole groups of the column co_located_group ("": of none)."""
     return _deal("co-located groups", table, co_located_groups(table), seed, by_class=False)
 
 
@@ -104,9 +89,7 @@ def hypocentre_clusters(table, seed, clusters):
     names = ["source_latitude", "source_longitude", "source_depth_km"]
     latitude, longitude, depth = table.reindex(columns=names).to_numpy(float).T
     if not np.isfinite([latitude, longitude, depth]).all():
-        raise ForeshapError(
-            "Some events have no hypocentre: split at random or by time blocks instead."
-        )
+        raise ForeshapError("Some events have no hypocentre: split at random or by time instead.")
     east = longitude * np.cos(np.radians(latitude.mean()))
     place = np.stack([KM_PER_DEGREE * latitude, KM_PER_DEGREE * east, depth], axis=1)
     clusters = min(clusters, len(np.unique(place, axis=0)))
@@ -116,9 +99,7 @@ def hypocentre_clusters(table, seed, clusters):
 def co_located_groups(table):
     """Number groups of events linked, even through others, by place or overlapping windows."""
     if "co_located_group" not in table:
-        raise ForeshapError(
-            "The events have no co_located_group: split at random or by time blocks instead."
-        )
+        raise ForeshapError("There is no co_located_group: split at random or by time instead.")
     n = len(table)
     names = table["co_located_group"].fillna("").astype(str).to_numpy()
     names = np.where(names == "", [f"alone {event}" for event in range(n)], names)
@@ -131,30 +112,23 @@ def co_located_groups(table):
 
 
 def _deal(name, table, groups, seed, by_class=True):
-    """Deal whole groups to the three sides, each side getting its share of the events."""
+    """Deal whole groups in random order: to test, then validation, then train, by their shares."""
     rng = np.random.default_rng(seed)
     labels = table["label"].to_numpy()
-    side = np.full(len(table), "", dtype=object)
+    side = np.empty(len(table), int)  # place in SIDES
     for chosen in [labels == 0, labels == 1] if by_class else [labels >= 0]:
-        side[chosen] = _sides(groups[chosen], rng)
-    split = Split(name, *(np.flatnonzero(side == one) for one in SHARES))
+        _, group, counts = np.unique(groups[chosen], return_inverse=True, return_counts=True)
+        order = rng.permutation(len(counts))
+        filled = (np.cumsum(counts[order]) - counts[order] / 2) / counts.sum()
+        side_of_group = np.empty(len(counts), int)
+        side_of_group[order] = 2 - np.searchsorted([TEST, TEST + VALIDATION], filled)
+        side[chosen] = side_of_group[group]
+    split = Split(name, *[np.flatnonzero(side == k) for k in range(len(SIDES))])
     for rows in split.rows().values():
-        for label, kind in enumerate(CLASSES):
-            if label not in labels[rows]:
-                count = (labels == label).sum()
-                raise ForeshapError(
-                    f"The split '{name}' leaves a side without a {kind}: {count} are too few."
-                )
+        if len(np.unique(labels[rows])) < 2:
+            counts = np.bincount(labels, minlength=2)
+            raise ForeshapError(
+                f"The split '{name}' leaves a side without a class: {counts[0]} foreshocks and "
+                f"{counts[1]} aftershocks are too few."
+            )
     return split
-
-
-def _sides(groups, rng):
-    """A side for each event: groups in random order fill test, then validation, then train."""
-    names, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    order = rng.permutation(len(names))
-    filled = (np.cumsum(counts[order]) - counts[order] / 2) / counts.sum()
-    bounds = [SHARES["test"], SHARES["test"] + SHARES["validation"]]
-    in_order = np.array(["test", "validation", "train"], dtype=object)
-    sides = np.empty(len(names), dtype=object)
-    sides[order] = in_order[np.searchsorted(bounds, filled)]
-    return sides[inverse]
