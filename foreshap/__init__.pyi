@@ -56,7 +56,6 @@ from .preprocessing.waveforms import known_times as known_times
 from .preprocessing.waveforms import load_trace as load_trace
 from .preprocessing.waveforms import offered_traces as offered_traces
 from .preprocessing.waveforms import station_rows as station_rows
-from .sources.arrival_times import Velocity as Velocity
 from .sources.continuous import from_continuous as from_continuous
 from .sources.datasets import datasets as datasets
 from .sources.datasets import mainshock_time as mainshock_time

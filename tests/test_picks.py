@@ -10,7 +10,7 @@ from obspy.core import event as quakeml
 from obspy.core.inventory import Inventory, Network, Site, Station
 from obspy.taup import TauPyModel
 
-from foreshap import Velocity, from_continuous, read_picks
+from foreshap import from_continuous, read_picks
 from foreshap.files import ForeshapError
 from foreshap.sources.arrival_times import predict_arrivals
 from foreshap.sources.responses import read_inventory, station_places
@@ -352,7 +352,9 @@ def test_straight_rays_agree_with_the_triangle(tmp_path):
     events = (*EVENTS, event("c", 500))
     quakeml.Catalog(list(events)).write(str(tmp_path / "a.xml"), format="QUAKEML")
     pairs = read_picks(tmp_path / "a.xml", pickless=True)
-    found = predict_arrivals(pairs, table, Velocity(6.0, 1.75)).set_index(["event_id", "station"])
+    found = predict_arrivals(pairs, table, {"vp": 6.0, "vp_vs": 1.75}).set_index(
+        ["event_id", "station"]
+    )
     assert len(found) == 6  # 3 events at 2 stations
     p_predicted = found["p_predicted"].unstack()
     assert p_predicted["TST"].to_dict() == {"a": 0, "b": 0, "c": 1}

@@ -1,14 +1,12 @@
 """One instrument a station: a change of instrument is no fault."""
 
 from fnmatch import fnmatch
-from numbers import Real
 
 import numpy as np
-import pandas as pd
 
 from ..files import ForeshapError
 from ..preprocessing.variants import COMPONENTS, SAMPLING_RATE
-from .recordings import LEAST_RATE
+from .responses import LEAST_RATE
 
 
 def nanoseconds(times):
@@ -17,10 +15,7 @@ def nanoseconds(times):
 
 
 def fill_networks(table, other):
-    """Fill in blank network codes of a table (DataFrame) from the same stations in another one.
-
-    raises: ForeshapError where a blank one could be several
-    """
+    """Fill in blank network codes of a table (DataFrame) from the same stations in another one."""
     known = other[other["network"] != ""].groupby("station")["network"].unique()
     blank = (table["network"] == "") & table["station"].isin(known.index)
     for station in table.loc[blank, "station"].unique():
@@ -37,34 +32,25 @@ def take_networks(pairs, index):
 
     Bulletins have network codes of their own; column pick_network_code keeps them.
     """
-    networks = [
-        table[table["network"] != ""].groupby("station")["network"] for table in (pairs, index)
-    ]
-    unique = pd.concat([group.agg(["nunique", "first"]) for group in networks], axis=1)
-    unique.columns = ["picks", "theirs", "recordings", "ours"]
-    one = unique[(unique["picks"] == 1) & (unique["recordings"] == 1)]
-    ours = pairs["station"].map(one.loc[one["theirs"] != one["ours"], "ours"])
-    if ours.isna().all():
+    networks = []
+    for table in (pairs, index):
+        known = table[table["network"] != ""].groupby("station")["network"]
+        networks.append(known.first().where(known.nunique() == 1))
+    theirs, ours = (pairs["station"].map(one) for one in networks)
+    other = theirs.notna() & ours.notna() & (theirs != ours)
+    if not other.any():
         return pairs
-    return pairs.assign(
-        network=ours.fillna(pairs["network"]),
-        pick_network_code=pairs["network"].where(ours.notna()),
-    )
+    network = pairs["network"]
+    return pairs.assign(network=network.mask(other, ours), pick_network_code=network.where(other))
 
 
 def one_instrument(index, pairs, pattern):
-    """Choose one instrument a station.
+    """Choose one instrument a station: (network, station) -> its rows of the index.
 
     One that records at 40 Hz or more comes first, then one that covers a pick, then seismometers,
     then the one that covers most picks, then the rate nearest to 100 Hz.
-
-    index, pairs: DataFrame of index_recordings(), of read_picks()
-    pattern: str, of the instruments that may be used, like "00.HH" or "*.HH"
-
-    returns: dict, (network, station) -> DataFrame, rows of the index
-    raises: ForeshapError where there is none
     """
-    matching = index[[fnmatch(name, pattern) for name in index["instrument"]]]
+    matching = index[[fnmatch(name, str(pattern)) for name in index["instrument"]]]
     if matching.empty:
         names = ", ".join(sorted(index["instrument"].unique()))
         raise ForeshapError(
@@ -79,42 +65,22 @@ def one_instrument(index, pairs, pattern):
     return chosen
 
 
-def check_choice(instrument, **seconds):
-    """Raise ForeshapError where the pattern is no text, or a length [s] no number from 0 on."""
-    if not isinstance(instrument, str):
-        raise ForeshapError(f"instrument = {instrument!r} is no pattern: give one like '*.HH'.")
-    for name, length in seconds.items():
-        if not (isinstance(length, Real) and 0 <= length < np.inf):
-            raise ForeshapError(f"{name} = {length!r} is no length: give seconds, at least 0.")
-
-
-def check_networks(stations, choice):
-    """Raise ForeshapError where stations (network, station) share a code, and so a file name.
-
-    choice: str, what the sentence says on how to choose one
-    """
-    networks = {}
-    for network, station in stations:
-        first = networks.setdefault(station, network)
-        if network != first:
-            raise ForeshapError(
-                f"{station} is a station of the networks {first} and {network}, and files are named"
-                f" after it alone: {choice}, and import the others into another folder."
-            )
-
-
 def _preference(recordings, times):
     """Sort key of the rule of one_instrument()."""
-    recorded = np.ones(len(times), bool)
-    for component in COMPONENTS:
-        starts, ends = stretches(recordings[recordings["component"] == component])
-        place = np.searchsorted(starts, times, side="right") - 1
-        recorded &= (place >= 0) & (times <= np.append(ends, -1)[place])
-    first = recordings.iloc[0]
-    is_seismometer = first["instrument"].endswith("H")
-    covered = recorded.sum()
+    first, number = recordings.iloc[0], covered(recordings, times, times).sum()
     is_fast = round(recordings["rate"].median()) >= LEAST_RATE
-    return is_fast, covered > 0, is_seismometer, covered, -abs(first["rate"] - SAMPLING_RATE)
+    is_seismometer = first["instrument"].endswith("H")
+    return is_fast, number > 0, is_seismometer, number, -abs(first["rate"] - SAMPLING_RATE)
+
+
+def covered(recordings, begins, ends):
+    """Which spans (int arrays [ns]) all three components were recorded in, bool array."""
+    result = np.ones(len(begins), bool)
+    for component in COMPONENTS:
+        starts, stops = stretches(recordings[recordings["component"] == component])
+        place = np.searchsorted(starts, begins, side="right") - 1  # -1: before all of them
+        result &= ends <= np.append(stops, -1)[place]
+    return result
 
 
 def stretches(recordings):

@@ -16,7 +16,7 @@ from ..preprocessing.periods import iso_times
 from .quakeml import event_id
 from .responses import PLACE
 from .safe_xml import open_xml, root_name
-from .writer import trace_name
+from .writer import match_halves, own_columns, trace_name
 
 KEYS = ["event_id", "network", "station"]
 PICK_COLUMNS = [*KEYS, "p_time", "s_time"]
@@ -33,14 +33,16 @@ GIVE = (
     "give QuakeML, SeisComp's XML, NonLinLoc, Nordic, hypoDD's .pha, or a table with the columns "
     "event_id, network, station and p_time, s_time, or phase, time"
 )
-ALIASES = {  # our columns' names in tables of PhaseNet, GaMMA, PyOcto and QuakeMigrate
-    "event_id": ["event_index", "event_idx", "eventid", "evid", "event"],
-    "network": ["network_code", "net"],
-    "station": ["station_id", "station_code", "sta", "id"],
-    "phase": ["phase_type", "phase_hint", "type"],
-    "time": ["picktime", "pick_time", "phase_time", "peak_time", "timestamp"],
-    "p_time": [],
-    "s_time": [],
+PAIRS = {  # our columns of pairs: their names in tables of PhaseNet, GaMMA, PyOcto, QuakeMigrate
+    "event_id": ["event_id", "event_index", "event_idx", "eventid", "evid", "event"],
+    "network": ["network", "network_code", "net"],
+    "station": ["station", "station_id", "station_code", "sta", "id"],
+    "p_time": ["p_time"],
+    "s_time": ["s_time"],
+}
+ONE_A_ROW = {  # and of single picks
+    "phase": ["phase", "phase_type", "phase_hint", "type"],
+    "time": ["time", "picktime", "pick_time", "phase_time", "peak_time", "timestamp"],
 }
 OTHER_TABLES = {  # a column: what a table with it, but without picks, is
     "idx_p": "sample numbers of PhaseNet's picks, which need the times that the traces begin at: "
@@ -53,7 +55,6 @@ OTHER_TABLES = {  # a column: what a table with it, but without picks, is
 QUAKEMIGRATE = dict(zip(ORIGIN_COLUMNS, ["DT", "Y", "X", "Z", "ML"]))  # of its .event
 PHASE = r"[IEQ]?([PS])[GNB*1]?[CDUR+-]?[0-4]?"  # onset, phase, polarity, weight; in upper case
 NO_TIME = ["", "nan", "nat", "none", "-1", "-1.0"]
-NAMELESS = "event id missing"
 EARTHQUAKES = ["", "earthquake", "induced or triggered event", "not reported", "not locatable"]
 DAY_OF_YEAR = r"^(\d{4})[-,. ]?(\d{3})[T, ](\d\d?:\d\d(?::\d\d(?:\.\d*)?)?)Z?$"
 
@@ -68,34 +69,31 @@ def read_picks(path, pickless=False):
     The format is known by a file's content. P, Pg, Pn, Pb, P*, P1 count as P, the same of S, with
     or without onset, polarity and weight (iPc0). Of several picks those count first that the
     preferred origin used, then manual ones, then the earliest; an S before P comes last, and what
-    an analyst rejected never counts. QuakeML events keep the eventid or last part of their id, or
-    all of it where several would share that; those of NonLinLoc, Nordic and hypoDD are named after
-    their origin time. Station labels NET.STA and NET_STA are taken apart.
+    an analyst rejected never counts. Public ids are shortened to their eventid or last part where
+    that is unique; events of NonLinLoc, Nordic and hypoDD are named after their origin time.
 
     path: str or Path, a file that ObsPy reads events and picks from; a table of PICK_COLUMNS [UTC],
         or of one pick a row, as PhaseNet, GaMMA, PyOcto (.parquet, too) and QuakeMigrate (.picks
         beside .event) write them; or a folder of such files
     pickless: bool, whether events without any pick are returned too, with an empty station
 
-    returns: DataFrame sorted by station and P time: event_id, network (blank where unknown),
-        station, p_time, s_time [UTC] (NaT where missing), trace_name, and a table's further columns
-        or what the file has of ORIGIN_COLUMNS: the origin's time (text), place [degree], depth
-        [km], magnitude; source_type and source_status where it says them; reason where a row can't
-        be used
+    returns: DataFrame sorted by station and P time: PICK_COLUMNS (network blank where unknown, NaT
+        where a time is missing), trace_name, and a table's further columns or what the file has of
+        EVENT_COLUMNS (time as text, place [degree], depth [km]); reason where a row can't be used
     raises: ForeshapError where a file can't be read, lacks a column or holds no pick
     """
     path = Path(path)
-    if path.is_dir():
-        tables = _read_folder(path)
-    else:
-        tables = [_read(path)]
-    pairs = _judge(_join_halves(_split_labels(pd.concat(tables, ignore_index=True))))
-    public = pairs.pop("_public").fillna(False).astype(bool) if "_public" in pairs else ()
-    ids = pairs["event_id"][public] if len(public) else pairs["event_id"][:0]
-    short = ids.map(event_id)
-    pairs.loc[ids.index, "event_id"] = short.where(
-        ids.groupby(short).transform("nunique") == 1, ids
-    )
+    tables = _read_folder(path) if path.is_dir() else [_read(path)]
+    pairs = _split_labels(pd.concat(tables, ignore_index=True))
+    has_p, has_s = ~_is_blank(pairs["p_time"]), ~_is_blank(pairs["s_time"])
+    p_rows, s_rows = match_halves(pairs, KEYS, has_p, has_s)
+    pairs["s_time"] = pairs["s_time"].astype(object)
+    pairs.loc[p_rows, "s_time"] = pairs.loc[s_rows, "s_time"].to_numpy()
+    pairs = _judge(pairs.drop(index=s_rows).reset_index(drop=True))
+    public = pairs["event_id"].str.match("(smi|quakeml):")
+    short = pairs["event_id"].map(event_id)
+    is_unique = pairs["event_id"].groupby(short).transform("nunique") == 1
+    pairs["event_id"] = pairs["event_id"].mask(public & is_unique, short)
     for name in (*NUMBERS, *PLACE):
         if name in pairs:
             pairs[name] = pd.to_numeric(pairs[name], errors="coerce")
@@ -109,17 +107,13 @@ def read_picks(path, pickless=False):
 
 
 def utc_times(texts):
-    """Read times (Series): ISO 8601, day of year, seconds since 1970, second 60; a date is none.
-
-    returns: Series of datetime64[ns, UTC], NaT for any other text
-    """
+    """Read times (Series): ISO 8601, day of year, seconds since 1970, second 60; a date is none."""
     texts = texts.astype(str).str.strip().str.replace(r"\s*(UTC|GMT)$", "Z", regex=True)
     texts = texts.str.replace(r"^(\d{4})/(\d\d?)/(\d\d?)(?=[T ])", r"\1-\2-\3", regex=True)
-    year, day, clock = (part for _, part in texts.str.extract(DAY_OF_YEAR).items())
-    days = pd.to_timedelta(pd.to_numeric(day) - 1, unit="D")
-    dates = pd.to_datetime(year, format="%Y", errors="coerce") + days
-    is_day = dates.notna() & (dates.dt.year == pd.to_numeric(year)) & (pd.to_numeric(day) > 0)
-    texts = texts.mask(is_day, dates.dt.strftime("%Y-%m-%dT") + clock)
+    days = texts.str.extract(DAY_OF_YEAR)
+    dates = pd.to_datetime(days[0] + days[1], format="%Y%j", errors="coerce")
+    is_day = dates.dt.strftime("%Y") == days[0]  # no day 366 of other years
+    texts = texts.mask(is_day, dates.dt.strftime("%Y-%m-%dT") + days[2])
     sixty = texts.str.contains(r":60(?:\.\d*)?Z?$")
     texts = texts.mask(sixty, texts.str.replace(r":60(?=[.\d]*Z?$)", ":59", regex=True))
     times = iso_times(texts.where(texts.str.contains(r"\d[T ]\d")))
@@ -130,8 +124,8 @@ def utc_times(texts):
 
 def with_trace_names(pairs):
     """Add each pair's trace_name by its station, network and event."""
-    codes = zip(pairs["station"], pairs["network"], pairs["event_id"])
-    return pairs.assign(trace_name=[trace_name(*code) for code in codes])
+    codes = pairs["station"], pairs["network"], pairs["event_id"]
+    return pairs.assign(trace_name=list(map(trace_name, *codes)))
 
 
 def why_unusable(pair):
@@ -176,13 +170,17 @@ def _read(path):
                 raise NoPicks(f"{path} can't be read as picks, it is XML of {root}: {GIVE}.")
             content = content.replace(b"quakeml-rt/1.2", b"quakeml/1.2")  # the real-time schema
             content = BytesIO(content.replace(b"bed-rt/1.2", b"bed/1.2"))
-            return _read_events(path, content, XML_FORMATS[root])
-        kind = _text_format(path)
+            return _read_events(content, XML_FORMATS[root])
+        for kind in (*TEXT_FORMATS, *CATALOGUES):
+            check = buffered_load_entry_point("obspy", f"obspy.plugin.event.{kind}", "isFormat")
+            with suppress(Exception), warnings.catch_warnings(action="ignore"):
+                if check(str(path)):
+                    break
+        else:
+            return _from_table(_read_csv(path), path)
         if kind in CATALOGUES:
             raise NoPicks(f"{path} is {kind}, a catalogue: {OTHER_TABLES['magnitude']}.")
-        if kind:
-            return _read_events(path, glob.escape(str(path)), kind)
-        return _from_table(_read_csv(path), path)
+        return _read_events(glob.escape(str(path)), kind)
     except ForeshapError:
         raise
     except Exception as error:  # ObsPy and pandas raise whatever their parsers raise
@@ -192,25 +190,14 @@ def _read(path):
         ) from error
 
 
-def _text_format(path):
-    """Name ObsPy's format of a file of events by what it holds, None where it is none of ours."""
-    for kind in (*TEXT_FORMATS, *CATALOGUES):
-        check = buffered_load_entry_point("obspy", f"obspy.plugin.event.{kind}", "isFormat")
-        with suppress(Exception), warnings.catch_warnings(action="ignore"):
-            if check(str(path)):
-                return kind
-    return None
-
-
 def _read_csv(path):
     """Read a table as text, whatever character separates its columns."""
     with open(path, encoding="utf-8-sig") as file:
         header = file.readline()
     separator = next((sign for sign in ",;\t|" if sign in header), ",")
     options = {"keep_default_na": False, "na_values": ["", "nan", "NaN"]}  # NA is a network code
-    table = pd.read_csv(
-        path, sep=separator, dtype=str, encoding="utf-8-sig", skipinitialspace=True, **options
-    )
+    options |= {"dtype": str, "encoding": "utf-8-sig", "skipinitialspace": True}
+    table = pd.read_csv(path, sep=separator, **options)
     if not isinstance(table.index, pd.RangeIndex):
         raise ValueError("its rows have more fields than its first line has names")
     return table
@@ -218,56 +205,38 @@ def _read_csv(path):
 
 def _from_table(table, path):
     """Turn a table of pairs, or of one pick a row, into pairs with its further columns."""
-    table = table.rename(columns=_own_names(table, PICK_COLUMNS))
+    table = own_columns(table, PAIRS)
     are_pairs = {"p_time", "s_time"} & set(table)
-    if not are_pairs:
-        table = table.rename(columns=_own_names(table, ["phase", "time"]))
+    table = table if are_pairs else own_columns(table, ONE_A_ROW)
     if path.suffix == ".picks" and "event_id" not in table:  # QuakeMigrate's, a file an event
         table["event_id"] = path.stem
         if path.with_suffix(".event").exists():
             origin = _read_csv(path.with_suffix(".event")).iloc[0]
             for ours, theirs in QUAKEMIGRATE.items():
                 table[ours] = origin.get(theirs)
-    is_one_a_row = {"phase", "time"} <= set(table) and not are_pairs
-    if not are_pairs and not is_one_a_row:
-        lower = [str(name).lower() for name in table]
-        for column, what in OTHER_TABLES.items():
-            if any(name.startswith(column) for name in lower):
-                raise NoPicks(f"{path} is {what}.")
+    is_one_a_row = not are_pairs and {"phase", "time"} <= set(table)
+    names = " ".join(str(name).lower() for name in table)
+    for column, what in OTHER_TABLES.items():
+        if not are_pairs and not is_one_a_row and re.search(rf"(^| ){column}", names):
+            raise NoPicks(f"{path} is {what}.")
     needed = ["station", "phase", "time"] if is_one_a_row else ["event_id", "station", "p_time"]
     missing = [name for name in needed if name not in table]
     if missing:
-        raise NoPicks(
-            f"{path} lacks the columns {', '.join(missing)}: {GIVE}; a catalogue or a list of "
-            "stations alone holds no pick."
-        )
+        raise NoPicks(f"{path} lacks the columns {', '.join(missing)}: {GIVE}.")
     if "event_id" not in table:
         raise NoPicks(
             f"{path} holds picks that belong to no event: associate them, with GaMMA or PyOcto, "
             "say, and give the table with its column event_index or event_idx."
         )
     table = table.reindex(columns=list(dict.fromkeys([*table, "network"])))
-    if not is_one_a_row:
+    if are_pairs:
         return table.reindex(columns=list(dict.fromkeys([*table, "s_time"])))
     table["event_id"] = table["event_id"].astype(str).str.replace(r"\.0$", "", regex=True)
     phases = table["phase"].astype(str).str.strip().str.upper().str.extract(f"^{PHASE}$")[0]
-    texts = table["time"].astype(str)
-    picks = _split_labels(table.assign(phase=phases, text=texts, rank=0))
+    picks = _split_labels(table.assign(phase=phases, text=table["time"].astype(str), rank=0))
     picks = picks[phases.notna() & (picks["event_id"] != "-1")]
-    about = [name for name in picks if name.startswith("source_")]
-    events = picks.drop_duplicates("event_id")[["event_id", *about]]
-    return pair_picks(picks).merge(events, on="event_id", how="left")
-
-
-def _own_names(table, wanted):
-    """Our wanted names (list of str) of a table's columns, dict; the others keep theirs."""
-    names = {str(name).strip().lower(): name for name in reversed(list(table))}
-    own = {name: str(name).strip() for name in table}
-    for ours in wanted:
-        found = [names[name] for name in (ours, *ALIASES[ours]) if name in names]
-        if found:
-            own[found[0]] = ours
-    return own
+    events = picks.drop_duplicates("event_id").filter(regex="^(event_id$|source_)")
+    return _pair_picks(picks).merge(events, on="event_id", how="left")
 
 
 def _split_labels(table):
@@ -280,44 +249,19 @@ def _split_labels(table):
     return table.assign(network=network.mask(split, parts[0]), station=station.mask(split, code))
 
 
-def pair_picks(picks):
-    """Pair picks: the best P and S of each event and station, an S before the P as the last.
-
-    picks: DataFrame event_id, network ("" where unknown: that which the station's other picks of
-        the event name), station, phase ("P" or "S"), text of its time, rank (the least is best)
-
-    returns: DataFrame PICK_COLUMNS
-    """
+def _pair_picks(picks):
+    """Pair picks: the best P and S of each event and station, an S before the P as the last."""
     known = picks["network"].where(picks["network"] != "")
     groups = known.groupby([picks["event_id"], picks["station"]])
     other = groups.transform("first").where(groups.transform("nunique") == 1)
     picks = picks.assign(network=known.fillna(other).fillna(""), time=utc_times(picks["text"]))
-    picks = picks[~picks["text"].str.strip().str.lower().isin(NO_TIME)]
-    picks = picks.sort_values(["rank", "time"], kind="stable")
-    sides = {}
-    for phase in "PS":
-        names = {"text": f"{phase.lower()}_time", "time": phase}
-        side = picks.loc[picks["phase"] == phase, [*KEYS, "text", "time"]]
-        sides[phase] = side.rename(columns=names)
-    first = sides["P"].drop_duplicates(KEYS)
-    second = sides["S"].merge(first[[*KEYS, "P"]], on=KEYS, how="left")
-    second = second.assign(early=second["S"] <= second["P"]).sort_values("early", kind="stable")
-    second = second.drop_duplicates(KEYS)
-    return first.merge(second[[*KEYS, "s_time"]], on=KEYS, how="outer")[PICK_COLUMNS]
-
-
-def _join_halves(pairs):
-    """Join a row that has P alone with the one of its event and station that has S alone."""
-    has_p = ~_is_blank(pairs["p_time"])
-    has_s = ~_is_blank(pairs["s_time"])
-    halves = pairs[KEYS].assign(has_p=has_p)[has_p != has_s]
-    alone = halves.drop_duplicates(keep=False)
-    both = alone[alone.duplicated(KEYS, keep=False)]
-    of_s = pairs.loc[both.index[~both["has_p"]]]
-    found = of_s.set_index(KEYS)["s_time"].reindex(pd.MultiIndex.from_frame(pairs[KEYS]))
-    is_half = pairs.index.isin(both.index)
-    s_time = pairs["s_time"].astype(object).mask(is_half, found.to_numpy(object))
-    return pairs.assign(s_time=s_time).drop(index=of_s.index).reset_index(drop=True)
+    picks = picks[~_is_blank(picks["text"])].sort_values(["rank", "time"], kind="stable")
+    first = picks[picks["phase"] == "P"].drop_duplicates(KEYS).set_index(KEYS)
+    second = picks[picks["phase"] == "S"].join(first["time"].rename("p"), on=KEYS)
+    second = second.assign(early=second["time"] <= second["p"]).sort_values("early", kind="stable")
+    second = second.drop_duplicates(KEYS).set_index(KEYS)
+    pairs = pd.concat({"p_time": first["text"], "s_time": second["text"]}, axis=1)
+    return pairs.rename_axis(KEYS).reset_index()
 
 
 def _is_blank(texts):
@@ -328,55 +272,53 @@ def _is_blank(texts):
 def _judge(pairs):
     """Turn texts into times, and give the rows that can't be used a reason."""
     ids = pairs["event_id"].fillna("").astype(str).str.strip()
-    nameless = ids == ""
-    rows = pd.Series([f"row {number + 1}" for number in range(len(pairs))], pairs.index)
-    reason = pairs.get("reason", pd.Series("", pairs.index)).fillna("").where(~nameless, NAMELESS)
+    rows = "row " + pd.Series(range(1, len(pairs) + 1), pairs.index).astype(str)
+    reason = pairs.get("reason", pd.Series("", pairs.index)).fillna("")
+    reason = reason.mask(ids == "", "event id missing")
     for name in ("p_time", "s_time"):
-        blank = _is_blank(pairs[name])
         times = utc_times(pairs[name])
-        reason = reason.mask((reason == "") & ~blank & times.isna(), "time that can't be read")
+        unread = (reason == "") & ~_is_blank(pairs[name]) & times.isna()
+        reason = reason.mask(unread, "time that can't be read")
         pairs = pairs.assign(**{name: times})
     timed = pairs[["p_time", "s_time"]].notna().any(axis=1)
     station = pairs["station"].mask((pairs["station"] == "") & timed, "?")
-    pairs = pairs.assign(event_id=ids.mask(nameless, rows), station=station)
+    pairs = pairs.assign(event_id=ids.mask(ids == "", rows), station=station)
     return pairs.assign(reason=reason) if (reason != "").any() else pairs
 
 
-def _read_events(path, content, kind):
-    """Read pairs from a file of events in one of ObsPy's formats; content: what ObsPy opens."""
+def _read_events(content, kind):
+    """Read pairs from what ObsPy opens, a file of events in one of its formats."""
     picks, events = [], []
     with warnings.catch_warnings(action="ignore"):
         for number, event in enumerate(obspy.read_events(content, format=kind)):
-            origin = _origin(event)
-            name = str(event.resource_id)
-            if kind in NAMED_BY_TIME and origin[0]:
-                name = pd.Timestamp(origin[0]).strftime("%Y%m%dT%H%M%S.%f")[:-4]
-            events.append((number, name, *origin))
+            about = _about(event)
+            name, time = str(event.resource_id), about["source_origin_time"]
+            if kind in NAMED_BY_TIME and time:
+                name = pd.Timestamp(time).strftime("%Y%m%dT%H%M%S.%f")[:-4]
+            events.append({"number": number, "event_id": name, **about})
             picks += [(number, *pick) for pick in _phases(event)]
     events = pd.DataFrame(events, columns=["number", "event_id", *EVENT_COLUMNS])
-    picks = pd.DataFrame(picks, columns=[*KEYS, "phase", "text", "rank"]).astype(
-        {"event_id": int, "rank": float}
-    )
-    pairs = pair_picks(_split_labels(picks)).rename(columns={"event_id": "number"})
+    picks = pd.DataFrame(picks, columns=[*KEYS, "phase", "text", "rank"])
+    picks = picks.astype({"event_id": int, "rank": float})
+    pairs = _pair_picks(_split_labels(picks)).rename(columns={"event_id": "number"})
     pairs = events.merge(pairs, on="number", how="left").drop(columns="number")
     unknown = [name for name in EVENT_COLUMNS if pairs[name].isna().all()]
-    return pairs.drop(columns=unknown).assign(_public=kind not in NAMED_BY_TIME)
+    return pairs.drop(columns=unknown)
 
 
 def _phases(event):
     """Picks that count: network, station ("" where missing), "P" or "S", text of time, rank."""
-    arrivals, used = {}, set()
+    hints = {}
     for origin in event.origins:
         for arrival in origin.arrivals:
-            arrivals[str(arrival.pick_id)] = arrival.phase
+            hints[str(arrival.pick_id)] = arrival.phase
     origin = event.preferred_origin() or next(iter(event.origins), None)
-    if origin is not None:
-        used = {str(arrival.pick_id) for arrival in origin.arrivals}
+    used = set() if origin is None else {str(arrival.pick_id) for arrival in origin.arrivals}
     picks = []
     for pick in event.picks:
         name = str(pick.resource_id)
         found = None
-        for hint in (pick.phase_hint, arrivals.get(name)):
+        for hint in (pick.phase_hint, hints.get(name)):
             found = found or re.fullmatch(PHASE, (hint or "").strip().upper())
         if found and pick.time is not None and pick.evaluation_status != "rejected":
             place = pick.waveform_id or obspy.core.event.WaveformStreamID()
@@ -386,20 +328,18 @@ def _phases(event):
     return picks
 
 
-def _origin(event):
+def _about(event):
     """EVENT_COLUMNS of the preferred or else first origin that was not rejected, and magnitude."""
-    origins = [event.preferred_origin(), *event.origins]
-    origins = [origin for origin in origins if origin is not None]
-    good = [origin for origin in origins if origin.evaluation_status != "rejected"]
+    about = dict.fromkeys(EVENT_COLUMNS) | {"source_type": event.event_type}
     magnitude = event.preferred_magnitude() or next(iter(event.magnitudes), None)
-    size = None if magnitude is None else magnitude.mag
-    status = (
-        good[0].evaluation_status if good else origins[0].evaluation_status if origins else None
-    )
-    about = event.event_type, status
-    if not origins or origins[0].time is None:
-        return None, None, None, None, size, *about
-    if not good:
-        return str(origins[0].time), None, None, None, size, *about
-    depth = None if good[0].depth is None else good[0].depth / 1000
-    return str(good[0].time), good[0].latitude, good[0].longitude, depth, size, *about
+    if magnitude is not None:
+        about["source_magnitude"] = magnitude.mag
+    origins = [origin for origin in (event.preferred_origin(), *event.origins) if origin]
+    good = [origin for origin in origins if origin.evaluation_status != "rejected"]
+    for origin in (good or origins)[:1]:
+        about["source_status"] = origin.evaluation_status
+        about["source_origin_time"] = origin.time and str(origin.time)
+    for origin in good[:1]:
+        about["source_latitude"], about["source_longitude"] = origin.latitude, origin.longitude
+        about["source_depth_km"] = None if origin.depth is None else origin.depth / 1000
+    return about

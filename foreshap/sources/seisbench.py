@@ -4,69 +4,51 @@ import math
 import re
 from contextlib import ExitStack
 from fnmatch import fnmatch
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from ..files import ForeshapError, check_machine, finish_moves, folder_written_whole
-from ..hdf5 import OutputFile, check_stored
-from ..preprocessing.clipping import as_recorded, filled_gap
+from ..hdf5 import OutputFile, open_dataset
+from ..preprocessing import waveforms
 from ..preprocessing.periods import classes, iso_times, periods
 from ..preprocessing.variants import CLASSES, COMPONENTS, SAMPLING_RATE, SECONDS_BEFORE_P
-from ..preprocessing.waveforms import (
-    COLUMNS,
-    REJECTED_COLUMNS,
-    offered_traces,
-    open_waveforms,
-    read_root,
-    read_trace,
-    waveform_file,
-)
-from .continuous import MARGIN
-from .instruments import check_choice, check_networks
-from .recordings import LEAST_RATE
-from .resampling import FILTER, resampled, smallest_step
-from .writer import Imported, Offer, trace_name, write_layout
+from ..preprocessing.waveforms import open_waveforms
+from . import writer
+from .responses import FILTER, LEAST_RATE, check_recorded, resampled, smallest_step
+from .writer import Imported, Offer, Unusable
 
-NAMES = {  # the layout's column: SeisBench's, of which the first is written
-    "trace_start_time": ("trace_start_time",),
-    "network_code": ("station_network_code",),
-    "receiver_name": ("station_code",),
-    "receiver_type": ("trace_channel", "station_channels"),
-    "receiver_elevation_m": ("station_elevation_m",),
-    "receiver_latitude": ("station_latitude_deg",),
-    "receiver_longitude": ("station_longitude_deg",),
-    "source_id": ("source_id",),
-    "source_depth_km": ("source_depth_km",),
-    "source_latitude": ("source_latitude_deg",),
-    "source_longitude": ("source_longitude_deg",),
-    "source_magnitude": ("source_magnitude",),
-    "source_origin_time": ("source_origin_time",),
-    "p_travel_sec": ("path_p_travel_sec", "path_travel_time_P_s"),
-    "s_travel_sec": ("path_s_travel_sec", "path_travel_time_S_s"),
+NAMES = {  # the layout's column, or what tells how a trace is read: SeisBench's, then STEAD's
+    "trace_start_time": ["trace_start_time"],
+    "network_code": ["station_network_code", "network_code"],
+    "receiver_name": ["station_code", "receiver_code"],
+    "receiver_type": ["trace_channel", "station_channels", "receiver_type"],
+    "receiver_elevation_m": ["station_elevation_m", "receiver_elevation_m"],
+    "receiver_latitude": ["station_latitude_deg", "receiver_latitude"],
+    "receiver_longitude": ["station_longitude_deg", "receiver_longitude"],
+    "source_id": ["source_id"],
+    "source_depth_km": ["source_depth_km"],
+    "source_latitude": ["source_latitude_deg", "source_latitude"],
+    "source_longitude": ["source_longitude_deg", "source_longitude"],
+    "source_magnitude": ["source_magnitude"],
+    "source_origin_time": ["source_origin_time"],
+    "p_travel_sec": ["path_p_travel_sec", "path_travel_time_P_s", "p_travel_sec"],
+    "s_travel_sec": ["path_s_travel_sec", "path_travel_time_S_s", "s_travel_sec"],
+    "_stored": ["trace_name"],
+    "_order": ["trace_component_order"],
+    "_rate": ["trace_sampling_rate_hz"],
+    "_step": ["trace_dt_s"],
+    "_unit": ["trace_unit"],
+    "_location": ["station_location_code"],
 }
-KNOWN = {"trace_name", "trace_sampling_rate_hz", "trace_dt_s", "trace_component_order"}
-KNOWN = KNOWN.union(["station_location_code"], *NAMES.values())
-KNOWN |= {"trace_unit"}
-STEAD = {  # columns of its own table
-    "network_code": "station_network_code",
-    "receiver_code": "station_code",
-    "receiver_type": "trace_channel",
-    "receiver_elevation_m": "station_elevation_m",
-    "receiver_latitude": "station_latitude_deg",
-    "receiver_longitude": "station_longitude_deg",
-    "source_latitude": "source_latitude_deg",
-    "source_longitude": "source_longitude_deg",
-    "p_travel_sec": "path_p_travel_sec",
-    "p_arrival_sample": "trace_p_arrival_sample",
-    "s_arrival_sample": "trace_s_arrival_sample",
-}
-NEEDED = ("trace_name", "trace_start_time", "station_code")
-P_COLUMN = "^trace_[Pp][gnb1]?_arrival_sample$"  # direct and refracted waves, no depth phases
-S_COLUMN = "^trace_[Ss][gnb1]?_arrival_sample$"
+KNOWN = set().union(*NAMES.values())
+NEEDED = "_stored", "trace_start_time", "receiver_name"
+ARRIVAL = "^(trace_)?[%s][gnb1]?_arrival_sample$"  # direct and refracted waves, no depth phases
+BY_CHANNEL = "m/s by channel"
 CATEGORIES = "trace_", "source_", "station_", "path_"  # other columns are kept under their names
 COMPONENT_OF = {"1": "N", "2": "E"}  # two horizontal components that are nearly north and east
 RATES = 1.0, 1000.0  # Hz that can be resampled to 100 Hz
@@ -75,156 +57,121 @@ NANOMETRES = {"k": 1e12, "": 1e9, "c": 1e7, "m": 1e6, "u": 1e3, "µ": 1e3, "μ":
 ROWS = 20_000  # of metadata that are read before the selection
 TOGETHER = 1000  # rows that are dicts at a time
 LONGEST = 3600.0  # s of one trace
+LEAST_SAMPLES = 2500  # of one trace: those of the P variants
 LONGEST_RECORDING = 1e8  # s from its start, whatever its picks say
 MOST_EXPORTED = 10**7  # samples
+BEYOND = "window runs beyond the recording"
 
 
-def from_seisbench(
-    folder,
-    output,
-    mainshock,
-    stations=None,
-    seconds_after_p=20.0,
-    seconds_after_s=15.0,
-    instrument="*",
-):
+def from_seisbench(folder, output, mainshock, stations=None, instrument="*"):
     """Cut the traces of a data set in SeisBench's format and write them in the waveform layout.
 
-    The earliest P and the earliest S count. Components 1 and 2 are taken for N and E. Other rates
-    are resampled to 100 Hz, and `clipped` is 1 where the samples before were clipped. Velocities
-    (m/s, km/s...) become nm/s; other units stay. Columns outside SeisBench's categories trace,
-    source, station and path, such as split, are kept.
-
-    A row with S alone is joined with the row of its event and station that has P alone. Rows of one
-    trace without a source_id are told apart by their P. Traces in another unit than most
-    (trace_unit) are rejected.
+    The earliest P and the earliest S count; a row with S alone is joined with the one of its event
+    and station that has P alone. Components 1 and 2 are taken for N and E. Other rates are
+    resampled to 100 Hz, and `clipped` is 1 where the samples before were clipped. Velocities (m/s,
+    km/s...) become nm/s; traces in another unit than most are rejected. Columns outside SeisBench's
+    categories trace, source, station and path, such as split, are kept.
 
     folder: str or Path, with metadata.csv and waveforms.hdf5, or with chunks of them; or INSTANCE
         or STEAD as their authors distribute them
     output: str or Path, folder in the waveform layout; import_rejected.csv is written there too
     mainshock: str or datetime [UTC], or Periods
     stations: str or sequence of str, "NRCA" or with the network "IV.NRCA"; None: all
-    seconds_after_p, seconds_after_s: float, how far each trace reaches, if its recording does [s];
-        the former is the least
     instrument: str, which location and channel to use, with wildcards ("00.HH", "*.HH"); one is
         chosen a station: seismometers first, then the one with most traces
 
     returns: Imported
-    raises: ForeshapError where a file is missing, damaged or lacks what is needed, or no trace is
-        selected
+    raises: ForeshapError where a file is missing or damaged, or no trace is selected
     """
     spans, folder = periods(mainshock), Path(folder)
-    check_choice(instrument, seconds_after_p=seconds_after_p, seconds_after_s=seconds_after_s)
     stations = [stations] if isinstance(stations, str) else stations
     finish_moves(folder)
     with ExitStack() as stack:
-        files = {}
-        chunks = _as_downloaded(folder) or _chunks(folder)
-        for chunk, (_, path, _) in chunks.items():
-            files[chunk] = stack.enter_context(open_waveforms(path))
-        table, plan = _select(folder, chunks, files, stations)
-        rows, plan = _judge(table, plan, spans, instrument)
-        usable = rows.loc[plan["reason"] == "", ["network_code", "receiver_name"]]
-        codes = usable.itertuples(index=False, name=None)
-        check_networks(codes, 'name one, like stations=["IV.NRCA"]')
-        columns = [*rows, "recorded_rate_hz", "recorded_step"]
-        if (plan["rate"] != SAMPLING_RATE).any():
+        files, tables = {}, []
+        for path, place, known in _as_downloaded(folder) or _chunks(folder):
+            file = files[path.stem] = stack.enter_context(open_waveforms(place))
+            table = _read_metadata(path, stations).assign(_chunk=path.stem)
+            tables.append(_with_format(table, file, known))
+        table = pd.concat(tables, ignore_index=True)
+        absent = set(stations or ()).difference(table["receiver_name"], table["_code"])
+        if absent or table.empty:
+            names = ", ".join(sorted(absent)) or "any station"
+            raise ForeshapError(f"{folder} holds no trace of {names}: check the station codes.")
+        table = _judge(table, spans, instrument)
+        columns = [name for name in table if not name.startswith(("_", *CATEGORIES))]
+        columns += ["recorded_rate_hz", "recorded_step"]
+        if (table["_rate"] != SAMPLING_RATE).any():
             columns.append("clipped")
-        offers = _offers(rows, plan, files, (seconds_after_p, seconds_after_s))
-        return write_layout(output, offers, spans, columns, unit=_common_unit(plan))
+        offers = _offers(table, files)
+        return writer.write_layout(output, offers, spans, columns, unit=_common_unit(table))
 
 
 def _as_downloaded(folder):
-    """What _chunks() returns of INSTANCE and STEAD in their authors' form, {} for other sets."""
-    chunks = {}
+    """List tables, waveforms and what these don't say of INSTANCE and STEAD in their own form."""
+    chunks = []
     for path in sorted(folder.glob("*.csv")):
-        known = {"component_order": "ENZ", "sampling_rate": 100.0, "unit": "counts"}
+        with open(path, errors="replace") as file:
+            is_stead = "receiver_code" in file.readline()
         instance = re.fullmatch(r"metadata_(Instance_\w+?)(_v\d+)?", path.stem)
+        known = {"component_order": "ENZ", "sampling_rate": 100.0}
+        places = []
         if instance:
-            waveforms = sorted(folder.glob(f"{instance[1]}_*.hdf5"))[:1]  # counts before gm
-            if waveforms and waveforms[0].stem.endswith("_gm"):
-                known["unit"] = "m/s by channel"
-        else:
-            waveforms = [path.with_suffix(".hdf5")]
+            places = sorted(folder.glob(f"{instance[1]}_*.hdf5"))[:1]  # counts before gm
+        elif is_stead:
+            places = [path.with_suffix(".hdf5")]
             known["dimension_order"] = "WC"
-            with open(path, errors="replace") as file:
-                is_stead = "receiver_code" in file.readline()
-            waveforms = [path for path in waveforms if path.exists() and is_stead]
-        if waveforms:
-            chunks[path.stem] = path, waveforms[0], known
+        for place in places:
+            if place.stem.endswith("_gm"):
+                known["unit"] = BY_CHANNEL
+            chunks.append((path, place, known))
     return chunks
 
 
 def _chunks(folder):
-    """Name of each chunk of a data set -> its table, waveforms, and what these don't say (dict)."""
+    """List tables and waveforms of a set in SeisBench's format."""
     listed = folder / "chunks"
-    try:
-        chunks = listed.read_text().split("\n") if listed.exists() else []
-    except (OSError, ValueError) as error:
-        check_machine(listed, error)
-        raise ForeshapError(
-            f"{listed} can't be read ({error}): it names one chunk a line."
-        ) from error
+    chunks = listed.read_text(errors="replace").splitlines() if listed.exists() else []
     chunks = [chunk.strip() for chunk in chunks if chunk.strip()]
     if not chunks:
         files = [*folder.glob("metadata*.csv"), *folder.glob("waveforms*.hdf5")]
-        chunks = sorted({re.sub("^(metadata|waveforms)", "", path.stem) for path in files})
-        chunks = [""] if "" in chunks else chunks
-    if not chunks:
-        raise ForeshapError(
-            f"{folder} holds no metadata.csv and waveforms.hdf5: give one in SeisBench's format."
-        )
+        names = {re.sub("^(metadata|waveforms)", "", path.stem) for path in files}
+        chunks = [""] if "" in names or not names else sorted(names)
+    found = []
     for chunk in chunks:
-        if re.search(r"[/\\\0]", chunk):
-            raise ForeshapError(f"{listed} names the chunk {chunk!r}: its name can hold no path.")
-        for name in (f"metadata{chunk}.csv", f"waveforms{chunk}.hdf5"):
-            if not (folder / name).exists():
+        paths = [folder / f"metadata{chunk}.csv", folder / f"waveforms{chunk}.hdf5"]
+        for path in paths:
+            if path.parent != folder or not path.exists():
                 raise ForeshapError(
-                    f"{folder} lacks {name}: SeisBench's format needs both files of each chunk."
+                    f"{folder} lacks {path.relative_to(folder)}: SeisBench's format needs both "
+                    "files of each chunk."
                 )
-    paths = {}
-    for chunk in chunks:
-        paths[chunk] = folder / f"metadata{chunk}.csv", folder / f"waveforms{chunk}.hdf5", {}
-    return paths
-
-
-def _select(folder, chunks, files, stations):
-    """The metadata of the stations in all chunks, and how each trace is read."""
-    tables, plans = [], []
-    for chunk, (path, _, known) in chunks.items():
-        table = _read_metadata(path, stations)
-        tables.append(table)
-        plans.append(_plan(table, files[chunk], known).assign(chunk=chunk))
-    table = pd.concat(tables, ignore_index=True).fillna("")
-    plan = pd.concat(plans, ignore_index=True)
-    absent = set(stations or ()).difference(*_codes(table))
-    if absent or table.empty:
-        names = ", ".join(sorted(absent)) or "any station"
-        raise ForeshapError(f"{folder} holds no trace of {names}: check the station codes.")
-    units = sorted(plan.loc[~plan["has_unit"], "unit"].unique())
-    if len(units) > 1:
-        raise ForeshapError(
-            f"{folder} has chunks in {' and '.join(units)}: import them one at a time."
-        )
-    return table, plan
+        found.append((*paths, {}))
+    return found
 
 
 def _read_metadata(path, stations):
-    """The rows of the stations and the columns that are used, all text, "" where it is missing."""
+    """The rows of the stations under our names, all text, "" where missing; _p, _s: float."""
     options = {"dtype": str, "keep_default_na": False, "na_values": ["nan", "NaN", "None"]}
     options |= {"encoding": "utf-8-sig", "usecols": _is_used, "chunksize": ROWS}
     found = []
     try:
         with pd.read_csv(path, **options) as parts:
             for part in parts:
-                if "receiver_code" in part:
-                    part = part.rename(columns=STEAD)
-                _check_columns(part, path)
-                if stations is not None:
-                    alone, with_network = _codes(part)
-                    part = part[alone.isin(stations) | with_network.isin(stations)]
-                found.append(part)
-        return pd.concat(found, ignore_index=True).fillna("")
+                if not isinstance(part.index, pd.RangeIndex):
+                    raise ValueError("its rows have more fields than its first line has names")
+                part = writer.own_columns(part, NAMES)
+                missing = [NAMES[name][0] for name in NEEDED if name not in part]
+                if missing:
+                    raise ValueError(f"it lacks the columns {', '.join(missing)}")
+                p = _least_number(part.filter(regex=ARRIVAL % "Pp"))
+                s = _least_number(part.filter(regex=ARRIVAL % "Ss"))
+                part = part.drop(columns=part.filter(regex=ARRIVAL % "PpSs"))
+                names = part.columns.union(list(NAMES), sort=False)
+                part = part.reindex(columns=names, fill_value="").fillna("").assign(_p=p, _s=s)
+                part["_code"] = part["network_code"] + "." + part["receiver_name"]
+                wanted = part[["receiver_name", "_code"]].isin(stations or []).any(axis=1)
+                found.append(part if stations is None else part[wanted])
+        return pd.concat(found, ignore_index=True)
     except (ValueError, OSError) as error:
         check_machine(path, error)
         raise ForeshapError(
@@ -234,70 +181,8 @@ def _read_metadata(path, stations):
 
 def _is_used(column):
     """Whether a column of metadata is read."""
-    is_arrival = re.search(f"{P_COLUMN}|{S_COLUMN}", column)
-    return bool(
-        column in KNOWN or column in STEAD or is_arrival or not column.startswith(CATEGORIES)
-    )
-
-
-def _check_columns(table, path):
-    """Raise ForeshapError where a table of metadata lacks what is needed."""
-    if not isinstance(table.index, pd.RangeIndex):  # a comma at each row's end shifts all columns
-        raise ForeshapError(
-            f"{path} has rows with more fields than its first line has names: save it without them."
-        )
-    missing = [name for name in NEEDED if name not in table]
-    if table.filter(regex=P_COLUMN).columns.empty:
-        missing.append("trace_p_arrival_sample")
-    if missing:
-        raise ForeshapError(
-            f"{path} lacks the columns {', '.join(missing)}: separate them by commas."
-        )
-
-
-def _codes(table):
-    """Each row's station, alone and with its network: two Series of str."""
-    network = _first_of(table, ["station_network_code"]).fillna("")
-    return table["station_code"], network + "." + table["station_code"]
-
-
-def _first_of(table, names):
-    """The first of these columns that a table has, else one of ""."""
-    for name in names:
-        if name in table:
-            return table[name]
-    return pd.Series("", table.index)
-
-
-def _plan(table, file, stated):
-    """How each trace is read: its name there, rate [Hz], arrivals p, s [samples] and more."""
-    known = _data_format(file, stated)
-    own = _first_of(table, ["trace_unit"]).str.strip()
-    recorded = own.where(own != "", known["unit"])
-    if known["unit"] == "m/s by channel":
-        is_velocity = _first_of(table, NAMES["receiver_type"]).str.contains("^.[HL]")
-        recorded = pd.Series(np.where(is_velocity, "m/s", "m/s**2"), table.index)
-    units = {unit: _nanometres(unit) for unit in recorded.unique()}
-    order = _first_of(table, ["trace_component_order"])
-    rate = _least_number(table.reindex(columns=["trace_sampling_rate_hz"]))
-    rate = rate.fillna(1 / _least_number(table.reindex(columns=["trace_dt_s"])))
-    for name, given in (("component_order", order != ""), ("sampling_rate", rate.notna())):
-        if name not in known and len(table) and not given.any():
-            raise ForeshapError(
-                f"{file.filename} lacks data_format/{name}: write it there, as SeisBench does."
-            )
-    plan = pd.DataFrame({"stored": table["trace_name"]})
-    return plan.assign(
-        dimensions=known["dimension_order"],
-        recorded_unit=recorded,
-        unit=[units[unit][0] for unit in recorded],
-        factor=[units[unit][1] for unit in recorded],
-        has_unit=(own != "") | (known["unit"] == "m/s by channel"),
-        order=order.where(order != "", known.get("component_order", "")),
-        rate=rate.fillna(known.get("sampling_rate", np.nan)).round(3),
-        p=_least_number(table.filter(regex=P_COLUMN)),
-        s=_least_number(table.filter(regex=S_COLUMN)),
-    )
+    is_arrival = re.search(ARRIVAL % "PpSs", column)
+    return bool(column in KNOWN or is_arrival or not column.startswith(CATEGORIES))
 
 
 def _least_number(table):
@@ -306,120 +191,93 @@ def _least_number(table):
     return numbers.replace([np.inf, -np.inf], np.nan).min(axis=1)
 
 
-def _data_format(file, stated):
-    """What a file states of its traces, or else we know of them, dict."""
-    known = {"dimension_order": "CW", "unit": "counts"} | stated  # CW is SeisBench's default
+def _with_format(table, file, known):
+    """Add what rows or their file state of traces, or else is known: rate [Hz], unit, order."""
+    known = {"dimension_order": "CW", "unit": "counts", "component_order": ""} | known
     try:
         group = file.get("data_format", {})
         for name in group:
-            known[name] = "".join(map(_as_text, np.ravel(group[name][()])))  # may be a list
-        if "sampling_rate" in known:
-            known["sampling_rate"] = float(known["sampling_rate"])
+            values = np.ravel(
+                group[name].asstr() if group[name].dtype.kind in "OS" else group[name]
+            )
+            known[name] = "".join(map(str, values))  # an order may be a list
+        rate = float(known.get("sampling_rate", np.nan))
     except (KeyError, OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         check_machine(file.filename, error)
         raise ForeshapError(
             f"{file.filename} has a data_format that can't be read ({error}): download it again."
         ) from error
-    order = known["dimension_order"].replace("N", "")  # one trace at a time
-    if order not in ("CW", "WC"):
-        raise ForeshapError(
-            f"{file.filename} has the dimension order {order}: only components (C) and samples (W) "
-            "can be read."
-        )
-    known["dimension_order"] = order
-    return known
+    unit, order = table["_unit"].str.strip(), table["_order"]
+    recorded = unit.mask(unit == "", known["unit"])
+    if known["unit"] == BY_CHANNEL:
+        is_velocity = table["receiver_type"].str.contains("^.[HL]")
+        recorded = recorded.mask(is_velocity, "m/s").where(is_velocity, "m/s**2")
+    if known["unit"] == BY_CHANNEL or (unit != "").any():
+        table["recorded_unit"] = recorded
+    velocity = recorded.str.strip().str.lower().str.extract(f"^{VELOCITY}$")[0]
+    own_rate = _least_number(table[["_rate"]]).fillna(1 / _least_number(table[["_step"]]))
+    return table.assign(
+        _dimensions=known["dimension_order"].replace("N", ""),  # one trace at a time
+        _unit=recorded.where(velocity.isna(), "nm/s"),
+        _factor=velocity.map(NANOMETRES).fillna(1.0),
+        _order=order.mask(order == "", known["component_order"]),
+        _rate=own_rate.fillna(rate).round(3),
+    )
 
 
-def _nanometres(unit):
-    """What a unit becomes, and by which factor: velocities nm/s, the others themselves."""
-    velocity = re.fullmatch(VELOCITY, unit.strip().lower())
-    return ("nm/s", NANOMETRES[velocity[1]]) if velocity else (unit, 1.0)
-
-
-def _common_unit(plan):
+def _common_unit(table):
     """The unit of most traces, nm/s where two have as many."""
-    counts = plan["unit"].value_counts()
+    counts = table["_unit"].value_counts()
     return max(counts.index, key=lambda unit: (counts[unit], unit == "nm/s"))
 
 
-def _as_text(value):
-    """Text of what HDF5 holds."""
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-
-
-def _judge(table, plan, spans, instrument):
-    """The layout's rows by station, and how each is read, with the reason why it isn't, else ""."""
-    rows = pd.DataFrame({ours: _first_of(table, theirs) for ours, theirs in NAMES.items()})
-    for name in table:
-        if not name.startswith(CATEGORIES) and name not in COLUMNS:
-            rows[name] = table[name]
-    rate = plan["rate"].where(plan["rate"].between(*RATES))
-    start = iso_times(rows["trace_start_time"])
-    has_id = rows["source_id"] != ""
-    rows["source_id"] = rows["source_id"].where(has_id, _ids(plan))
-    codes = rows["receiver_name"], rows["network_code"], rows["source_id"]
-    rows["trace_name"] = list(map(trace_name, *codes))
-    location = _first_of(table, ["station_location_code"])
-    if (location != "").any():
-        rows["receiver_location_code"] = location
-    if plan["has_unit"].any():
-        rows["recorded_unit"] = plan["recorded_unit"]
-    joined = _join_halves(rows["trace_name"].where(has_id), start, rate, plan)
-    rows, plan, table = rows.loc[joined.index], joined, table.loc[joined.index]
-    rate, start = rate.loc[joined.index], start.loc[joined.index]
-    rows["p_s_diff_sec"] = (plan["s"] - plan["p"]) / rate
-    seconds = (plan["p"] / rate).clip(-LONGEST_RECORDING, LONGEST_RECORDING)
-    p_time = start + pd.to_timedelta(seconds, unit="s")
-    names = _first_of(table, ["station_location_code"]) + "." + rows["receiver_type"]
+def _judge(table, spans, instrument):
+    """Add names, S-P and _reason, why a trace isn't read, else ""; by station, halves joined."""
+    table["_rate"] = table["_rate"].where(table["_rate"].between(*RATES))
+    table["_start"] = iso_times(table["trace_start_time"]).dt.tz_localize(None)
+    has_id = table["source_id"] != ""
+    table["source_id"] = table["source_id"].where(has_id, _ids(table))
+    codes = table["receiver_name"], table["network_code"], table["source_id"]
+    table["trace_name"] = list(map(writer.trace_name, *codes))
+    if (table["_location"] != "").any():
+        table["receiver_location_code"] = table["_location"]
+    has_p, has_s = table["_p"].notna(), table["_s"].notna()
+    p_rows, s_rows = writer.match_halves(table[has_id], ["trace_name"], has_p, has_s)
+    of_p, of_s = table.loc[p_rows].reset_index(), table.loc[s_rows].reset_index()
+    later = (of_s["_start"] - of_p["_start"]).dt.total_seconds() + of_s["_s"] / of_s["_rate"]
+    table.loc[p_rows, "_s"] = (later * of_p["_rate"]).to_numpy()
+    table = table.drop(index=s_rows)
+    table["p_s_diff_sec"] = (table["_s"] - table["_p"]) / table["_rate"]
+    seconds = (table["_p"] / table["_rate"]).clip(-LONGEST_RECORDING, LONGEST_RECORDING)
+    table["_p_time"] = table["_start"] + pd.to_timedelta(seconds, unit="s")
     reasons = {
-        "another instrument": ~_is_of_one_instrument(rows, names, instrument),
-        "sampling rate missing": rate.isna(),
-        "recorded below 40 Hz": rate.round() < LEAST_RATE,
-        "P missing": plan["p"].isna(),
-        "another unit": plan["unit"] != _common_unit(plan),
-        "S-P zero or negative": plan["s"] <= plan["p"],
+        "another instrument": ~_is_of_one_instrument(table, instrument),
+        "sampling rate missing": table["_rate"].isna(),
+        "recorded below 40 Hz": table["_rate"].round() < LEAST_RATE,
+        "P missing": table["_p"].isna(),
+        "another unit": table["_unit"] != _common_unit(table),
+        "S-P zero or negative": table["_s"] <= table["_p"],
+        "not of shape (3, samples)": ~table["_dimensions"].isin(["CW", "WC"]),
     }
-    by_time = classes(p_time, spans)[1].astype(str)
-    reason = np.select(list(reasons.values()), list(reasons), default=by_time)
-    plan = plan.assign(s_p=rows["p_s_diff_sec"], start=start, p_time=p_time, reason=reason)
-    order = rows["receiver_name"].sort_values(kind="stable").index
-    return rows.loc[order], plan.loc[order]
+    by_time = classes(table["_p_time"].dt.tz_localize("UTC"), spans)[1].astype(str)
+    table["_reason"] = np.select(list(reasons.values()), list(reasons), default=by_time)
+    return table.sort_values("receiver_name", kind="stable")
 
 
-def _ids(plan):
+def _ids(table):
     """Ids of events for rows that have none: their trace's name, and what tells them apart."""
-    clean = plan["stored"].str.replace(r"\s*\$\s*(-?\d*).*", r"_\1", regex=True)
-    shared = plan.groupby("stored")["chunk"].transform("nunique") > 1
-    ids = clean.mask(shared, plan["chunk"].str.strip("_") + "_" + clean)
-    again = pd.DataFrame({"id": ids, "p": plan["p"]}).drop_duplicates().duplicated("id")
-    later = again.reindex(ids.index, fill_value=False)
-    return ids.mask(later, ids + "_p" + plan["p"].astype(str))
+    ids = table["_stored"].str.replace(r"\s*\$\s*(-?\d*).*", r"_\1", regex=True)
+    shared = table.groupby("_stored")["_chunk"].transform("nunique") > 1
+    ids = ids.mask(shared, table["_chunk"] + "_" + ids)
+    is_later = table["_p"] != table["_p"].groupby(ids).transform("first")
+    return ids.mask(is_later, ids + "_p" + table["_p"].astype(str))
 
 
-def _join_halves(names, start, rate, plan):
-    """Give rows with P alone the S of the row of their name with S alone, which goes; returns plan.
-
-    names: Series of trace names, NaN where an event has no id
-    start: Series of times, rate: Series [Hz], both of the rows of plan
-    """
-    has_p, has_s = plan["p"].notna(), plan["s"].notna()
-    firsts, seconds = names[has_p & ~has_s].dropna(), names[has_s & ~has_p].dropna()
-    firsts, seconds = firsts.drop_duplicates(keep=False), seconds.drop_duplicates(keep=False)
-    pairs = firsts.rename_axis("p_row").reset_index(name="name")
-    pairs = pairs.merge(seconds.rename_axis("s_row").reset_index(name="name"), on="name")
-    p_row, s_row = pairs["p_row"], pairs["s_row"]
-    later = (start[s_row].reset_index(drop=True) - start[p_row].reset_index(drop=True)).dt
-    seconds_later = later.total_seconds() + (plan["s"] / rate)[s_row].to_numpy()
-    s = plan["s"].copy()
-    s[p_row] = seconds_later.to_numpy() * rate[p_row].to_numpy()
-    return plan.assign(s=s).drop(index=s_row)
-
-
-def _is_of_one_instrument(rows, names, pattern):
+def _is_of_one_instrument(table, pattern):
     """Whether a trace is of its station's chosen instrument, by the rule of from_seisbench()."""
     stations = ["network_code", "receiver_name"]
-    table = rows[stations].assign(name=names)
-    matching = table[[fnmatch(name, pattern) for name in names]]
+    names = table["_location"] + "." + table["receiver_type"]
+    matching = table[stations].assign(name=names)[[fnmatch(name, str(pattern)) for name in names]]
     counts = matching.value_counts(sort=False).rename("count").reset_index()
     counts["seismometer"] = counts["name"].str.fullmatch(r".*\.[A-Z]H.?")
     counts = counts.sort_values(["seismometer", "count"], kind="stable")
@@ -427,147 +285,120 @@ def _is_of_one_instrument(rows, names, pattern):
     return names == table.join(best, on=stations)["best"]
 
 
-def _offers(rows, plan, files, lengths):
+def _offers(table, files):
     """Yield an Offer of each row."""
-
-    @lru_cache(maxsize=64)
-    def find_block(chunk, name):
-        return _block(files[chunk], name)
-
-    with tqdm(desc="cutting", unit="trace", total=len(rows)) as progress:
-        for first in range(0, len(rows), TOGETHER):
-            part = slice(first, first + TOGETHER)
-            for row, how in zip(rows[part].to_dict("records"), plan[part].to_dict("records")):
-                row["trace_start_time"] = _text(how["p_time"], -SECONDS_BEFORE_P)
-                samples, reason = None, how["reason"]
-                try:
-                    if not reason:
-                        samples, seconds, about = _cut(how, find_block, *lengths)
-                        row["trace_start_time"] = _text(how["start"], seconds)
-                        row = about | {k: v for k, v in row.items() if v != ""}
-                except ForeshapError as error:
-                    check_machine(how["stored"], error)
-                    reason = str(error)
-                yield Offer(row, samples, reason)
-                progress.update()
+    find_block = lru_cache(maxsize=64)(partial(_block, files))
+    progress = tqdm(desc="cutting", unit="trace", total=len(table))
+    for first in range(0, len(table), TOGETHER):
+        for row in table[first : first + TOGETHER].to_dict("records"):
+            about, samples, reason = row, None, row["_reason"]
+            time = row["_p_time"] - pd.Timedelta(seconds=SECONDS_BEFORE_P)
+            try:
+                if not reason:
+                    samples, seconds, recorded = _cut(row, find_block)
+                    time = row["_start"] + pd.Timedelta(seconds=seconds)
+                    about = recorded | {name: value for name, value in row.items() if value != ""}
+            except Unusable as error:
+                reason = str(error)
+            text = "" if pd.isna(time) else f"{time.isoformat(timespec='microseconds')}Z"
+            yield Offer(about | {"trace_start_time": text}, samples, reason)
+            progress.update()
+    progress.close()
 
 
-def _text(time, seconds):
-    """A time some seconds later as text, "" where there is none."""
-    if pd.isna(time):
-        return ""
-    later = (time + pd.Timedelta(seconds=seconds)).tz_localize(None)
-    return later.isoformat(timespec="microseconds") + "Z"
-
-
-def _cut(how, find_block, seconds_after_p, seconds_after_s):
-    """Samples (3, n) at 100 Hz with P at 5 s, the time of the first [s from the recording's start],
-    and the columns (dict) that tell what recorded them."""
-    rate, p = how["rate"], how["p"]
+def _cut(row, find_block):
+    """Cut (3, n) at 100 Hz, P at 5 s; its start [s from the recording's], columns (dict)."""
+    rate, p = row["_rate"], row["_p"]
     is_resampled = rate != SAMPLING_RATE
-    reach = max(seconds_after_p, np.nan_to_num(how["s_p"] + seconds_after_s))
-    seconds = min(reach + MARGIN, LONGEST)
-    spare = 1.2 * FILTER * max(1, rate / SAMPLING_RATE) if is_resampled else 0
-    first = max(0, math.floor(p - SECONDS_BEFORE_P * rate - spare))
-    last = max(0, math.ceil(p + seconds * rate + spare))
-    recorded = _read(how, find_block, first, last)
-    samples, start = recorded, first / rate
+    edge = FILTER * max(1, rate / SAMPLING_RATE) if is_resampled else 0  # samples
+    seconds = min(writer.seconds_after_p(row["p_s_diff_sec"]), LONGEST)
+    first = max(0, math.floor(p - SECONDS_BEFORE_P * rate - 1.2 * edge))
+    last = max(0, math.ceil(p + seconds * rate + 1.2 * edge))
+    samples = recorded = _read(row, find_block, first, last)
+    start = first / rate
     if is_resampled:
-        if recorded.shape[1] <= 2 * FILTER * max(1, rate / SAMPLING_RATE):
-            raise ForeshapError("window runs beyond the recording")
-        samples, edge = resampled(recorded, rate)
-        start += edge
+        if recorded.shape[1] <= 2 * edge:
+            raise Unusable(BEYOND)
+        samples, cut = resampled(recorded, rate)
+        start += cut
     begin = round(p * (SAMPLING_RATE / rate) - (SECONDS_BEFORE_P + start) * SAMPLING_RATE)
     end = begin + math.ceil((SECONDS_BEFORE_P + seconds) * SAMPLING_RATE)
     samples = samples[:, max(begin, 0) : end]
-    least = math.ceil((SECONDS_BEFORE_P + seconds_after_p) * SAMPLING_RATE)
-    if begin < 0 or samples.shape[1] < least:
-        raise ForeshapError("window runs beyond the recording")
+    if begin < 0 or samples.shape[1] < LEAST_SAMPLES:
+        raise Unusable(BEYOND)
     ends = round(p - SECONDS_BEFORE_P * rate) - first, round(p + seconds * rate) - first
     window = recorded[:, slice(*ends)]
     about = {"recorded_rate_hz": rate, "recorded_step": smallest_step(window)}
     for component in window if is_resampled else ():
-        mark = as_recorded(component, rate)
-        if mark == "flat":
-            raise ForeshapError("component flat")
-        if filled_gap(component, rate, at_edges=True):
-            raise ForeshapError("gap inside the window")
-        if mark:
+        if check_recorded(component, rate, is_resampled):
             about["clipped"] = 1
-    if how["factor"] != 1:
+    if row["_factor"] != 1:
         with np.errstate(over="ignore"):  # infinite is no sample either
-            samples = samples.astype(np.result_type(samples, np.float32)) * how["factor"]
+            samples = samples.astype(np.result_type(samples, np.float32)) * row["_factor"]
     return samples, start + begin / SAMPLING_RATE, about
 
 
-def _read(how, find_block, first, last):
-    """Samples first to last of a trace, components E, N, Z; no more is read."""
-    name, dollar, location = how["stored"].partition("$")
-    dataset = find_block(how["chunk"], name)
-    place = _place(location if dollar else ":", dataset.shape)
-    axes = [axis for axis, part in enumerate(place) if isinstance(part, range)]
-    if len(axes) == 3 and len(place[axes[0]]) == 1:  # one trace, with a dimension of its own
-        place[axes.pop(0)] = 0
-    if len(axes) != 2:
-        raise ForeshapError("not of shape (3, samples)")
-    component, sample = axes if how["dimensions"] == "CW" else axes[::-1]
-    number = len(place[component])
-    if number != len(how["order"]):
-        raise ForeshapError("component missing" if number < 3 else "not of shape (3, samples)")
-    if re.search("[3UVW]", how["order"].upper()):
-        raise ForeshapError("direction of a component unknown")
-    letters = [COMPONENT_OF.get(letter, letter) for letter in how["order"].upper()]
-    place[sample] = place[sample][first:last]
-    for axis in axes:
-        place[axis] = slice(place[axis].start, place[axis].stop)
+def _read(row, find_block, first, last):
+    """Samples first to last of one trace, components E, N, Z; no more is read."""
+    name, dollar, location = row["_stored"].partition("$")
+    dataset = find_block(row["_chunk"], name)
+    place, shape = _place(location if dollar else ":", dataset.shape)
+    axes = [axis for axis, part in enumerate(place) if isinstance(part, slice)]
+    if len(shape) == 3 and shape[0] == 1:  # one trace, with a dimension of its own
+        place[axes[0]] = place[axes[0]].indices(dataset.shape[axes[0]])[0]
+        axes, shape = axes[1:], shape[1:]
+    component, order = row["_dimensions"].index("C"), row["_order"].upper()
+    letters = [COMPONENT_OF.get(letter, letter) for letter in order]
+    if len(shape) == 2 and shape[component] < 3:
+        raise Unusable("component missing")
+    if len(shape) != 2 or (order and shape[component] != len(order)):
+        raise Unusable("not of shape (3, samples)")
+    if re.search("[3UVW]", order):
+        raise Unusable("direction of a component unknown")
+    if not set(COMPONENTS) <= set(letters):
+        raise Unusable("component missing")
+    time = axes[1 - component]
+    begin, end, _ = place[time].indices(dataset.shape[time])
+    place[time] = slice(min(begin + first, end), min(begin + last, end))
     try:
         samples = dataset[tuple(place)]
     except (OSError, RuntimeError) as error:
-        check_machine(how["stored"], error)
-        raise ForeshapError("samples can't be read: the file is damaged here") from error
-    if samples.dtype.kind == "f" and not np.isfinite(samples).all():
-        raise ForeshapError("samples not finite")
-    if not set(COMPONENTS) <= set(letters):
-        raise ForeshapError("component missing")
-    samples = samples if component < sample else samples.T
+        check_machine(row["_stored"], error)
+        raise Unusable("samples can't be read: the file is damaged here") from error
+    if not np.isfinite(samples).all():
+        raise Unusable("samples not finite")
+    samples = samples if component == 0 else samples.T
     return samples[[letters.index(letter) for letter in COMPONENTS]]
 
 
-def _block(file, name):
+def _block(files, chunk, name):
     """The dataset of this name, which holds one trace or many."""
+    file, reason = files[chunk], "no waveform in the file"
     try:
-        dataset = file["data"][name]
-    except (KeyError, ValueError, OSError, RuntimeError) as error:
+        if name in file["data"]:
+            reason = "no array of samples"
+            dataset = h5py.Dataset(open_dataset(file["data"], name))
+            reason = "samples are no numbers"
+            if dataset.dtype.kind in "iuf" and dataset.file.filename == file.filename:
+                return dataset
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         check_machine(file.filename, error)
-        raise ForeshapError("no waveform in the file") from error
-    try:
-        is_stored_here = dataset.file.filename == file.filename and dataset.shape is not None
-        check_stored(dataset.id)
-    except (OSError, TypeError, AttributeError):
-        is_stored_here = False
-    if not is_stored_here:
-        raise ForeshapError("no array of samples")
-    if dataset.dtype.kind not in "iuf":
-        raise ForeshapError("samples are no numbers")
-    return dataset
+    raise Unusable(reason)
 
 
 def _place(location, shape):
-    """The part of a block that "12,:3,:2500" means, a list of int and range."""
-    parts = re.sub(r"\s", "", location).split(",")
-    parts += [":"] * (len(shape) - len(parts))
-    if len(parts) > len(shape):
-        raise ForeshapError("no waveform in the file")
+    """Read the index "12,:3,:2500" of an array: a list of int and slice, and the part's shape."""
     place = []
-    for part, size in zip(parts, shape):
-        if re.fullmatch(r"-?\d{1,9}", part) and -size <= int(part) < size:
-            place.append(int(part) % size)
-        elif re.fullmatch(r"(-?\d{1,9})?:(-?\d{1,9})?", part):
-            ends = [int(number) if number else None for number in part.split(":")]
-            place.append(range(*slice(*ends).indices(size)))
-        else:
-            raise ForeshapError("no waveform in the file")
-    return place
+    try:
+        for part in location.split(","):
+            ends = [int(number) if number.strip() else None for number in part.split(":")]
+            if len(ends) > 2 or ends == [None]:
+                raise ValueError(part)
+            place.append(slice(*ends) if len(ends) == 2 else ends[0])
+        place += [slice(None)] * (len(shape) - len(place))
+        return place, np.broadcast_to(0, shape)[tuple(place)].shape
+    except (ValueError, IndexError) as error:
+        raise Unusable("no waveform in the file") from error
 
 
 def to_seisbench(folder, output):
@@ -587,50 +418,37 @@ def to_seisbench(folder, output):
         raise ForeshapError(
             'to_seisbench() needs SeisBench: run pip install "foreshap[seisbench]".'
         ) from error
-    traces = offered_traces(folder)
+    source = waveforms.read_folder(folder)
+    traces = source.offered
     has_dollar = traces["trace_name"].str.contains("$", regex=False)  # SeisBench's own sign
     traces.loc[has_dollar & (traces["reason"] == ""), "reason"] = "name that can't be used"
     good = traces[traces["reason"] == ""]
+    groups = good[["station", "side"]].drop_duplicates().itertuples(index=False, name=None)
+    units = {str(source.attributes[group].get("unit", "counts")) for group in groups}
+    if len(units) > 1:
+        raise ForeshapError(
+            f"{folder} holds traces in {' and '.join(sorted(units))}: export one unit at a time."
+        )
     records = dict(zip(good.index, _metadata(good).to_dict("records")))
-    data_format = {"dimension_order": "CW", "component_order": "".join(COMPONENTS)}
-    data_format |= {"sampling_rate": SAMPLING_RATE, "unit": _unit(folder, good)}
     with folder_written_whole(output) as partial, ExitStack() as stack:
         target = stack.enter_context(OutputFile(partial / "waveforms.hdf5", "w+"))
-        with WaveformDataWriter(partial / "metadata.csv", partial / "waveforms.hdf5") as writer:
-            writer.waveforms_path = target
-            stack.callback(_close, writer)
-            writer.bucket_size = 1  # each trace keeps its name
-            writer.data_format = data_format
-            for group, rows in good.groupby(["station", "side"], sort=False):
-                with open_waveforms(waveform_file(folder, *group)) as source:
-                    for row, name in rows["trace_name"].items():
-                        samples, reason = read_trace(source, name, MOST_EXPORTED)
-                        if reason:
-                            traces.loc[row, "reason"] = reason
-                        else:
-                            writer.add_trace(records[row], samples)
-        rejected = traces.loc[traces["reason"] != "", list(REJECTED_COLUMNS)]
+        with WaveformDataWriter(partial / "metadata.csv", partial / "waveforms.hdf5") as exported:
+            exported.waveforms_path = target
+            stack.callback(lambda: exported._waveform_file and exported._waveform_file.close())
+            exported.bucket_size = 1  # each trace keeps its name
+            exported.data_format = {"dimension_order": "CW", "component_order": "".join(COMPONENTS)}
+            exported.data_format |= {"sampling_rate": SAMPLING_RATE, "unit": "".join(units)}
+            ends = np.full(len(traces), MOST_EXPORTED)
+            for rows, read in waveforms.read_batches(source, ends, 1):
+                for row, (samples, reason) in zip(rows, read):
+                    if reason:
+                        traces.loc[row, "reason"] = reason
+                    else:
+                        exported.add_trace(records[row], samples)
+        rejected = traces.loc[traces["reason"] != "", list(waveforms.REJECTED_COLUMNS)]
         if len(rejected) == len(traces):
             raise ForeshapError(f"{folder} holds no trace that can be used: nothing is exported.")
     return Imported(len(traces) - len(rejected), rejected.reset_index(drop=True))
-
-
-def _close(writer):
-    """Close a writer's HDF5 file, which it leaves open where its table can't be written."""
-    if writer._waveform_file is not None:
-        writer._waveform_file.close()
-
-
-def _unit(folder, traces):
-    """The one unit of all traces."""
-    groups = traces[["station", "side"]].drop_duplicates().itertuples(index=False)
-    paths = [waveform_file(folder, *group) for group in groups]
-    units = sorted({str(read_root(path)[1].get("unit", "counts")) for path in paths})
-    if len(units) > 1:
-        raise ForeshapError(
-            f"{folder} holds traces in {' and '.join(units)}: export one unit at a time."
-        )
-    return "".join(units)
 
 
 def _metadata(traces):

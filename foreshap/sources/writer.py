@@ -2,8 +2,7 @@
 
 import csv
 import re
-from collections import Counter
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -13,37 +12,27 @@ import pandas as pd
 
 from ..files import ForeshapError, folder_written_whole
 from ..hdf5 import create_hdf5
+from ..preprocessing import waveforms
 from ..preprocessing.periods import classes
 from ..preprocessing.tensor_file import can_be_column
-from ..preprocessing.variants import SIDES
-from ..preprocessing.waveforms import (
-    COLUMNS,
-    REASONS,
-    REJECTED_COLUMNS,
-    REJECTED_FILE,
-    STANDARD_ATTRIBUTES,
-    event_times,
-    waveform_file,
-    write_trace,
-)
+from ..preprocessing.variants import SIDES, VARIANTS
 
 TOGETHER = 32  # traces in memory at a time
 STATION = "[A-Za-z0-9_-]+"  # a code that can name a file
+MARGIN = 1.0  # s after the last window, more than a frame
+
+
+class Unusable(ForeshapError):
+    """Why one trace can't be used: its text is one of waveforms.REASONS."""
 
 
 class Offer(NamedTuple):
-    """One trace that a source has.
+    """One trace that a source has; samples (3, n), E, N, Z, P at 5 s, are None with a reason."""
 
-    row: dict, columns of the table; at least trace_name, receiver_name (station), trace_start_time
-    samples: array (3, samples), components E, N, Z, P at 5 s; None where there is a reason
-    reason: str of waveforms.REASONS, why it can't be used; "" where it can
-    label: 0 or 1 where the source itself says the class, else None
-    """
-
-    row: dict
+    row: dict  # of the table: at least trace_name, receiver_name (station), trace_start_time
     samples: np.ndarray | None
-    reason: str = ""
-    label: int | None = None
+    reason: str = ""  # of waveforms.REASONS, why it can't be used
+    label: int | None = None  # 0 or 1 where the source itself says the class
 
 
 class Imported(NamedTuple):
@@ -54,53 +43,85 @@ class Imported(NamedTuple):
 
 
 def trace_name(station, network, source_id):
-    """Name of a trace in the layout, str."""
+    """Name a trace as the layout does."""
     return f"{station}.{network}.{source_id}_EV".replace("/", "_")
 
 
-def write_layout(output, offers, spans, columns=(), beside=None, **attributes):
-    """Write offers in the waveform layout, in a stream; files take their names when all are whole.
+def seconds_after_p(s_p):
+    """How far after P [s] a trace must reach for all variants; s_p: S-P time [s], NaN without S."""
+    reach = {"P": 0.0, "S": 0.0}
+    for variant in VARIANTS.values():
+        reach[variant.phase] = max(reach[variant.phase], variant.seconds_after)
+    return max(reach["P"], np.nan_to_num(s_p + reach["S"])) + MARGIN
 
-    The first usable trace of a name has it; the others are rejected as "<name> (2)" and so on.
+
+def own_columns(table, synonyms):
+    """Give a table's columns our names: the first of each list (our name -> others) that it has."""
+    names = {str(name).strip().lower(): name for name in reversed(list(table))}
+    ours = {name: str(name).strip() for name in table}
+    for own, others in synonyms.items():
+        found = [names[name.lower()] for name in others if name.lower() in names]
+        if found:
+            ours[found[0]] = own
+    return table.rename(columns=ours)
+
+
+def match_halves(table, keys, has_p, has_s):
+    """Match rows with P alone and those of their keys with S alone: Index of P, of S rows."""
+    halves = table[keys].assign(has_p=has_p)[has_p != has_s]
+    alone = halves[~halves.duplicated(keep=False)]
+    both = alone[alone.duplicated(keys, keep=False)].sort_values(keys)
+    return both.index[both["has_p"]], both.index[~both["has_p"]]
+
+
+def write_layout(output, offers, spans, columns=(), beside=None, **attributes):
+    """Write offers in the waveform layout, in a stream: all is there when all is whole.
 
     output: str or Path, folder; import_rejected.csv is written there too
-    offers: iterable of Offer; those of one station together are fastest
+    offers: iterable of Offer, of which the first usable one of a name has it
     spans: Periods, or None where the source says each trace's class
-    columns: sequence of str, columns of the tables beyond waveforms.COLUMNS
+    columns: sequence of str, of the tables beyond waveforms.COLUMNS
     beside: function (folder), or None; what it writes there takes its place together with the rest
     attributes: str or number, of the HDF5 files; unit defaults to "counts"
-
-    returns: Imported
-    raises: ForeshapError where nothing is offered, or the folder holds other stations of an earlier
-        import, or waveforms that no import wrote
     """
-    header = {name: _column(name) for name in (*COLUMNS, *columns)}
-    attributes = STANDARD_ATTRIBUTES | (spans.attributes() if spans else {}) | attributes
-    rejected, written = [], Counter()
+    header = {name: _column(name) for name in (*waveforms.COLUMNS, *columns)}
+    stated = waveforms.STANDARD_ATTRIBUTES | (spans.attributes() if spans else {}) | attributes
+    rejected, written, networks = [], set(), {}
     with folder_written_whole(output) as folder:
         judged = _judge(offers, spans)
         for station, group in groupby(judged, lambda one: str(one[0].row["receiver_name"])):
-            with _open_station(folder, station, header, attributes) as append:
+            with ExitStack() as stack:
+                files = _open_station(stack, folder, station, header, stated)
                 for offer, label, reason in group:
                     name = offer.row["trace_name"]
+                    if not reason and name in written:
+                        reason = "duplicate name"
                     if reason:
                         rejected.append([name, station, label, reason])
-                    else:
-                        append(SIDES[label], offer)
-                        written[name] += 1
+                        continue
+                    network = offer.row.get("network_code")
+                    first = networks.setdefault(station, network)
+                    if network != first:
+                        raise ForeshapError(
+                            f"{station} is a station of the networks {first} and {network}, and "
+                            "files are named after it alone: give the picks, the recordings or "
+                            'stations=["IV.NRCA"] of one, and import the others elsewhere.'
+                        )
+                    file, table = files[SIDES[label]]
+                    waveforms.write_trace(file, name, offer.samples)
+                    table.writerow(offer.row)
+                    written.add(name)
         if not written and not rejected:
             raise ForeshapError(
                 f"Nothing is offered for {output}: check the source and the selection."
             )
         _check_alone(output, folder)
-        count = written.copy()
-        for row in rejected:
-            name = row[0]
-            count[name] += 1
-            if count[name] > 1:
-                row[0] = f"{name} ({count[name]})"
-        report = pd.DataFrame(rejected, columns=list(REJECTED_COLUMNS))
-        report.to_csv(folder / REJECTED_FILE, index=False)
+        report = pd.DataFrame(rejected, columns=list(waveforms.REJECTED_COLUMNS))
+        names = report["trace_name"]
+        number = 1 + report.groupby("trace_name").cumcount() + names.isin(written)
+        again = names.astype(str) + " (" + number.astype(str) + ")"
+        report["trace_name"] = names.where(number == 1, again)
+        report.to_csv(folder / waveforms.REJECTED_FILE, index=False)
         if beside:
             beside(folder)
     return Imported(len(written), report)
@@ -108,7 +129,7 @@ def write_layout(output, offers, spans, columns=(), beside=None, **attributes):
 
 def _check_alone(output, folder):
     """Raise ForeshapError where new files would mix with others, or replace those of no import."""
-    is_import = Path(output, REJECTED_FILE).exists()
+    is_import = Path(output, waveforms.REJECTED_FILE).exists()
     for path in sorted(Path(output).glob("*.hdf5")):
         is_replaced = is_import and (folder / path.name).exists()
         if path.stem.endswith(("_pre", "_post")) and not is_replaced:
@@ -120,24 +141,24 @@ def _check_alone(output, folder):
 
 def _judge(offers, spans):
     """Yield (Offer, label, reason): label -1 where a trace belongs to no class."""
-    offers, taken = iter(offers), set()
+    offers = iter(offers)
     while batch := list(islice(offers, TOGETHER)):
         starts = pd.DataFrame({"trace_start_time": [o.row["trace_start_time"] for o in batch]})
-        times = event_times(starts)
+        times = waveforms.event_times(starts)
         labels, outside = [None] * len(batch), [""] * len(batch)
         if spans:
             labels, outside = classes(times, spans)
         for offer, time, label, unfit in zip(batch, times, labels, outside):
             if label is None or (pd.isna(time) and offer.label is not None):
                 label = offer.label
-            reason = _unusable(offer) or offer.reason or unfit
+            reason = offer.reason or unfit
+            name = str(offer.row["trace_name"])
+            has_station = re.fullmatch(STATION, str(offer.row["receiver_name"]))
+            if not has_station or not re.fullmatch("[^/\x00]+", name) or name == ".":
+                reason = "name that can't be used"
             if not reason and offer.label not in (None, label):
                 reason = "its file and its time disagree on the class"
-            if not reason and offer.row["trace_name"] in taken:
-                reason = "duplicate name"
-            assert not reason or reason in REASONS, reason
-            if not reason:
-                taken.add(offer.row["trace_name"])
+            assert not reason or reason in waveforms.REASONS, reason
             yield offer, -1 if unfit or label is None else int(label), reason
 
 
@@ -148,36 +169,18 @@ def _column(name):
     return name if can_be_column(name) and not taken else f"{name}_given"
 
 
-def _unusable(offer):
-    """Why a trace's names can't be used, "" where they can."""
-    station, name = str(offer.row["receiver_name"]), str(offer.row["trace_name"])
-    if re.fullmatch(STATION, station) and re.fullmatch("[^/\x00]+", name) and name != ".":
-        return ""
-    return "name that can't be used"
-
-
-@contextmanager
-def _open_station(folder, station, header, attributes):
-    """Open a station's two files and tables; yields a function (period, Offer) that appends."""
-    if not re.fullmatch(STATION, station):
-        yield None  # all its traces are rejected
-        return
-    with ExitStack() as stack:
-        files, tables = {}, {}
-        for period in SIDES:
-            path = waveform_file(folder, station, period)
-            mode = "r+" if path.exists() else "w"
-            files[period] = stack.enter_context(create_hdf5(path, mode))
-            files[period].attrs.update(attributes)
-            table = path.with_name(f"{path.stem}_attributes.csv")
-            is_new = not table.exists()
-            text = stack.enter_context(open(table, "a", newline="", encoding="utf-8"))
-            tables[period] = csv.DictWriter(text, header, restval="", extrasaction="ignore")
-            if is_new:
-                tables[period].writerow(header)
-
-        def append(period, offer):
-            write_trace(files[period], offer.row["trace_name"], np.ascontiguousarray(offer.samples))
-            tables[period].writerow(offer.row)
-
-        yield append
+def _open_station(stack, folder, station, header, attributes):
+    """Open a station's files: side -> (HDF5 file, csv writer); none where its code is no name."""
+    files = {}
+    for side in SIDES if re.fullmatch(STATION, station) else ():
+        path = waveforms.waveform_file(folder, station, side)
+        is_new = not path.exists()
+        file = stack.enter_context(create_hdf5(path, "w" if is_new else "r+"))
+        file.attrs.update(attributes)
+        place = path.with_name(f"{path.stem}_attributes.csv")
+        text = stack.enter_context(open(place, "a", newline="", encoding="utf-8"))
+        table = csv.DictWriter(text, header, restval="", extrasaction="ignore")
+        if is_new:
+            table.writerow(header)
+        files[side] = file, table
+    return files
