@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic import cross_of
 
 import foreshap
 from foreshap.controls.joined_rule import explain, judge
@@ -83,15 +84,14 @@ def test_simulated_causes_are_found(sequences, cause):
 
 
 def made_up(**states):
-    """Findings of GATES, all excluded but those named: state, or (state, low)."""
+    """Findings of GATES, all excluded but those given: state, or (state, whether it is named)."""
     findings = []
     for alternative, group in GATES.items():
-        state, low = states.get(alternative.replace(" ", "_"), "excluded"), 0.5
+        state, named = states.get(alternative.replace(" ", "_"), "excluded"), False
         if isinstance(state, tuple):
-            state, low = state
-        findings.append(
-            foreshap.Finding(alternative, group, state, "made up", "saw", "could", "more", low=low)
-        )
+            state, named = state
+        said = ("made up", "saw", "could", "more")
+        findings.append(foreshap.Finding(alternative, group, state, *said, low=0.9, named=named))
     return findings
 
 
@@ -100,7 +100,7 @@ def made_up(**states):
     [
         ({}, "path/source", []),
         ({"size": "survived"}, "path/source", []),
-        ({"completeness": ("survived", 0.7)}, "mixed", []),  # sizes do differ, too
+        ({"completeness": ("survived", True)}, "mixed", []),  # sizes do differ, too
         ({"noise": "shown"}, "mixed", []),
         ({"coda_of_the_sequence": "shown", "noise": "open"}, "path/source", ["noise"]),
         ({"orientation": "survived"}, "mixed", []),
@@ -140,6 +140,29 @@ def test_reasons_name_what_is_shown_and_what_would_decide():
     assert lines[0].startswith("The catalogue differs: place")
     assert any("decided by more" in line and line.startswith("Response") for line in lines)
     assert "3 events" in lines[-1] and not any("other" in line for line in lines)
+
+
+def test_nothing_shown_needs_no_bracket():
+    survived = made_up(size="survived")
+    assert explain(made_up(), "path/source", [], {})[0].endswith("remains without it.")
+    assert "(shown and survived: size)" in explain(survived, "path/source", [], {})[0]
+
+
+def test_magnitudes_withheld_or_a_recorders_own_noise_leave_a_named_witness_mute(sequences):
+    s = sequences("path/source")[0]
+    withheld = replace(s, table=s.table.drop(columns="source_magnitude"))
+    assert foreshap.run_controls(withheld, seed=1).open == ["size"]
+    cross = load_cross_spectra(s.path.parent)
+    level = np.median(np.einsum("nfcc->nfc", cross.values[:, 0]).real, axis=0)
+    white = cross_of(
+        np.broadcast_to(level, (len(s.labels), *level.shape)), np.random.default_rng(0)
+    )
+    values = cross.values.copy()
+    values[:, 0] = white
+    controls = foreshap.run_controls(s, seed=1, cross_spectra=replace(cross, values=values))
+    assert controls.verdict == "undecided" and controls.open == ["orientation"]
+    mute = {f.alternative: f.could_see for f in controls.findings if f.state == "open"}
+    assert "recorder's own" in mute["orientation"]
 
 
 def test_tensors_alone_name_the_mute_witnesses(bare):

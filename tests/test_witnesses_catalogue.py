@@ -164,11 +164,13 @@ def test_a_change_of_the_path_survives_larger_events():
     assert finding.state == "survived" and finding.acquits
 
 
-def test_without_magnitudes_the_own_size_speaks():
+def test_without_magnitudes_own_sizes_show_and_never_acquit(attenuated):
     larger = without(made(larger=0.4), "magnitude")
     assert examine_size(larger).state == "shown"
     path = without(made(larger=0.4, t_star=0.010), "magnitude")
-    assert examine_size(path).state == "survived"
+    for evidence in (path, without(attenuated, "magnitude")):
+        finding = examine_size(evidence)
+        assert finding.state == "open" and "without magnitudes" in finding.could_see
 
 
 def test_without_an_own_size_the_witness_is_mute(nothing):
@@ -197,6 +199,14 @@ def test_second_events_are_left_out_and_weighed_by_those_unseen(nothing):
     loud[:, 3:] += 3.0
     finding = examine_second_events(replace(evidence, tensor_spectra=loud))
     assert finding.state == "open" and finding.could_see.startswith("mute")
+
+
+def test_a_change_survives_second_events_that_are_named_beside_it(attenuated):
+    rng = np.random.default_rng(0)
+    second = rng.random(len(attenuated.labels)) < np.where(attenuated.labels == 1, 0.8, 0.05)
+    contrast = np.where(second, 9.0, 1.5)
+    finding = examine_second_events(with_columns(attenuated, second_contrast=contrast))
+    assert finding.state == "survived" and finding.named and finding.low > 0.03
 
 
 @pytest.mark.parametrize(

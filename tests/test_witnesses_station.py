@@ -133,6 +133,17 @@ def test_a_turned_sensor_is_found_by_its_angle(angle):
     assert examine_orientation(bare, bare.catalogue).state == "excluded"
 
 
+def test_noise_of_the_recorders_own_cannot_say_that_the_sensor_did_not_turn():
+    evidence = make_evidence(signal=TILT, level=0.0)
+    assert "recorder's own" in whose_noise(evidence)
+    steady = examine_orientation(evidence, evidence.catalogue)  # S is polarised, and stands still
+    assert steady.state == "excluded"
+    evidence.cross[..., 0, 1] = evidence.cross[..., 1, 0] = 0
+    evidence.cross[..., 1, 1] = evidence.cross[..., 0, 0]
+    finding = examine_orientation(evidence, evidence.catalogue)
+    assert finding.state == "open" and "mute: the noise" in finding.could_see
+
+
 def test_noise_that_changes_at_the_mainshock_is_shown():
     louder = make_evidence(n=800, noise=np.full(33, 0.3))
     finding = examine_noise(louder)

@@ -19,7 +19,6 @@ from .witnesses.stations import examine_stations
 
 VERDICTS = ("path/source", "station/background", "catalogue", "mixed", "undecided")
 BESIDE = ("noise", "coda of the sequence")  # change no signal above the common floor
-NAMED = 0.55  # lower end of a catalogue's ROC AUC, from which it is named beside the path
 BY_PRODUCTS = ("size", "second events", "completeness", "clipping", "picks")  # of a response
 OF_STATION = ("response", "orientation")
 
@@ -51,7 +50,8 @@ def examine(evidence):
     response = examine_response(clean, by_catalogue, under_coda)
     orientation = examine_orientation(clean, clean.catalogue)
     if evidence.station_record is not None:
-        response = _or_by(response, examine_station_record(clean))
+        record = examine_station_record(clean)
+        response, orientation = _or_by(response, record), _or_by(orientation, record)
     if len(np.unique(stations_of(clean))) > 1:
         stations = examine_stations(clean)
         if stations.state == "shown":
@@ -127,7 +127,7 @@ def judge(findings):
     if path:
         beside = [name for name in station if name != "coda of the sequence"]
         for finding in gates:
-            if finding.state == "survived" and finding.low > NAMED:
+            if finding.state == "survived" and finding.named:
                 beside.append(finding.alternative)
         return ("mixed" if beside else "path/source"), opened
     if "response" in station or "noise" in station:
@@ -156,9 +156,10 @@ def explain(findings, verdict, opened, left_out):
     survived = [f.alternative for f in findings if f.state == "survived"]
     names = {"path/source": survived, "mixed": shown + survived}.get(verdict, shown)
     listed = ", ".join(names) or "nothing"
+    without = f" (shown and survived: {listed})" if names else ""
     sentences = {
         "path/source": "The signal changes at the mainshock and every alternative is excluded or "
-        f"the change remains without it (shown and survived: {listed}).",
+        f"the change remains without it{without}.",
         "mixed": f"Path or source changed at the mainshock, and beside it: {listed}.",
         "station/background": f"Station, or the ground beneath it: {listed}.",
         "catalogue": f"The catalogue differs: {listed}.",

@@ -21,6 +21,7 @@ class Finding:
     decides: str, which data would decide where it is open
     measured, low, high: float, the number and its 95 % interval; NaN where there is none
     keep: bool array (N,), events that later steps use, or their weights; None: all
+    named: bool, it differs beyond doubt, so a change that survives it is named beside it
     """
 
     alternative: str
@@ -34,6 +35,7 @@ class Finding:
     low: float = np.nan
     high: float = np.nan
     keep: np.ndarray | None = None
+    named: bool = False
 
     @property
     def acquits(self):

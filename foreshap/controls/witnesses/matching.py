@@ -81,7 +81,7 @@ def mute(about, why, saw="", interval=(np.nan,) * 3):
     return Finding(**about, state="open", saw=saw, could_see=f"mute: {why}", **numbers)
 
 
-def judged(about, interval, saw, could_see, remains=None, keeps=0.0, state="shown"):
+def judged(about, interval, saw, could_see, remains=None, keeps=0.0, state="shown", bar=np.inf):
     """Finding of a witness that could speak.
 
     about: dict, fields of Finding: alternative, group, witness, decides, keep
@@ -90,6 +90,7 @@ def judged(about, interval, saw, could_see, remains=None, keeps=0.0, state="show
     remains: Remainder, of what is shown; None: nothing is shown, the alternative is excluded
     keeps: float, share of the change's distance that makes it survive
     state: str, where it does not survive
+    bar: float, in the interval's own unit, beyond which as a whole it is named
     """
     if remains is None:
         state, about = "excluded", about | {"decides": ""}
@@ -97,6 +98,7 @@ def judged(about, interval, saw, could_see, remains=None, keeps=0.0, state="show
         saw = f"{saw}; {remains}"
         state = "survived" if remains.survives(keeps) else state
     numbers = dict(zip(("measured", "low", "high"), interval))
+    numbers["named"] = bool(remains is not None and (interval[1] > bar or interval[2] < -bar))
     return Finding(**about, state=state, saw=saw, could_see=could_see, **numbers)
 
 
@@ -119,7 +121,7 @@ def judge_auc(about, found, what, evidence, before, after, bar=SHOWN, keeps=0.5)
         return replace(unsure, state="shown") if found[1] > SHOWN else unsure
     remains = remainder(evidence, before, after) if found[1] > bar else None
     state = "shown" if found[1] > SHOWN else "open"
-    return judged(about, found, saw, f"a ROC AUC above {bar:.2f}", remains, keeps, state)
+    return judged(about, found, saw, f"a ROC AUC above {bar:.2f}", remains, keeps, state, SHOWN)
 
 
 def auc_of(scores, evidence):

@@ -6,12 +6,11 @@ from ...files import ForeshapError
 from ..features import fill_unknown, usable_rows
 from .date import dated
 from .finding import Finding
-from .response import band_power, ground_share
+from .response import OWN, band_power, ground_of_all
 from .signal import change
 
 SEPARATES = 0.55  # lower end of the ROC AUC of the noise
 UNDATED = 0.65  # the same where no date can be compared
-OWN = 0.15  # share of the ground, below which the noise is the recorder's own
 
 
 def examine_noise(evidence, under_coda=False):
@@ -79,7 +78,7 @@ def whose_noise(evidence):
     """Say whether the noise is the ground's or the recorder's own, str."""
     if not evidence.calibrated:
         return "whose noise it is, scaled tensors can't tell"
-    share = float(np.median(ground_share(fill_unknown(band_power(evidence)[:, 0]))))
+    share = ground_of_all(evidence)
     if share < OWN:
         return f"the noise is the recorder's own (share of the ground {share:.2f})"
     return f"the noise is the ground's (share {share:.2f})"

@@ -9,13 +9,14 @@ from ...training.scores import interval_95
 from ..day_blocks import resample_blocks
 from .finding import Finding
 from .matching import in_words
-from .response import HEARD, band_rows
+from .response import HEARD, OWN, band_rows, ground_of_all
 from .signal import signal_features, try_change
 
 SEPARATES = 0.55  # lower end of the ROC AUC of E + N, above which a turn can't be all
 LEAST_ANGLE = 8.0  # degrees
 AGREE = 18.0  # degrees, within which two witnesses agree
 PRECISE = 20.0  # degrees, half of an interval's width
+STILL = 30.0  # degrees, within which the whole interval of P or S lies where nothing turned
 
 
 def examine_orientation(evidence, covariates):
@@ -29,12 +30,14 @@ def examine_orientation(evidence, covariates):
     found = {"alternative": "orientation", "group": "station"}
     decides = "teleseismic polarisation, the station's record, a second station"
     summed = try_change(evidence, covariates, _summed_features(evidence))
-    excluded = summed.low > SEPARATES
+    changes = summed.low > SEPARATES
+    excluded = changes and evidence.calibrated and ground_of_all(evidence) >= OWN
     saw = f"E + N: ROC AUC {in_words(summed.auc, summed.low, summed.high)}"
     shown, witness = False, "E and N added up in power"
     if evidence.cross is not None:
         turns = [turn_of_window(evidence, 0), turn_of_window(evidence, 2), turn_of_p(evidence)]
         shown = any(_agree(first, second) for first, second in combinations(turns, 2))
+        excluded |= changes and any(_still(turn) for turn in turns[1:])
         texts = ["not known"] * 3
         for k, (angle, low, high, *_) in enumerate(turns):
             if np.isfinite(angle):
@@ -42,14 +45,17 @@ def examine_orientation(evidence, covariates):
         saw += "; turned by degrees: noise {}, S {}, P {}".format(*texts)
         witness += "; polarisation of noise, P and S"
     state = "excluded" if excluded else "open"
+    could_see = "a turn or exchange of the horizontals leaves their sum"
+    if changes and not excluded:
+        could_see = "mute: the noise may be the recorder's own, P and S have no steady polarisation"
     if shown:
-        state = "survived" if excluded else "shown"
+        state = "survived" if changes else "shown"
     return Finding(
         **found,
         state=state,
         witness=witness,
         saw=saw,
-        could_see="a turn or exchange of the horizontals leaves their sum",
+        could_see=could_see,
         decides=decides if state == "open" else "",
         measured=summed.auc,
         low=summed.low,
@@ -126,8 +132,16 @@ def _turn(stokes, evidence):
     low, high = interval_95(angle[1:])
     turned = before[0] * np.exp(1j * np.angle(product[0]))
     still = (np.abs(after[0] - before[0]) ** 2 / scatter).sum()
+    if still == 0:  # nothing is heard
+        return np.nan, np.nan, np.nan, 0.0
     rest = (np.abs(after[0] - turned) ** 2 / scatter).sum()
     return value, value + low, value + high, 1 - rest / still
+
+
+def _still(turn):
+    """Whether a polarisation stands still, beyond doubt."""
+    _, low, high, _ = turn
+    return -STILL < low and high < STILL
 
 
 def _agree(first, second):

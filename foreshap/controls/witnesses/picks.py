@@ -40,4 +40,4 @@ def examine_picks(evidence):
     remains = None
     if abs(found[worst][0]) > LATE[worst]:
         remains = remainder(evidence, evidence.catalogue, at_own.catalogue, fewer=at_own)
-    return judged(ABOUT, found[worst], saw, could_see, remains, KEEPS)
+    return judged(ABOUT, found[worst], saw, could_see, remains, KEEPS, bar=LATE[worst])

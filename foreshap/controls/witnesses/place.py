@@ -62,7 +62,7 @@ def examine_place(evidence):
     saw += f", of which {apart:.0%} stays when they are blurred to three errors"
     minor = found[2] < MINOR < remains.low
     keeps = KEEPS if minor or apart >= STAYS else np.inf
-    return judged(ABOUT, found, saw, could_see, remains, keeps, state)
+    return judged(ABOUT, found, saw, could_see, remains, keeps, state, SHOWN)
 
 
 def examine_depth(evidence):

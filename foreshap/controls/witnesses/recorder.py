@@ -36,7 +36,7 @@ def examine_clipping(evidence):
         fewer = evidence.only(~clipped)
         remains = remainder(evidence, evidence.catalogue, fewer.catalogue, fewer=fewer)
     found = difference_of(clipped.astype(float), evidence)
-    return judged(about, found, saw, could_see, remains, KEEPS)
+    return judged(about, found, saw, could_see, remains, KEEPS, bar=SHARE)
 
 
 def examine_sample_step(evidence):

@@ -29,6 +29,7 @@ WINDOWS_SHARE = 0.25  # of the signal's distance at least: a strong response lea
 WINDOWS_ALONE = 0.72  # lower end that excludes whatever the signal's distance
 WINDOWS_SURVIVE, SHARE_SURVIVES = 0.65, 0.35  # the same beside a noise that shows a response
 PLACE_EXCLUDES = 0.3  # rise of the R2 of scores on the hypocentre
+OWN = 0.15  # share of the ground, below which the noise is the recorder's own
 GROUND = 0.25  # share of the ground in the noise, from which a bin could have shown a response
 FREEDOM = 38.0  # of the noise's power in a band of one component: overlapping Hann frames of 3 s
 MODES = 4  # of the noise's covariance, between blocks of days
@@ -103,6 +104,11 @@ def ground_share(noise):
         low, middle = np.quantile(noise[:, place], (0.05, 0.5), axis=0)
         shares.append(1 - 10 ** np.minimum(low - middle - scatter, 0))
     return np.stack(shares)
+
+
+def ground_of_all(evidence):
+    """Share of the ground in the noise before P, median over bands, float."""
+    return float(np.median(ground_share(fill_unknown(band_power(evidence)[:, 0]))))
 
 
 def windows_against_each_other(evidence):

@@ -49,7 +49,7 @@ def examine_second_events(evidence):
         every = evidence.only(evidence.clean | second)
         others = evidence.only(evidence.clean & ~second)
         remains = remainder(every, every.catalogue, others.catalogue, fewer=others)
-    return judged(about, found, saw, could_see, remains, KEEPS)
+    return judged(about, found, saw, could_see, remains, KEEPS, bar=DIFFERENCE)
 
 
 def second_event_power(evidence, label, pairs=4000):

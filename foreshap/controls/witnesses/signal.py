@@ -170,7 +170,8 @@ def change(evidence, covariates=None, matched=True, values=None):
     values = np.asarray(signal_features(evidence) if values is None else values)
     weights = None
     if matched:
-        weights = overlap_weights(covariates, labels)
+        folds = blocked_folds(labels, evidence.blocks, evidence.seed)
+        weights = overlap_weights(covariates, labels, folds)
         values = without_catalogue(values, covariates, labels)
     if np.bincount(labels, minlength=2).min() < LEAST:
         raise ForeshapError(f"fewer than {LEAST} events of a class remain")

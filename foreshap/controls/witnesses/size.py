@@ -22,7 +22,9 @@ ABOUT = {
 def examine_size(evidence):
     """Ask whether events are larger behind the catalogue's back: own size against magnitude.
 
-    Where the catalogue has no magnitudes, own sizes of the classes are compared.
+    Where the catalogue has no magnitudes, nothing can say that sizes match: path and response move
+    own sizes, too. They can still show that one class is larger. And a size that survives is not
+    named beside a change of the path, which moves it.
     """
     known = np.zeros(len(evidence.labels), bool)
     if evidence.own_size is not None:
@@ -35,14 +37,14 @@ def examine_size(evidence):
     if "magnitude" not in evidence.catalogue:
         found = auc_of(evidence.own_size, evidence)
         saw = f"own size tells the classes apart with a ROC AUC of {in_words(*found)}"
-        could_see = "larger events of one class"
-        if CHANCE[0] <= found[0] <= CHANCE[1]:
-            return judged(ABOUT, found, saw, could_see)
+        about = ABOUT | {"decides": "magnitudes, or a second station"}
+        why = "without magnitudes nothing says that sizes match"
+        if CHANCE[0] <= found[0] <= CHANCE[1] or found[1] < 0.5 < found[2]:
+            return mute(about, why, saw, found)
         remains = remainder(evidence, evidence.catalogue, evidence.catalogue.assign(**own))
-        tells_more = remains.low > max(found[0], 1 - found[0])
-        keeps = KEEPS_UNKNOWN if tells_more else np.inf
-        state = "open" if found[1] < 0.5 < found[2] else "shown"
-        return judged(ABOUT, found, saw, could_see, remains, keeps, state)
+        if remains.low > max(found[0], 1 - found[0]) and remains.survives(KEEPS_UNKNOWN):
+            return mute(about, why, f"{saw}; {remains}", found)
+        return judged(about, found, saw, "larger events of one class", remains, np.inf)
     found = scale_shift(evidence)
     saw = f"aftershocks' magnitudes mean {in_words(*found)} more"
     could_see = f"a scale that is off by {SHIFT:.2f} magnitudes"

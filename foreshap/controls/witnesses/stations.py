@@ -119,6 +119,7 @@ def transfer(learnt, tested):
 
 def _matched(evidence):
     """The signal without the catalogue, standardised, and the weights that match the classes."""
-    weights = overlap_weights(evidence.catalogue, evidence.labels)
+    folds = blocked_folds(evidence.labels, evidence.blocks, evidence.seed)
+    weights = overlap_weights(evidence.catalogue, evidence.labels, folds)
     values = without_catalogue(signal_features(evidence), evidence.catalogue, evidence.labels)
     return values / np.maximum(values.std(axis=0), 1e-12), weights
