@@ -38,10 +38,7 @@ OF_STATION = ("response", "orientation")
 
 
 def examine(evidence):
-    """Hear all witnesses on Evidence of all events: yields a Finding an alternative.
-
-    ForeshapError where the station's record can't be read.
-    """
+    """Hear all witnesses on Evidence of all events: yields a Finding an alternative."""
     clean = evidence.only(evidence.clean)
     coda = examine_coda_of_sequence(clean)
     under_coda = coda.state == "shown"
@@ -135,10 +132,7 @@ def judge(findings):
 
 
 def explain(findings, verdict, opened, left_out):
-    """Say why, in plain words: a sentence on the verdict, one an alternative that isn't excluded.
-
-    left_out: dict, reason -> number of events that were left out
-    """
+    """Say why: a sentence on the verdict, one an alternative not excluded, what was left out."""
     shown = [f.alternative for f in findings if f.state == "shown" and f.group != "nothing"]
     survived = [f.alternative for f in findings if f.state == "survived"]
     names = {"path/source": survived, "mixed": shown + survived}.get(verdict, shown)

@@ -20,12 +20,7 @@ KEEPS_PICKS = 0.5  # share of the change's distance that must remain at own onse
 
 
 def examine_size(evidence):
-    """Ask whether events are larger behind the catalogue's back: own size against magnitude.
-
-    Where the catalogue has no magnitudes, nothing can say that sizes match: path and response move
-    own sizes, too. They can still show that one class is larger. And a size that survives is not
-    named beside a change of the path, which moves it.
-    """
+    """Ask whether events are larger behind the catalogue's back: own size against magnitude."""
     known = np.zeros(len(evidence.labels), bool)
     if evidence.own_size is not None:
         known = np.isfinite(evidence.own_size)
@@ -45,11 +40,12 @@ def examine_size(evidence):
         return matching.judged("size", found, saw, could_see)
     after = matching.without(evidence.catalogue, "magnitude").assign(**own)
     remains = matching.remainder(evidence, evidence.catalogue, after)
+    # not named beside a change that survives it: path and source move own sizes, too
     return matching.judged("size", found, saw, could_see, remains, KEEPS_SIZE)
 
 
 def _size_without_magnitudes(evidence, with_own):
-    """Finding by own sizes alone: shown where the change doesn't remain at equal ones, or open."""
+    """Own sizes alone: path and response move them, too, so they may show and never acquit."""
     found = matching.auc_of(evidence.own_size, evidence)
     saw = f"own size tells the classes apart with a ROC AUC of {in_words(*found)}"
     why = "without magnitudes nothing says that sizes match"

@@ -31,10 +31,7 @@ def examine_date(evidence, found):
 
 
 def dated(evidence, values, found):
-    """Whether values (N, columns), and their Change, jump at the mainshock and at no other date.
-
-    returns: True, False, or None where it can't be said; and in words
-    """
+    """Whether values jump at the mainshock alone: True, False, None: not known; and words."""
     if not np.isfinite(evidence.days).all():
         return None, "the events' times are not known, so no date can be compared"
     if not np.isfinite(found.scores).all():

@@ -68,14 +68,7 @@ def judged(
 
 
 def judge_auc(alternative, found, evidence, before, after, bar=SHOWN, keeps=0.5):
-    """Finding by how well something alone tells the classes apart.
-
-    Too wide an interval acquits nobody; where it lies above SHOWN as a whole, it still shows.
-
-    found: ROC AUC, low, high of it alone
-    before, after: DataFrame (N rows), what the classes match on without and with it
-    bar: float, ROC AUC above which it acquits nobody; from SHOWN on it is named
-    """
+    """Finding by the ROC AUC of something alone: from bar on it acquits nobody, SHOWN names it."""
     saw = f"ROC AUC {in_words(*found)}"
     state = "shown" if found[1] > SHOWN else "open"
     if too_wide(found):

@@ -17,10 +17,7 @@ FREEDOM = 38.0  # of the noise's power in a band of one component: overlapping H
 
 
 def examine_noise(evidence, under_coda=False):
-    """Ask whether the noise tells the classes apart, from the mainshock's date on.
-
-    The coda of the sequence (under_coda) hides other changes of the noise.
-    """
+    """Ask whether the noise changes at the mainshock; under_coda the coda hides other changes."""
     others = {}
     if not evidence.calibrated:
         others["witness"] = "shape of the noise before P: tensors are scaled event by event"
@@ -70,10 +67,7 @@ def ground_of_all(evidence):
 
 
 def ground_share(noise):
-    """Share of the ground in the noise (log10, N, 2, bands): a recorder's own does not vary.
-
-    1 less the 5 % quantile, corrected for the scatter of its estimate, over the median, (2, bands).
-    """
+    """Share of the ground in noise (N, 2, bands): a recorder's own spreads as its estimate does."""
     freedom = FREEDOM * np.array([[2], [1]])  # of the horizontals and of Z
     scatter = np.log10(stats.chi2.ppf(0.05, freedom) / stats.chi2.ppf(0.5, freedom))
     low, middle = np.quantile(noise, (0.05, 0.5), axis=0)

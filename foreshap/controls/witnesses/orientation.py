@@ -52,10 +52,7 @@ def _summed_features(evidence):
 
 
 def turn_of_window(evidence, window):
-    """Angle by which polarisation in a window (0 noise, 1 P, 2 S) turns from before to after.
-
-    returns: angle, low, high [degrees], and the share of the change that the turn explains
-    """
+    """Angle by which a window's polarisation turns, low, high [degrees]; share it explains."""
     return _turn(_polarisation(evidence, window), evidence)
 
 

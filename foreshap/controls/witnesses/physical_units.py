@@ -74,11 +74,7 @@ def measure_units(evidence):
 
 
 def _heard_spectra(evidence, window, channels):
-    """Spectra (n, F) of the largest events, those frequencies, and which events; None for none.
-
-    As many events as leave enough frequencies at which most of both classes are heard; they are
-    chosen by magnitude where it is known, else by own size.
-    """
+    """Spectra (n, F) of the largest events that are heard, frequencies, which events; or None."""
     power = 10 ** evidence.power[:, [0, window]][:, :, channels].astype(float)
     noise, signal = power.mean(axis=2).swapaxes(0, 1)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -80,10 +80,7 @@ def upper_edge(evidence):
 
 
 def examine_instrument(evidence):
-    """Ask whether the source states another rate, epoch, gain or unit; None where it states none.
-
-    The step of the samples is left to examine_sample_step(): it depends on the events, too.
-    """
+    """Ask whether the source states another rate, epoch, gain or unit; None: it states none."""
     table = evidence.table.drop(columns="recorded_step", errors="ignore")
     stated = [name for name in INSTRUMENT_COLUMNS if name in table and table[name].notna().any()]
     if not stated:

@@ -70,11 +70,7 @@ class NoiseAnswer:
 
 
 def examine_response(evidence, signal, under_coda=False):
-    """Ask windows, places and the noise whether sensor, mount or recorder changed.
-
-    signal: Change, of the signal, matched on the catalogue
-    under_coda: bool, the noise holds the coda of the sequence and can't be asked
-    """
+    """Ask windows, places and, unless under_coda, the noise; signal: its matched Change."""
     if evidence.cross is None:
         witness = "windows of an event against each other"
         return mute("response", "the tensors hold no cross-spectra", witness=witness)
@@ -121,11 +117,7 @@ def _ask_windows(evidence):
 
 
 def windows_against_each_other(evidence):
-    """log10 of the ratio of an event's windows, P over S and S over coda, in bands, DataFrame.
-
-    Determinant of the 2 x 2 matrix of the horizontals, and power of Z, in bins where both windows
-    are heard above the noise on all components that enter.
-    """
+    """log10 of P over S and of S over coda of each event, in bands that are heard, DataFrame."""
     cross = evidence.cross.astype(complex)
     horizontal = (cross[..., 0, 0] * cross[..., 1, 1]).real - np.abs(cross[..., 0, 1]) ** 2
     above = evidence.power[:, 1:] - evidence.power[:, :1]
@@ -148,11 +140,7 @@ def windows_against_each_other(evidence):
 
 
 def rise_of_place(evidence):
-    """By how much the R2 of the signal's score on the hypocentre rises from before to after.
-
-    A change of a part of the fault moves the events of that part alone; a response moves all. NaN
-    where no hypocentres are known.
-    """
+    """Rise of the R2 of scores on hypocentres: a change of a part of the fault raises it."""
     names = [n for n in ("east", "north", "depth") if n in evidence.catalogue]
     if len(names) < 2:
         return np.nan
@@ -177,10 +165,7 @@ def _held_out_r2(x, y, folds=5):
 
 
 def ask_the_noise(evidence, weights):
-    """Regress the noise's change on what a response that changes the signal so would do to it.
-
-    Corrected for the catalogue, under weights (N,); unknown where fewer than three bands are heard.
-    """
+    """Regress the noise's change on what a response with the signal's change would do to it."""
     power = band_power(evidence)[:, :4]
     known = np.isfinite(power).any(axis=0)[1:]
     power = fill_unknown(power)
@@ -212,11 +197,7 @@ def ask_the_noise(evidence, weights):
 
 
 def _slope(noise, predicted, modes):
-    """Generalised least squares through 0: slope, low, high, standard error.
-
-    noise, predicted: arrays (1 + resamples, bands); modes: leading modes of the noise's covariance
-    that count, the rest being independent.
-    """
+    """Generalised least squares through 0, leading modes correlated: slope, low, high, error."""
     covariance = np.cov(noise[1:].T)
     variance = np.diag(covariance)
     values, vectors = np.linalg.eigh(covariance)

@@ -14,10 +14,7 @@ PAIRS = 4000  # of events, one after the other
 
 
 def examine_second_events(evidence):
-    """Ask whether one class holds more second events that were not seen; those seen are left out.
-
-    evidence: Evidence of all events, clean or not; keep: the events without a second one
-    """
+    """Ask whether a class holds more second events that were not seen; keep: without any."""
     name = "second events"
     contrast = measured(evidence, "second_contrast")
     if contrast is None:

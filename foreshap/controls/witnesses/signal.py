@@ -48,10 +48,7 @@ def distance_of(auc):
 
 
 def signal_features(evidence, power=None):
-    """Level, slope and curvature of P, S and coda, and ratios of components, DataFrame (N rows).
-
-    log10 of power (N, 6, 3, F) above one common floor; the evidence's own power when left out.
-    """
+    """About 20 numbers of an event's power above one common floor, log10, DataFrame (N rows)."""
     frequencies = evidence.frequencies
     usable = (frequencies >= USABLE[0]) & (frequencies <= USABLE[1])
     power = (evidence.power if power is None else power)[..., usable].astype(float)
@@ -108,10 +105,7 @@ def blocked_folds(labels, blocks, seed=0):
 
 
 def held_out(values, labels, blocks, weights=None, seed=0, penalty=0.1):
-    """Score events by Fisher's (1936) linear discriminant of the other blocks of days, (N,).
-
-    Values (N, columns) are standardised; the penalty is added to the variance of each column.
-    """
+    """Score events by Fisher's (1936) linear discriminant of the other blocks of days, (N,)."""
     values, scores = np.asarray(values, float), np.full(len(labels), np.nan)
     weights = np.ones(len(labels)) if weights is None else weights
     deviation = np.maximum(values.std(axis=0), 1e-12)
@@ -146,11 +140,7 @@ def match(evidence, covariates, values):
 
 
 def change(evidence, covariates=None, values=None):
-    """Measure how well the signal, or other values, tell the classes apart at equal covariates.
-
-    Covariates are the catalogue when left out. Where too few events match, a Change without
-    numbers, with the reason.
-    """
+    """Measure how well the signal, or other values, tell the classes apart at equal catalogue."""
     labels, n = evidence.labels, len(evidence.labels)
     covariates = evidence.catalogue if covariates is None else covariates
     try:

@@ -54,10 +54,7 @@ def earthquakes_of(table):
 
 
 def paired_events(evidence):
-    """Find the two stations that share most earthquakes, LEAST of each class; None where none do.
-
-    returns: their names, and Evidence of the same earthquakes at each
-    """
+    """The two stations that share most earthquakes, Evidence of these at each; or None."""
     earthquakes = earthquakes_of(evidence.table)
     if earthquakes is None:
         return None
@@ -79,10 +76,7 @@ def paired_events(evidence):
 
 
 def transfer(learnt, tested):
-    """Score one station's earthquakes by a model of the other, which saw them at neither.
-
-    returns: ROC AUC, low, high (95 % over blocks of days)
-    """
+    """ROC AUC, low, high of a station by the other's model, earthquakes unseen at both."""
     (values, weights), (others, _) = _matched(tested), _matched(learnt)
     equal = [0.5, 0.5]
     earthquakes, known = earthquakes_of(tested.table), earthquakes_of(learnt.table)
