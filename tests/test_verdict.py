@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,8 @@ import pytest
 from synthetic import cross_of
 
 import foreshap
-from foreshap.controls.joined_rule import explain, judge
+from foreshap.controls.evidence import gather_evidence
+from foreshap.controls.joined_rule import examine, explain, judge
 from foreshap.preprocessing.cross_spectra import FILE_NAME, load_cross_spectra
 
 CAUSES = {
@@ -61,6 +63,13 @@ def bare(sequences, tmp_path_factory):
         return replace(spectrograms, path=tmp_path_factory.mktemp("bare") / "P64.h5")
 
     return load
+
+
+def heard(spectrograms, cross=None, **others):
+    """What the witnesses alone say, without the plain controls: findings, verdict, open."""
+    findings = list(examine(gather_evidence(spectrograms, cross, 1, **others)))
+    verdict, opened = judge(findings)
+    return SimpleNamespace(findings=findings, verdict=verdict, open=opened)
 
 
 @pytest.mark.parametrize("cause", CAUSES)
@@ -150,27 +159,27 @@ def test_nothing_shown_needs_no_bracket():
 
 def test_magnitudes_withheld_or_a_recorders_own_noise_leave_a_named_witness_mute(sequences):
     s = sequences("path/source")[0]
-    withheld = replace(s, table=s.table.drop(columns="source_magnitude"))
-    assert foreshap.run_controls(withheld, seed=1).open == ["size"]
     cross = load_cross_spectra(s.path.parent)
+    withheld = replace(s, table=s.table.drop(columns="source_magnitude"))
+    assert heard(withheld, cross).open == ["size"]
     level = np.median(np.einsum("nfcc->nfc", cross.values[:, 0]).real, axis=0)
     white = cross_of(
         np.broadcast_to(level, (len(s.labels), *level.shape)), np.random.default_rng(0)
     )
     values = cross.values.copy()
     values[:, 0] = white
-    controls = foreshap.run_controls(s, seed=1, cross_spectra=replace(cross, values=values))
+    controls = heard(s, replace(cross, values=values))
     assert controls.verdict == "undecided" and controls.open == ["orientation"]
     mute = {f.alternative: f.could_see for f in controls.findings if f.state == "open"}
     assert "recorder's own" in mute["orientation"]
 
 
 def test_tensors_alone_name_the_mute_witnesses(bare):
-    controls = foreshap.run_controls(bare("path/source"), seed=1)
+    controls = heard(bare("path/source"))
     assert controls.verdict == "undecided" and "response" in controls.open
     mute = {f.alternative: f.could_see for f in controls.findings if f.state == "open"}
     assert "cross-spectra" in mute["response"]
-    assert foreshap.run_controls(bare("undecided"), seed=1).verdict == "undecided"
+    assert heard(bare("undecided")).verdict == "undecided"
 
 
 def test_scaled_tensors_are_judged_by_the_noises_shape(bare):
@@ -184,8 +193,7 @@ def test_scaled_tensors_are_judged_by_the_noises_shape(bare):
         scaled = replace(
             s, values=values.astype("f4"), table=bare("undecided").table, attributes={"scaled": 1}
         )
-        controls = foreshap.run_controls(scaled, seed=1)
-        assert controls.verdict == expected, controls.reasons
+        assert heard(scaled).verdict == expected
 
 
 def test_a_steady_drift_is_no_change_at_the_mainshock(sequences):
@@ -201,7 +209,7 @@ def test_a_steady_drift_is_no_change_at_the_mainshock(sequences):
     drifting = replace(cross, values=values.astype("c8"))
     start = pd.Timestamp("2016-09-01", tz="UTC") + pd.to_timedelta(120 * rank, unit="D")
     steady = replace(s, table=s.table.assign(trace_start_time=start.astype(str)))
-    controls = foreshap.run_controls(steady, seed=1, cross_spectra=drifting)
+    controls = heard(steady, drifting)
     states = {finding.alternative: finding.state for finding in controls.findings}
     assert states["chance"] == "excluded" and states["another date"] != "excluded"
     assert controls.verdict not in ("path/source", "mixed")
@@ -252,8 +260,8 @@ def test_one_class_or_wrong_cross_spectra_are_said(sequences, tmp_path):
 def test_a_station_record_closes_an_open_response(sequences, bare, tmp_path):
     record = tmp_path / "services.csv"
     record.write_text("start,end\n2000-01-01,2030-01-01\n")
-    open_before = foreshap.run_controls(bare("path/source"), seed=1).open
-    closed = foreshap.run_controls(bare("path/source"), seed=1, station_record=record)
+    open_before = heard(bare("path/source")).open
+    closed = heard(bare("path/source"), station_record=record)
     assert "response" in open_before and "response" not in closed.open
     found = {finding.alternative: finding for finding in closed.findings}
     assert "record" in found["response"].witness

@@ -251,6 +251,7 @@ def test_location_error_is_that_of_the_hypocentres(nothing):
 
 
 def test_other_places_and_depths_are_shown(nothing):
+    nothing = nothing.only(np.arange(600) % 2 == 0)
     assert place.examine_place(moved(nothing, east=6.0)).state == "shown"
     evidence = moved(nothing, depth=3.0)
     finding = place.examine_depth(evidence)

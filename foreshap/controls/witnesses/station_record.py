@@ -92,7 +92,7 @@ def _read_csv(path):
     table.columns = table.columns.str.strip().str.lower()
     if not {"start", "end"} <= set(table) and "date" not in table:
         raise ForeshapError(f"{path} has neither the columns start and end nor date: add them.")
-    table = table.reindex(columns=["station", "start", "end", "date"])
+    table = table.reindex(columns=["station", "start", "end", "date"]).astype(object)
     start = table["start"].fillna(table["date"])
     end = table["end"].fillna(table["date"]).fillna(FUTURE)
     station = table["station"].fillna("").str.strip()
