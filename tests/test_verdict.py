@@ -217,6 +217,8 @@ def test_a_steady_drift_is_no_change_at_the_mainshock(sequences):
 
 def test_missing_columns_and_short_s_p_leave_witnesses_mute(sequences, bare, tmp_path):
     s, noise = sequences("path/source")
+    table = s.table[::2].reset_index(drop=True)
+    s = replace(s, labels=s.labels[::2], table=table, values=s.values[:][::2])
     for columns in (
         ["trace_name", "label", "p_s_diff_sec", "trace_start_time"],
         ["trace_name", "label", "p_s_diff_sec"],
@@ -225,7 +227,8 @@ def test_missing_columns_and_short_s_p_leave_witnesses_mute(sequences, bare, tmp
         controls = foreshap.run_controls(replace(s, table=s.table[columns]), seed=1)
         assert controls.verdict in ("undecided", "mixed", "catalogue") and controls.open
         foreshap.write_verdict(controls, tmp_path / "verdict.json")
-    short = replace(bare("path/source"), table=s.table.assign(p_s_diff_sec=0.3))
+    alone = bare("path/source").path
+    short = replace(s, path=alone, table=s.table.assign(p_s_diff_sec=0.3))
     controls = foreshap.run_controls(short, seed=1)  # no frame lies between P and S
     assert controls.verdict == "undecided" and controls.open
     far = foreshap.run_controls(replace(short, table=s.table.assign(p_s_diff_sec=25.0)), seed=1)
