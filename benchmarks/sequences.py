@@ -211,7 +211,7 @@ CAUSES = {
     "coda Q": _path("windows", "coda_q"),
     "scattering": _path("windows", "scattering"),
     "Vp/Vs": _path("", "vp_vs", verdicts=(PATH, CATALOGUE, UNDECIDED)),
-    "t* of S, low gain": _path("windows", "t_star_s", "low_gain"),
+    "t* of S, low gain": _path("windows", "t_star_s", "low_gain", verdicts=(PATH, UNDECIDED)),
     "stress drop, low gain": _path("", "stress_drop", "low_gain", verdicts=(UNDECIDED,)),
     "kappa, low gain": _path("", "kappa", "low_gain", verdicts=(UNDECIDED,)),
     "t* under coda": _path("coda of the sequence, windows", "t_star_s", "coda_noise"),
@@ -222,7 +222,7 @@ CAUSES = {
     "t* in wandering features": _path(
         "windows", "t_star_s", wander=0.2, memory=2.0, verdicts=(PATH, UNDECIDED)
     ),
-    "t*, no magnitudes": _path("windows", "t_star_s", "no_magnitudes", verdicts=(PATH, UNDECIDED)),
+    "t*, no magnitudes": _path("", "t_star_s", "no_magnitudes", verdicts=(UNDECIDED,)),
     "t*, no columns": _path("", "t_star_s", "no_magnitudes", "no_places", verdicts=(UNDECIDED,)),
     "t*, larger": _path("windows, size", "t_star_s", "larger", verdicts=(PATH, MIXED)),
     "t*, filter": _path("windows", "t_star_s", "filter", verdicts=(PATH, MIXED, UNDECIDED)),

@@ -102,6 +102,7 @@ def tensors_of(folder, simulator, name, ground, seed, shape, events):
     if scaled:
         attributes = spectrograms.attributes | {"scaled": "0 to 255"}
         values = scale_tensors(spectrograms.values[:])
+        Path(folder, FILE_NAME).unlink()  # published tensors come without
         return replace(spectrograms, values=values, attributes=attributes)
     return spectrograms
 

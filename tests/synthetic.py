@@ -22,18 +22,19 @@ def cross_of(power, rng, frames=8):
     return np.einsum("knfa,knfb->nfab", waves.conj(), waves) / frames
 
 
-def make_evidence(n=400, seed=0, noise=None, signal=None, turn=0.0, with_cross=True):
+def make_evidence(n=400, seed=0, noise=None, signal=None, turn=0.0, with_cross=True, level=0.25):
     """Evidence of n events over 100 days; half of them aftershocks.
 
     noise, signal: array (F,), change of log10 of power after the mainshock; none when left out
     turn: float [degrees], by which the horizontals turn after the mainshock
+    level: float, scatter of the noise's log10 of power: the ground's varies, a recorder's does not
     """
     rng = np.random.default_rng(seed)
     labels = np.repeat([0, 1], n // 2)
     days = np.where(labels == 1, 1, -1) * rng.uniform(0.1, 50, n)
     magnitude = rng.exponential(0.45, n)
     tail = len(FREQUENCIES)
-    level = rng.normal(0, 0.25, (n, 1))  # of the ground's noise, from event to event
+    level = rng.normal(0, level, (n, 1))
     logs = np.zeros((n, 6, tail))
     logs[:, 0] = level
     logs[:, 1:] = SNR + magnitude[:, None, None] + rng.normal(0, 0.1, (n, 1, 1))

@@ -2,13 +2,16 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic import cross_of
 
 import foreshap
-from foreshap.controls.joined_rule import explain, judge
+from foreshap.controls.evidence import gather_evidence
+from foreshap.controls.joined_rule import examine, explain, judge
 from foreshap.preprocessing.cross_spectra import FILE_NAME, load_cross_spectra
 
 CAUSES = {
@@ -62,6 +65,13 @@ def bare(sequences, tmp_path_factory):
     return load
 
 
+def heard(spectrograms, cross=None, **others):
+    """What the witnesses alone say, without the plain controls: findings, verdict, open."""
+    findings = list(examine(gather_evidence(spectrograms, cross, 1, **others)))
+    verdict, opened = judge(findings)
+    return SimpleNamespace(findings=findings, verdict=verdict, open=opened)
+
+
 @pytest.mark.parametrize("cause", CAUSES)
 def test_simulated_causes_are_found(sequences, cause):
     spectrograms, noise = sequences(cause)
@@ -83,15 +93,14 @@ def test_simulated_causes_are_found(sequences, cause):
 
 
 def made_up(**states):
-    """Findings of GATES, all excluded but those named: state, or (state, low)."""
+    """Findings of GATES, all excluded but those given: state, or (state, whether it is named)."""
     findings = []
     for alternative, group in GATES.items():
-        state, low = states.get(alternative.replace(" ", "_"), "excluded"), 0.5
+        state, named = states.get(alternative.replace(" ", "_"), "excluded"), False
         if isinstance(state, tuple):
-            state, low = state
-        findings.append(
-            foreshap.Finding(alternative, group, state, "made up", "saw", "could", "more", low=low)
-        )
+            state, named = state
+        said = ("made up", "saw", "could", "more")
+        findings.append(foreshap.Finding(alternative, group, state, *said, low=0.9, named=named))
     return findings
 
 
@@ -100,7 +109,7 @@ def made_up(**states):
     [
         ({}, "path/source", []),
         ({"size": "survived"}, "path/source", []),
-        ({"completeness": ("survived", 0.7)}, "mixed", []),  # sizes do differ, too
+        ({"completeness": ("survived", True)}, "mixed", []),  # sizes do differ, too
         ({"noise": "shown"}, "mixed", []),
         ({"coda_of_the_sequence": "shown", "noise": "open"}, "path/source", ["noise"]),
         ({"orientation": "survived"}, "mixed", []),
@@ -142,12 +151,35 @@ def test_reasons_name_what_is_shown_and_what_would_decide():
     assert "3 events" in lines[-1] and not any("other" in line for line in lines)
 
 
+def test_nothing_shown_needs_no_bracket():
+    survived = made_up(size="survived")
+    assert explain(made_up(), "path/source", [], {})[0].endswith("remains without it.")
+    assert "(shown and survived: size)" in explain(survived, "path/source", [], {})[0]
+
+
+def test_magnitudes_withheld_or_a_recorders_own_noise_leave_a_named_witness_mute(sequences):
+    s = sequences("path/source")[0]
+    cross = load_cross_spectra(s.path.parent)
+    withheld = replace(s, table=s.table.drop(columns="source_magnitude"))
+    assert heard(withheld, cross).open == ["size"]
+    level = np.median(np.einsum("nfcc->nfc", cross.values[:, 0]).real, axis=0)
+    white = cross_of(
+        np.broadcast_to(level, (len(s.labels), *level.shape)), np.random.default_rng(0)
+    )
+    values = cross.values.copy()
+    values[:, 0] = white
+    controls = heard(s, replace(cross, values=values))
+    assert controls.verdict == "undecided" and controls.open == ["orientation"]
+    mute = {f.alternative: f.could_see for f in controls.findings if f.state == "open"}
+    assert "recorder's own" in mute["orientation"]
+
+
 def test_tensors_alone_name_the_mute_witnesses(bare):
-    controls = foreshap.run_controls(bare("path/source"), seed=1)
+    controls = heard(bare("path/source"))
     assert controls.verdict == "undecided" and "response" in controls.open
     mute = {f.alternative: f.could_see for f in controls.findings if f.state == "open"}
     assert "cross-spectra" in mute["response"]
-    assert foreshap.run_controls(bare("undecided"), seed=1).verdict == "undecided"
+    assert heard(bare("undecided")).verdict == "undecided"
 
 
 def test_scaled_tensors_are_judged_by_the_noises_shape(bare):
@@ -161,8 +193,7 @@ def test_scaled_tensors_are_judged_by_the_noises_shape(bare):
         scaled = replace(
             s, values=values.astype("f4"), table=bare("undecided").table, attributes={"scaled": 1}
         )
-        controls = foreshap.run_controls(scaled, seed=1)
-        assert controls.verdict == expected, controls.reasons
+        assert heard(scaled).verdict == expected
 
 
 def test_a_steady_drift_is_no_change_at_the_mainshock(sequences):
@@ -178,7 +209,7 @@ def test_a_steady_drift_is_no_change_at_the_mainshock(sequences):
     drifting = replace(cross, values=values.astype("c8"))
     start = pd.Timestamp("2016-09-01", tz="UTC") + pd.to_timedelta(120 * rank, unit="D")
     steady = replace(s, table=s.table.assign(trace_start_time=start.astype(str)))
-    controls = foreshap.run_controls(steady, seed=1, cross_spectra=drifting)
+    controls = heard(steady, drifting)
     states = {finding.alternative: finding.state for finding in controls.findings}
     assert states["chance"] == "excluded" and states["another date"] != "excluded"
     assert controls.verdict not in ("path/source", "mixed")
@@ -186,6 +217,8 @@ def test_a_steady_drift_is_no_change_at_the_mainshock(sequences):
 
 def test_missing_columns_and_short_s_p_leave_witnesses_mute(sequences, bare, tmp_path):
     s, noise = sequences("path/source")
+    table = s.table[::2].reset_index(drop=True)
+    s = replace(s, labels=s.labels[::2], table=table, values=s.values[:][::2])
     for columns in (
         ["trace_name", "label", "p_s_diff_sec", "trace_start_time"],
         ["trace_name", "label", "p_s_diff_sec"],
@@ -194,7 +227,8 @@ def test_missing_columns_and_short_s_p_leave_witnesses_mute(sequences, bare, tmp
         controls = foreshap.run_controls(replace(s, table=s.table[columns]), seed=1)
         assert controls.verdict in ("undecided", "mixed", "catalogue") and controls.open
         foreshap.write_verdict(controls, tmp_path / "verdict.json")
-    short = replace(bare("path/source"), table=s.table.assign(p_s_diff_sec=0.3))
+    alone = bare("path/source").path
+    short = replace(s, path=alone, table=s.table.assign(p_s_diff_sec=0.3))
     controls = foreshap.run_controls(short, seed=1)  # no frame lies between P and S
     assert controls.verdict == "undecided" and controls.open
     far = foreshap.run_controls(replace(short, table=s.table.assign(p_s_diff_sec=25.0)), seed=1)
@@ -229,8 +263,8 @@ def test_one_class_or_wrong_cross_spectra_are_said(sequences, tmp_path):
 def test_a_station_record_closes_an_open_response(sequences, bare, tmp_path):
     record = tmp_path / "services.csv"
     record.write_text("start,end\n2000-01-01,2030-01-01\n")
-    open_before = foreshap.run_controls(bare("path/source"), seed=1).open
-    closed = foreshap.run_controls(bare("path/source"), seed=1, station_record=record)
+    open_before = heard(bare("path/source")).open
+    closed = heard(bare("path/source"), station_record=record)
     assert "response" in open_before and "response" not in closed.open
     found = {finding.alternative: finding for finding in closed.findings}
     assert "record" in found["response"].witness

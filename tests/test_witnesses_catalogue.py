@@ -10,13 +10,17 @@ import foreshap
 from foreshap.controls.day_blocks import day_blocks
 from foreshap.controls.evidence import Evidence, gather_evidence
 from foreshap.controls.features import catalogue
+from foreshap.controls.joined_rule import examine_catalogue
 from foreshap.controls.witnesses import place
-from foreshap.controls.witnesses.catalogue import examine_catalogue
-from foreshap.controls.witnesses.completeness import examine_completeness
+from foreshap.controls.witnesses.catalogue import (
+    examine_completeness,
+    examine_hours,
+    examine_picks,
+    examine_size,
+    scale_shift,
+)
 from foreshap.controls.witnesses.finding import STATES
-from foreshap.controls.witnesses.hours import examine_hours
 from foreshap.controls.witnesses.physical_units import measure_units
-from foreshap.controls.witnesses.picks import examine_picks
 from foreshap.controls.witnesses.recorder import (
     examine_clipping,
     examine_instrument,
@@ -25,7 +29,6 @@ from foreshap.controls.witnesses.recorder import (
     examine_sample_step,
 )
 from foreshap.controls.witnesses.second_events import examine_second_events
-from foreshap.controls.witnesses.size import examine_size, scale_shift
 from foreshap.controls.witnesses.station_record import examine_station_record
 from foreshap.controls.witnesses.stations import examine_stations, paired_events
 from foreshap.preprocessing.cross_spectra import load_cross_spectra
@@ -164,11 +167,13 @@ def test_a_change_of_the_path_survives_larger_events():
     assert finding.state == "survived" and finding.acquits
 
 
-def test_without_magnitudes_the_own_size_speaks():
+def test_without_magnitudes_own_sizes_show_and_never_acquit(attenuated):
     larger = without(made(larger=0.4), "magnitude")
     assert examine_size(larger).state == "shown"
     path = without(made(larger=0.4, t_star=0.010), "magnitude")
-    assert examine_size(path).state == "survived"
+    for evidence in (path, without(attenuated, "magnitude")):
+        finding = examine_size(evidence)
+        assert finding.state == "open" and "without magnitudes" in finding.could_see
 
 
 def test_without_an_own_size_the_witness_is_mute(nothing):
@@ -197,6 +202,14 @@ def test_second_events_are_left_out_and_weighed_by_those_unseen(nothing):
     loud[:, 3:] += 3.0
     finding = examine_second_events(replace(evidence, tensor_spectra=loud))
     assert finding.state == "open" and finding.could_see.startswith("mute")
+
+
+def test_a_change_survives_second_events_that_are_named_beside_it(attenuated):
+    rng = np.random.default_rng(0)
+    second = rng.random(len(attenuated.labels)) < np.where(attenuated.labels == 1, 0.8, 0.05)
+    contrast = np.where(second, 9.0, 1.5)
+    finding = examine_second_events(with_columns(attenuated, second_contrast=contrast))
+    assert finding.state == "survived" and finding.named and finding.low > 0.03
 
 
 @pytest.mark.parametrize(
@@ -238,6 +251,7 @@ def test_location_error_is_that_of_the_hypocentres(nothing):
 
 
 def test_other_places_and_depths_are_shown(nothing):
+    nothing = nothing.only(np.arange(600) % 2 == 0)
     assert place.examine_place(moved(nothing, east=6.0)).state == "shown"
     evidence = moved(nothing, depth=3.0)
     finding = place.examine_depth(evidence)
@@ -368,7 +382,7 @@ def test_a_stations_record_closes_the_response_or_leaves_it_open(
 ):
     path = tmp_path / "record"
     path.write_text(text)
-    finding = examine_station_record(nothing, path)
+    finding = examine_station_record(replace(nothing, station_record=path))
     assert finding.alternative == "response" and finding.state == state
     assert says in finding.saw + finding.could_see
 
@@ -381,17 +395,18 @@ def test_a_record_that_is_none_is_refused_in_one_sentence(nothing, tmp_path, tex
     path = tmp_path / "record.csv"
     path.write_text(text)
     with pytest.raises(foreshap.ForeshapError, match="record.csv"):
-        examine_station_record(nothing, path)
+        examine_station_record(replace(nothing, station_record=path))
     with pytest.raises(foreshap.ForeshapError, match="can't be read"):
-        examine_station_record(nothing, tmp_path / "absent.xml")
+        examine_station_record(replace(nothing, station_record=tmp_path / "absent.xml"))
 
 
-def test_without_a_record_or_times_the_response_stays_open(nothing, tmp_path):
-    assert examine_station_record(nothing).state == "open"
+def test_without_times_the_response_stays_open(nothing, tmp_path):
     path = tmp_path / "record.csv"
     path.write_text("start,end\n2010-01-01,\n")
     table = nothing.table.drop(columns="trace_start_time")
-    assert examine_station_record(replace(nothing, table=table), path).state == "open"
+    assert (
+        examine_station_record(replace(nothing, table=table, station_record=path)).state == "open"
+    )
 
 
 # ---------------------------------------------------------------------------------------- stations

@@ -6,32 +6,39 @@ import numpy as np
 
 from .evidence import stations_of
 from .features import fill_unknown
-from .witnesses.catalogue import examine_catalogue
+from .witnesses import catalogue, place, recorder
 from .witnesses.coda_of_sequence import LEAST_EQUAL, examine_coda_of_sequence, noise_level
 from .witnesses.date import examine_change, examine_date
-from .witnesses.finding import Finding
+from .witnesses.finding import mute
 from .witnesses.noise import examine_noise
 from .witnesses.orientation import examine_orientation
 from .witnesses.response import examine_response
-from .witnesses.signal import signal_features, try_change
+from .witnesses.second_events import examine_second_events
+from .witnesses.signal import change
 from .witnesses.station_record import examine_station_record
 from .witnesses.stations import examine_stations
 
 VERDICTS = ("path/source", "station/background", "catalogue", "mixed", "undecided")
+OF_CATALOGUE = (
+    catalogue.examine_size,
+    catalogue.examine_completeness,
+    catalogue.examine_picks,
+    place.examine_place,
+    place.examine_depth,
+    catalogue.examine_hours,
+    recorder.examine_clipping,
+    recorder.examine_sample_step,
+    recorder.examine_record_length,
+    recorder.examine_native_rate,
+    recorder.examine_instrument,
+)
 BESIDE = ("noise", "coda of the sequence")  # change no signal above the common floor
-NAMED = 0.55  # lower end of a catalogue's ROC AUC, from which it is named beside the path
 BY_PRODUCTS = ("size", "second events", "completeness", "clipping", "picks")  # of a response
 OF_STATION = ("response", "orientation")
 
 
 def examine(evidence):
-    """Hear all witnesses.
-
-    evidence: Evidence of all events, of gather_evidence()
-
-    yields: Finding, one an alternative
-    raises: ForeshapError where the station's record can't be read
-    """
+    """Hear all witnesses on Evidence of all events: yields a Finding an alternative."""
     clean = evidence.only(evidence.clean)
     coda = examine_coda_of_sequence(clean)
     under_coda = coda.state == "shown"
@@ -40,32 +47,42 @@ def examine(evidence):
     if under_coda:
         evidence = _at_equal_noise(evidence, coda.keep)
         if evidence is None:
-            yield _too_few_equal()
+            why = f"fewer than {LEAST_EQUAL} windows of a class have equal noise"
+            decides = "later aftershocks, when the coda of the sequence has faded"
+            yield mute("chance", why, witness="windows of equal noise", decides=decides)
             return
         clean = evidence.only(evidence.clean)
-    by_catalogue = try_change(clean, clean.catalogue)
-    by_size = try_change(clean, _with_own_size(clean))
-    yield examine_change(clean, by_catalogue, by_size)
-    yield examine_date(clean, clean.catalogue, signal_features(clean), by_catalogue)
+    by_catalogue = change(clean)
+    with_own = clean.catalogue
+    if clean.own_size is not None:
+        with_own = with_own.assign(own_size=fill_unknown(clean.own_size))
+    yield examine_change(by_catalogue, change(clean, with_own))
+    yield examine_date(clean, by_catalogue)
     yield from examine_catalogue(evidence)
-    response = examine_response(clean, by_catalogue, under_coda)
-    orientation = examine_orientation(clean, clean.catalogue)
+    findings = [examine_response(clean, by_catalogue, under_coda), examine_orientation(clean)]
+    further = []
     if evidence.station_record is not None:
-        response = _or_by(response, examine_station_record(clean))
+        further.append(examine_station_record(clean))
     if len(np.unique(stations_of(clean))) > 1:
-        stations = examine_stations(clean)
-        if stations.state == "shown":
-            yield stations
-        response, orientation = _or_by(response, stations), _or_by(orientation, stations)
-    yield response
-    yield orientation
+        further.append(examine_stations(clean))
+        if further[-1].state == "shown":
+            yield further[-1]
+    for finding in findings:
+        for other in further:
+            if finding.state == "open":
+                saw = "; ".join(filter(None, (finding.saw, other.saw)))
+                finding = replace(finding, saw=saw)
+                if other.state == "excluded":
+                    finding = replace(finding, state="excluded", witness=other.witness, decides="")
+        yield finding
 
 
-def _with_own_size(evidence):
-    """The catalogue and the own size, where it was measured, DataFrame."""
-    if evidence.own_size is None:
-        return evidence.catalogue
-    return evidence.catalogue.assign(own_size=fill_unknown(evidence.own_size))
+def examine_catalogue(evidence):
+    """Hear the witnesses of catalogue, picks, places and recorder: list of Finding."""
+    clean = evidence.only(evidence.clean)
+    findings = [examine_second_events(evidence)]
+    findings += [examine_alternative(clean) for examine_alternative in OF_CATALOGUE]
+    return [finding for finding in findings if finding is not None]
 
 
 def _at_equal_noise(evidence, keep):
@@ -78,30 +95,8 @@ def _at_equal_noise(evidence, keep):
     return replace(evidence, catalogue=evidence.catalogue.assign(noise=level), clean=clean)
 
 
-def _too_few_equal():
-    """Finding where no windows of equal noise remain under the coda of the sequence."""
-    return Finding(
-        alternative="chance",
-        group="nothing",
-        state="open",
-        witness="windows of equal noise",
-        could_see=f"mute: fewer than {LEAST_EQUAL} windows of a class have equal noise",
-        decides="later aftershocks, when the coda of the sequence has faded",
-    )
-
-
-def _or_by(finding, further):
-    """An open finding, closed where a further witness excludes it; else as it is, with both."""
-    if finding.state != "open":
-        return finding
-    saw = "; ".join(text for text in (finding.saw, further.saw) if text)
-    if further.state != "excluded":
-        return replace(finding, saw=saw)
-    return replace(finding, state="excluded", witness=further.witness, saw=saw, decides="")
-
-
 def judge(findings):
-    """Join what the witnesses found.
+    """Join a list of Finding: verdict, and list of open alternatives.
 
     Path or source: the signal changes beyond chance, at the mainshock's date, and each alternative
     is excluded or the change remains without it. Mixed: path or source, and beside it something of
@@ -109,10 +104,6 @@ def judge(findings):
     what is shown: the station, or the catalogue where nothing of the station is; sizes, second
     events and clipping beside a response are its by-products, and a size can't be told from a gain
     while the response is open. Else undecided.
-
-    findings: list of Finding
-
-    returns: verdict, list of open alternatives
     """
     states = {finding.alternative: finding.state for finding in findings}
     gates = [finding for finding in findings if finding.alternative not in BESIDE]
@@ -126,10 +117,8 @@ def judge(findings):
     station, catalogue = shown["station"], shown["catalogue"]
     if path:
         beside = [name for name in station if name != "coda of the sequence"]
-        for finding in gates:
-            if finding.state == "survived" and finding.low > NAMED:
-                beside.append(finding.alternative)
-        return ("mixed" if beside else "path/source"), opened
+        named = any(finding.state == "survived" and finding.named for finding in gates)
+        return ("mixed" if beside or named else "path/source"), opened
     if "response" in station or "noise" in station:
         catalogue = [name for name in catalogue if name not in BY_PRODUCTS]
     larger = states.get("completeness") in ("shown", "survived")
@@ -143,22 +132,15 @@ def judge(findings):
 
 
 def explain(findings, verdict, opened, left_out):
-    """Say why, in plain words.
-
-    findings: list of Finding
-    verdict, opened: of judge()
-    left_out: dict, reason -> number of events that were left out
-
-    returns: list of str: a sentence on the verdict, one an alternative that is not excluded, and
-        what was left out
-    """
+    """Say why: a sentence on the verdict, one an alternative not excluded, what was left out."""
     shown = [f.alternative for f in findings if f.state == "shown" and f.group != "nothing"]
     survived = [f.alternative for f in findings if f.state == "survived"]
     names = {"path/source": survived, "mixed": shown + survived}.get(verdict, shown)
     listed = ", ".join(names) or "nothing"
+    without = f" (shown and survived: {listed})" if names else ""
     sentences = {
         "path/source": "The signal changes at the mainshock and every alternative is excluded or "
-        f"the change remains without it (shown and survived: {listed}).",
+        f"the change remains without it{without}.",
         "mixed": f"Path or source changed at the mainshock, and beside it: {listed}.",
         "station/background": f"Station, or the ground beneath it: {listed}.",
         "catalogue": f"The catalogue differs: {listed}.",
@@ -167,13 +149,14 @@ def explain(findings, verdict, opened, left_out):
     lines = [sentences[verdict]]
     if not findings:
         lines.append("The verdict lacks all witnesses: too few events could be used.")
+    words = {"shown": "shown", "survived": "shown, but the change remains", "open": "open"}
     for finding in findings:
         if finding.state == "excluded":
             continue
-        words = {"shown": "shown", "survived": "shown, but the change remains", "open": "open"}
-        parts = [finding.saw, finding.could_see if finding.state == "open" else ""]
+        is_open = finding.state == "open"
+        parts = [finding.saw, finding.could_see if is_open else ""]
         line = f"{finding.alternative}: {words[finding.state]}. {'; '.join(filter(None, parts))}."
-        if finding.decides and finding.state == "open":
+        if finding.decides and is_open:
             line += f" It would be decided by {finding.decides}."
         lines.append(line[0].upper() + line[1:])
     for reason, number in left_out.items():

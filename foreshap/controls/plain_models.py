@@ -127,17 +127,25 @@ def check_enough(labels, counts=None):
         raise ForeshapError(f"too few events: {names}, {LEAST} are needed")
 
 
-def overlap_weights(covariates, labels):
+def overlap_weights(covariates, labels, folds=None):
     """Weigh events until the classes have the same means of all covariates and their products.
 
     Each counts with the chance of belonging to the other class, by a logistic regression on the
     covariates (overlap weights: Li, Morgan and Zaslavsky, 2018); without columns all count alike.
+    With folds (bool arrays (N,)), weights of their events come of a fit without them.
     """
     if covariates.shape[1] == 0:
         return np.ones(len(labels))
     x = StandardScaler().fit_transform(covariates)
     x = PolynomialFeatures(2, include_bias=False).fit_transform(x)
-    chance = _fitted(x, labels, None, 10.0, "newton-cholesky").predict_proba(x)
+    every = np.ones(len(labels), bool)
+    chance = np.empty((len(labels), 2))
+    for weighed in folds or [every]:
+        fitted = ~weighed if folds else every
+        if len(np.unique(labels[fitted])) < 2:
+            raise ForeshapError("all events of a class fall into one block of days")
+        model = _fitted(x[fitted], labels[fitted], None, 10.0, "newton-cholesky")
+        chance[weighed] = model.predict_proba(x[weighed])
     weights = np.where(labels == 1, chance[:, 0], chance[:, 1])
     shared = 2 * np.bincount(labels, weights)  # events that could as well be of the other class
     check_enough(labels, np.minimum(shared, effective_events(weights, labels)))

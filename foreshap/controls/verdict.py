@@ -17,7 +17,7 @@ from .joined_rule import examine, explain, judge
 from .witnesses.finding import Finding
 from .witnesses.physical_units import measure_units
 
-VERSION = 7  # of what the controls compute: kept results of another are computed anew
+VERSION = 8  # of what the controls compute: kept results of another are computed anew
 UNITS = "10 physical units"
 
 

@@ -1,13 +1,11 @@
 """After a mainshock the noise is full of aftershocks: it fades with the logarithm of time."""
 
-from dataclasses import replace
-
 import numpy as np
 from scipy.stats import rankdata
 
 from ...training.scores import interval_95
 from ..day_blocks import blocked_auc, resample_blocks
-from .finding import Finding
+from .finding import finding, in_words, mute
 
 BAND = (3.0, 25.0)  # Hz, of the noise's level
 EARLY_LOW = 0.55  # lower end of the ROC AUC of the early third, or of all, against foreshocks
@@ -23,28 +21,13 @@ def noise_level(evidence):
 
 
 def examine_coda_of_sequence(evidence):
-    """Find whether the noise after the mainshock fades as the sequence does.
-
-    evidence: Evidence
-
-    returns: Finding; where it is shown, keep holds the windows within the foreshocks' noise levels
-    """
-    found = {
-        "alternative": "coda of the sequence",
-        "group": "station",
-        "witness": "noise level against the logarithm of time",
-    }
+    """Ask whether the noise fades as the sequence does; keep: windows with foreshocks' levels."""
     labels, days = evidence.labels, evidence.days
     if not np.isfinite(days).all():
-        return Finding(
-            **found,
-            state="open",
-            could_see="the events' times are not known",
-            decides="the events' times",
-        )
+        return mute("coda of the sequence", "the events' times are not known")
     level = noise_level(evidence)
     after = labels == 1
-    correlation, low, high = _rank_correlation(level, np.log(np.abs(days) + 1e-3), evidence, after)
+    fading = _rank_correlation(level, np.log(np.abs(days) + 1e-3), evidence, after)
     order = np.quantile(days[after], (1 / 3, 2 / 3))
     aucs = []
     for third in (days < order[0], days >= order[1]):
@@ -53,48 +36,26 @@ def examine_coda_of_sequence(evidence):
     early, late = aucs
     falls = early[0] - late[0] > FALLS or late[0] > NEVER_FALLS
     whole = blocked_auc(level, labels, evidence.blocks)
-    shown = bool(high < 0 and falls and max(early[1], whole[1]) > EARLY_LOW)
+    shown = bool(fading[2] < 0 and falls and max(early[1], whole[1]) > EARLY_LOW)
     lowest, highest = np.quantile(level[~after], (0.01, 0.99))
-    keep = (level >= lowest) & (level <= highest)
     saw = (
-        f"rank correlation {correlation:.2f} ({low:.2f} to {high:.2f}); ROC AUC against "
-        f"foreshocks {early[0]:.2f} in the first third, {late[0]:.2f} in the last"
+        f"rank correlation {in_words(*fading)}; ROC AUC against foreshocks {early[0]:.2f} in the "
+        f"first third, {late[0]:.2f} in the last"
     )
-    return Finding(
-        **found,
-        state="shown" if shown else "excluded",
-        saw=saw,
-        could_see="a noise that fades with the sequence; not one below 3 Hz in the first hours",
-        measured=correlation,
-        low=low,
-        high=high,
-        keep=keep if shown else None,
-    )
-
-
-def at_equal_noise(evidence, keep):
-    """Take the windows of equal noise levels; the level enters what the classes are matched on."""
-    level = noise_level(evidence)
-    matched = replace(evidence, catalogue=evidence.catalogue.assign(noise=level))
-    return matched.only(keep)
-
-
-def enough_equal(evidence, keep):
-    """Whether enough windows of each class have equal noise, bool."""
-    return bool(np.bincount(evidence.labels[keep], minlength=2).min() >= LEAST_EQUAL)
+    could_see = "a noise that fades with the sequence; not one below 3 Hz in the first hours"
+    state, keep = "excluded", None
+    if shown:
+        state, keep = "shown", (level >= lowest) & (level <= highest)
+    return finding("coda of the sequence", state, saw, could_see, fading, keep=keep)
 
 
 def _rank_correlation(first, second, evidence, chosen):
-    """Spearman's correlation and its 95 % interval over blocks of days."""
-    rows = np.flatnonzero(chosen)
-    ranks = rankdata(first[rows]), rankdata(second[rows])
-    counts = resample_blocks(evidence.blocks[rows], evidence.labels[rows], evidence.seed)
-    counts = np.vstack([np.ones(len(rows)), counts])
-    total = counts.sum(axis=1)
-    a, b = ((counts @ rank) / total for rank in ranks)
-    covariance = counts @ (ranks[0] * ranks[1]) / total - a * b
-    spread = np.sqrt(
-        (counts @ ranks[0] ** 2 / total - a**2) * (counts @ ranks[1] ** 2 / total - b**2)
-    )
-    values = covariance / spread
+    """Spearman's correlation of chosen events and its 95 % interval over blocks of days."""
+    a, b = rankdata(first[chosen]), rankdata(second[chosen])
+    counts = resample_blocks(evidence.blocks[chosen], evidence.labels[chosen], evidence.seed)
+    counts = np.vstack([np.ones(len(a)), counts])
+    counts /= counts.sum(axis=1, keepdims=True)
+    mean_a, mean_b = counts @ a, counts @ b
+    spread = (counts @ a**2 - mean_a**2) * (counts @ b**2 - mean_b**2)
+    values = (counts @ (a * b) - mean_a * mean_b) / np.sqrt(spread)
     return float(values[0]), *interval_95(values[1:])

@@ -26,19 +26,20 @@ def measure_units(evidence):
     difference at the median S-P and equal size; kappa is what of it remains at S-P = 0 (Anderson
     and Hough, 1984), the mean of P and S.
 
-    evidence: Evidence of clean events
-
-    returns: DataFrame, a row a quantity and component: quantity, component, measured, low, high
-        [ms; 95 % over blocks of days], unexplained (share of the squared difference of spectra that
-        is no straight line), low_hz, high_hz, n_events; NaN where too few frequencies are heard
+    returns: DataFrame of COLUMNS, a row a quantity and component: measured, low, high [ms; 95 %
+        over blocks of days], unexplained (share of the squared difference of spectra that is no
+        straight line); NaN where too few frequencies are heard
     raises: ForeshapError where tensors were scaled event by event and there are no cross-spectra
     """
     if evidence.cross is None and not evidence.calibrated:
         raise ForeshapError("tensors were scaled event by event: they hold no power per Hz")
     labels, covariates = evidence.labels, evidence.catalogue
-    if evidence.own_size is not None and "magnitude" not in covariates:
-        covariates = covariates.assign(own_size=evidence.own_size)
-        covariates = covariates.fillna(np.nanmedian(evidence.own_size))
+    size = covariates.get("magnitude")
+    if size is None and evidence.own_size is not None:
+        size = np.where(
+            np.isnan(evidence.own_size), np.nanmedian(evidence.own_size), evidence.own_size
+        )
+        covariates = covariates.assign(own_size=size)
     try:
         weights = overlap_weights(covariates, labels)
     except ForeshapError:
@@ -49,12 +50,11 @@ def measure_units(evidence):
     if "S-P" in covariates:
         s_p = 10 ** covariates["S-P"].to_numpy(float)
     middle = np.median(s_p)
-    design = _design(labels, s_p - middle, covariates)
+    design = _design(labels, s_p - middle, size)
     rows, at_zero = [], []
     for name, window in (("P", 1), ("S", 2)):
         for component, channels in COMPONENTS.items():
-            row = dict.fromkeys(COLUMNS, np.nan)
-            row |= {"quantity": f"t* of {name}", "component": component}
+            row = {"quantity": f"t* of {name}", "component": component}
             rows.append(row)
             spectra, used, large = _heard_spectra(evidence, window, channels)
             if spectra is None:
@@ -62,38 +62,30 @@ def measure_units(evidence):
             centred = used - used.mean()
             t_star = 1e3 * spectra @ centred / (centred @ centred) / PER_SECOND
             slopes = _fit(design[large], t_star, counts[:, large])
-            row["measured"], row["low"], row["high"] = _with_interval(slopes[:, 1])
+            row |= _with_interval(slopes[:, 1])
             row["unexplained"] = _unexplained(spectra, used, labels[large], weights[large])
             row |= {"low_hz": used[0], "high_hz": used[-1], "n_events": int(large.sum())}
             if component == "together":
                 at_zero.append(slopes[:, 1] - middle * slopes[:, 3])
-    kappa = dict.fromkeys(COLUMNS, np.nan) | {"quantity": "kappa", "component": "together"}
+    rows.append({"quantity": "kappa", "component": "together"})
     if len(at_zero) == 2 and s_p.std() > 0:
-        found = np.mean(at_zero, axis=0)
-        kappa["measured"], kappa["low"], kappa["high"] = _with_interval(found)
-    return pd.DataFrame([*rows, kappa])
+        rows[-1] |= _with_interval(np.mean(at_zero, axis=0))
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _heard_spectra(evidence, window, channels):
-    """Spectra (n, F) of the largest events, those frequencies, and which events; None for none.
-
-    As many events as leave enough frequencies at which most of both classes are heard; they are
-    chosen by magnitude where it is known, else by own size.
-    """
+    """Spectra (n, F) of the largest events that are heard, frequencies, which events; or None."""
     power = 10 ** evidence.power[:, [0, window]][:, :, channels].astype(float)
     noise, signal = power.mean(axis=2).swapaxes(0, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         heard = np.nan_to_num(np.log10(signal / noise), nan=-9.0) > HEARD
         spectra = np.log10(np.maximum(signal - noise, 0.1 * signal))
-    size = evidence.own_size
-    if "magnitude" in evidence.catalogue:
-        size = evidence.catalogue["magnitude"].to_numpy(float)
+    size = evidence.catalogue.get("magnitude", evidence.own_size)
     for share in LEFT_OUT if size is not None else LEFT_OUT[:1]:
         large = np.isfinite(spectra).all(axis=1)
         if share:
-            large &= size >= np.nanquantile(size, share)
-        counts = np.bincount(evidence.labels[large], minlength=2)
-        if counts.min() < LEAST:
+            large &= np.asarray(size >= np.nanquantile(size, share))
+        if np.bincount(evidence.labels[large], minlength=2).min() < LEAST:
             break
         usable = (evidence.frequencies >= BAND[0]) & (evidence.frequencies <= BAND[1])
         for label in (0, 1):
@@ -111,13 +103,9 @@ def _longest_run(flags):
     return flags & (number == lengths.argmax())
 
 
-def _design(labels, s_p, covariates):
+def _design(labels, s_p, size):
     """Columns (N, 6): 1, class, S-P, its product with the class, size and its square."""
-    size = np.zeros(len(labels))
-    for name in ("magnitude", "own_size"):
-        if name in covariates:
-            size = covariates[name].to_numpy(float)
-            break
+    size = np.zeros(len(labels)) if size is None else np.asarray(size, float)
     size = (size - size.mean()) / max(size.std(), 1e-12)
     return np.stack([np.ones(len(labels)), labels, s_p, labels * s_p, size, size**2], axis=1)
 
@@ -132,8 +120,9 @@ def _fit(design, values, weights):
 
 
 def _with_interval(resampled):
-    """The first of an array, and the 95 % interval of the others."""
-    return float(resampled[0]), *interval_95(resampled[1:])
+    """The first of an array, and the 95 % interval of the others, as columns."""
+    low, high = interval_95(resampled[1:])
+    return {"measured": float(resampled[0]), "low": low, "high": high}
 
 
 def _unexplained(spectra, used, labels, weights):

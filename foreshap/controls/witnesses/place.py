@@ -1,22 +1,14 @@
 """Place: do the classes lie in other places or at other depths; do they migrate?"""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
+from scipy.stats import median_abs_deviation
 from sklearn.ensemble import RandomForestClassifier
 
-from .matching import (
-    SHOWN,
-    WIDE,
-    auc_of,
-    in_words,
-    judge_auc,
-    judged,
-    mute,
-    remainder,
-    too_wide,
-    without,
-)
+from .finding import in_words, mute
+from .matching import SHOWN, WIDE, auc_of, judge_auc, judged, remainder, too_wide, without
 
 DIFFERS = 0.51  # lower end of the ROC AUC of hypocentres alone, from which they acquit nobody
 DEPTH_DIFFERS = 0.52  # the same of depth alone
@@ -27,55 +19,49 @@ MINOR = 0.6  # ROC AUC of place that can't make a larger one of the signal
 BLUR = 2.0  # errors that are added: with their own, three
 TREES, LEAVES = 200, 15
 PLACE = ("east", "north", "depth")
-ABOUT = {
-    "alternative": "place",
-    "group": "catalogue",
-    "witness": "hypocentres alone",
-    "decides": "relative relocation, repeating events, or a second station",
-}
-OF_DEPTH = ABOUT | {"alternative": "depth", "witness": "depth alone"}
+robust_deviation = partial(median_abs_deviation, scale=1 / 1.4826)
 
 
 def examine_place(evidence):
     """Ask whether hypocentres alone tell the classes apart, and whether they are good enough."""
     error = location_error(evidence)
     if not np.isfinite(error):
-        return mute(ABOUT, "hypocentres or S-P times are not known")
+        return mute("place", "hypocentres or S-P times are not known")
     places = evidence.catalogue[list(PLACE)].to_numpy(float)
-    spread = float(np.sqrt(np.mean([_deviation(axis) ** 2 for axis in places.T])))
+    spread = np.sqrt(np.mean(robust_deviation(places) ** 2))
     size = f"errors of {error:.1f} km in a spread of {spread:.1f} km"
     odds = place_odds(places, evidence)
     found = auc_of(odds, evidence)
     saw = f"hypocentres tell the classes apart with a ROC AUC of {in_words(*found)}"
     could_see = f"places further apart than {3 * error:.1f} km ({size})"
     state = "shown" if found[1] > SHOWN else "open"
-    if too_wide(found):
-        return replace(mute(ABOUT, WIDE, saw, found), state=state)
-    if found[1] <= DIFFERS and error <= RESOLVED * spread:
-        return judged(ABOUT, found, saw, could_see)
-    if error > RESOLVED * spread:
-        unresolved = mute(ABOUT, size, saw, found)
-        return unresolved if state == "open" else replace(unresolved, state="shown")
+    poor = error > RESOLVED * spread
+    if too_wide(found) or poor:
+        why = WIDE if too_wide(found) else size
+        return replace(mute("place", why, saw, found), state=state)
+    if found[1] <= DIFFERS:
+        return judged("place", found, saw, could_see)
     before = without(evidence.catalogue, *PLACE, "distance", "azimuth, sine", "azimuth, cosine")
     remains = remainder(evidence, before, evidence.catalogue.assign(place=odds))
-    apart = stays_apart(places, error, found[0], evidence)
+    rng = np.random.default_rng(evidence.seed)
+    blurred = places + BLUR * error * rng.standard_normal(places.shape)
+    still = auc_of(place_odds(blurred, evidence), evidence)[0]
+    apart = (still - 0.5) / (found[0] - 0.5)
     saw += f", of which {apart:.0%} stays when they are blurred to three errors"
-    minor = found[2] < MINOR < remains.low
+    minor = found[2] < MINOR < remains.interval[1]
     keeps = KEEPS if minor or apart >= STAYS else np.inf
-    return judged(ABOUT, found, saw, could_see, remains, keeps, state)
+    return judged("place", found, saw, could_see, remains, keeps, state, SHOWN)
 
 
 def examine_depth(evidence):
     """Ask whether depth alone tells the classes apart."""
     if "depth" not in evidence.catalogue:
-        return mute(OF_DEPTH, "depths are not known")
+        return mute("depth", "depths are not known")
     found = auc_of(evidence.catalogue["depth"].to_numpy(float), evidence)
     if found[0] < 0.5:
         found = 1 - found[0], 1 - found[2], 1 - found[1]
     before = without(evidence.catalogue, "depth")
-    return judge_auc(
-        OF_DEPTH, found, "depths", evidence, before, evidence.catalogue, DEPTH_DIFFERS, KEEPS
-    )
+    return judge_auc("depth", found, evidence, before, evidence.catalogue, DEPTH_DIFFERS, KEEPS)
 
 
 def location_error(evidence):
@@ -84,7 +70,7 @@ def location_error(evidence):
         return np.nan
     distance = np.linalg.norm(evidence.catalogue[list(PLACE)].to_numpy(float), axis=1)
     s_p = 10 ** evidence.catalogue["S-P"].to_numpy(float)
-    return _deviation(distance - np.median(distance / s_p) * s_p)
+    return robust_deviation(distance - np.median(distance / s_p) * s_p)
 
 
 def place_odds(places, evidence):
@@ -99,15 +85,3 @@ def place_odds(places, evidence):
     forest.fit(places, evidence.labels)
     chance = np.clip(forest.oob_decision_function_[:, 1], 0.01, 0.99)
     return np.log(chance / (1 - chance))
-
-
-def stays_apart(places, error, auc, evidence):
-    """Share of a ROC AUC above chance that stays when hypocentres are blurred, float."""
-    rng = np.random.default_rng(evidence.seed)
-    blurred = places + BLUR * error * rng.standard_normal(places.shape)
-    return (auc_of(place_odds(blurred, evidence), evidence)[0] - 0.5) / (auc - 0.5)
-
-
-def _deviation(values):
-    """Robust deviation from the median, float."""
-    return float(1.4826 * np.median(np.abs(values - np.median(values))))

@@ -3,31 +3,25 @@
 import numpy as np
 
 from ...preprocessing.waveforms import INSTRUMENT_COLUMNS, instrument_differences
-from .finding import Finding
-from .matching import Remainder, difference_of, in_words, judged, mute, remainder, share_known
+from .finding import CROSS_SPECTRA, UNKNOWN, finding, in_words, mute
+from .matching import Remainder, difference_of, judged, measured, remainder
 
 PEAKS = 5  # raw peaks within 0.1 % of the largest value, from which a component is clipped
 SHARE = 0.05  # of events, that are clipped or whose windows are missing, that is shown
-LEAST_KNOWN = 0.5  # share of each class whose raw samples must be measured
 KEEPS = 0.8  # share of the change's distance that must remain without clipped records
 STEP = 1.5  # ratio of the classes' sample steps that is shown
 EDGE = 2.5  # log10 of power lost within EDGE_HZ, as only a digital filter does
 EDGE_HZ = 4.0
 BETWEEN = (8.0, 45.0)  # where edges are looked for [Hz]
-NOTHING = Remainder(np.nan, reason="all events of a class have it")
-NO_INTERVAL = (np.nan,) * 3
-UNMEASURED = "the raw samples were not measured"
-ABOUT = {"group": "station", "decides": "the station's record"}
+NOTHING = Remainder(reason="all events of a class have it")
 
 
 def examine_clipping(evidence):
     """Ask whether records are clipped, and what remains without them; keep: those that are not."""
-    about = ABOUT | {"alternative": "clipping", "witness": "raw peaks at one value"}
-    peaks = _measured(evidence, "peaks_near_extreme")
+    peaks = measured(evidence, "peaks_near_extreme")
     if peaks is None:
-        return mute(about | {"decides": "cross_spectra.h5 beside the tensors"}, UNMEASURED)
-    clipped = peaks >= PEAKS
-    about |= {"keep": ~clipped, "decides": "records of a less sensitive channel"}
+        return mute("clipping", "the raw samples were not measured", decides=CROSS_SPECTRA)
+    clipped = peaks[0][0] >= PEAKS
     shares = [clipped[evidence.labels == label].mean() for label in (0, 1)]
     saw = f"{shares[0]:.1%} of foreshocks and {shares[1]:.1%} of aftershocks are clipped"
     could_see = f"{PEAKS} peaks within 0.1 % of a record's largest"
@@ -36,25 +30,23 @@ def examine_clipping(evidence):
         fewer = evidence.only(~clipped)
         remains = remainder(evidence, evidence.catalogue, fewer.catalogue, fewer=fewer)
     found = difference_of(clipped.astype(float), evidence)
-    return judged(about, found, saw, could_see, remains, KEEPS)
+    return judged("clipping", found, saw, could_see, remains, KEEPS, bar=SHARE, keep=~clipped)
 
 
 def examine_sample_step(evidence):
     """Ask whether the smallest step of raw samples differs between the classes."""
-    about = ABOUT | {"alternative": "sample step", "witness": "smallest step of raw samples"}
-    steps = _measured(evidence, "smallest_step")
+    steps = measured(evidence, "smallest_step")
     if steps is None:
-        return mute(about | {"decides": "cross_spectra.h5 beside the tensors"}, UNMEASURED)
-    before, after = [np.nanmedian(steps[evidence.labels == label]) for label in (0, 1)]
+        return mute("sample step", "the raw samples were not measured", decides=CROSS_SPECTRA)
+    before, after = [np.nanmedian(steps[0][0][evidence.labels == label]) for label in (0, 1)]
     saw = f"steps of {before:.3g} before and {after:.3g} after"
     remains = None if 1 / STEP < after / before < STEP else NOTHING
     could_see = f"steps that differ by a factor of {STEP}"
-    return judged(about, (after / before, np.nan, np.nan), saw, could_see, remains)
+    return judged("sample step", (after / before, np.nan, np.nan), saw, could_see, remains)
 
 
 def examine_record_length(evidence):
     """Ask whether records of one class end earlier, so that late windows are missing."""
-    about = ABOUT | {"alternative": "record length", "witness": "windows of coda that are there"}
     missing = ~np.isfinite(evidence.power).any(axis=(2, 3))
     found = [difference_of(missing[:, window].astype(float), evidence) for window in (3, 4, 5)]
     found = max(found, key=lambda interval: abs(interval[0]))
@@ -62,41 +54,18 @@ def examine_record_length(evidence):
     remains = None if abs(found[0]) <= SHARE else NOTHING
     state = "shown" if found[1] > 0 or found[2] < 0 else "open"
     could_see = "records that end before the last window of coda"
-    return judged(about, found, saw, could_see, remains, state=state)
+    return judged("record length", found, saw, could_see, remains, state=state)
 
 
 def examine_native_rate(evidence):
     """Ask whether the records of one class end at a digital filter's edge below 45 Hz."""
-    about = ABOUT | {"alternative": "native rate", "witness": "sharp edges of the spectrum of S"}
     if not evidence.calibrated:
-        return mute(about, "tensors were scaled event by event")
+        return mute("native rate", "tensors were scaled event by event")
     before, after = [upper_edge(evidence.only(evidence.labels == label)) for label in (0, 1)]
     saw = f"an edge at {before:.0f} Hz before and {after:.0f} Hz after (50 Hz: none)"
     could_see = f"a loss of {10 * EDGE:.0f} dB within {EDGE_HZ:.0f} Hz"
     remains = None if abs(after - before) <= EDGE_HZ else NOTHING
-    return judged(about, NO_INTERVAL, saw, could_see, remains)
-
-
-def examine_instrument(evidence):
-    """Ask whether the source states another rate, epoch, gain or unit after the mainshock.
-
-    The step of the samples is left to examine_sample_step(): it depends on the events, too.
-
-    returns: Finding, or None where the source states none of INSTRUMENT_COLUMNS
-    """
-    table = evidence.table.drop(columns="recorded_step", errors="ignore")
-    stated = [name for name in INSTRUMENT_COLUMNS if name in table and table[name].notna().any()]
-    if not stated:
-        return None
-    differences = instrument_differences(table.assign(label=evidence.labels))
-    return Finding(
-        **ABOUT | {"decides": ABOUT["decides"] if differences else ""},
-        alternative="instrument",
-        witness="what the source states of each trace",
-        state="shown" if differences else "excluded",
-        saw="; ".join(differences) or "the same in both classes",
-        could_see="another " + ", ".join(stated),
-    )
+    return judged("native rate", UNKNOWN, saw, could_see, remains)
 
 
 def upper_edge(evidence):
@@ -110,9 +79,13 @@ def upper_edge(evidence):
     return float(frequencies[:-step][lost].min()) if lost.any() else 50.0
 
 
-def _measured(evidence, name):
-    """A column of the measurements, float (N,); None where it is known of too few events."""
-    if evidence.measurements is None:
+def examine_instrument(evidence):
+    """Ask whether the source states another rate, epoch, gain or unit; None: it states none."""
+    table = evidence.table.drop(columns="recorded_step", errors="ignore")
+    stated = [name for name in INSTRUMENT_COLUMNS if name in table and table[name].notna().any()]
+    if not stated:
         return None
-    values = evidence.measurements[name].to_numpy(float)
-    return values if share_known(np.isfinite(values), evidence) >= LEAST_KNOWN else None
+    differences = instrument_differences(table.assign(label=evidence.labels))
+    state = "shown" if differences else "excluded"
+    saw = "; ".join(differences) or "the same in both classes"
+    return finding("instrument", state, saw, "another " + ", ".join(stated))

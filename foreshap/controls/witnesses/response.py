@@ -8,21 +8,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 from sklearn.linear_model import Ridge
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from ...training.scores import interval_95
-from ..day_blocks import resample_blocks
 from ..features import fill_unknown
 from .coda_of_sequence import noise_level
-from .finding import Finding
-from .matching import in_words
-from .signal import Change, held_out, signal_features, try_change, without_catalogue
+from .finding import finding, in_words, mute
+from .noise import band_power, band_rows, ground_share
+from .signal import Change, change, class_means, held_out, signal_features, without_catalogue
 
-BAND = (3.0, 45.0)  # Hz: microseism leaks through short tapers below
-BINS = 3  # of a band
 HEARD, HEARD_SHARE = 3.0, 0.75  # times the noise's power, in this share of the events
 WINDOWS_EXCLUDE = 0.58  # lower end of the ROC AUC of windows against each other, if it is
 WINDOWS_SHARE = 0.25  # of the signal's distance at least: a strong response leaks into ratios
@@ -30,7 +27,6 @@ WINDOWS_ALONE = 0.72  # lower end that excludes whatever the signal's distance
 WINDOWS_SURVIVE, SHARE_SURVIVES = 0.65, 0.35  # the same beside a noise that shows a response
 PLACE_EXCLUDES = 0.3  # rise of the R2 of scores on the hypocentre
 GROUND = 0.25  # share of the ground in the noise, from which a bin could have shown a response
-FREEDOM = 38.0  # of the noise's power in a band of one component: overlapping Hann frames of 3 s
 MODES = 4  # of the noise's covariance, between blocks of days
 QUIET_ERROR = 0.25  # standard error of b, above which the noise acquits nobody
 RELIABLE = 0.3  # share of the prediction's variance that is not scatter
@@ -38,25 +34,17 @@ RELIABLE = 0.3  # share of the prediction's variance that is not scatter
 
 @dataclass(frozen=True)
 class NoiseAnswer:
-    """Regression of the noise's change on the change that a response predicts.
-
-    b, low, high, error: float, slope with leading modes; 1 for a response, 0 without
-    b_bins, low_bins, high_bins: float, the same where bins count as independent
-    in_ground: float, share of the squared change of the signal in bins with ground noise
-    reliability: float, share of the prediction's variance that is not scatter
-    changed: float, the noise's own change over its scatter, rms
-    """
+    """Regression of the noise's change on the change that a response predicts: slope b, 1 or 0."""
 
     b: float = np.nan
     low: float = np.nan
     high: float = np.nan
     error: float = np.inf
-    b_bins: float = np.nan
-    low_bins: float = np.nan
+    low_bins: float = np.nan  # where bins count as independent
     high_bins: float = np.nan
-    in_ground: float = 0.0
-    reliability: float = 0.0
-    changed: float = 0.0
+    in_ground: float = 0.0  # share of the squared change of the signal in bins with ground noise
+    reliability: float = 0.0  # share of the prediction's variance that is not scatter
+    changed: float = 0.0  # the noise's own change over its scatter, rms
 
     @property
     def excludes(self):
@@ -71,50 +59,65 @@ class NoiseAnswer:
         both = min(self.low, self.low_bins) > 0.5
         return bool(both and (self.reliability > RELIABLE or self.changed > 3))
 
-
-def band_rows(frequencies):
-    """Rows of each band of BINS bins within BAND, list of int arrays."""
-    rows = np.flatnonzero((frequencies >= BAND[0]) & (frequencies <= BAND[1]))
-    return [rows[k : k + BINS] for k in range(0, len(rows) - BINS + 1, BINS)]
-
-
-def band_power(evidence):
-    """log10 of power in bands, E and N added up, float array (N, 6, 2 (horizontal, Z), bands)."""
-    power = 10 ** evidence.power.astype(float)
-    added = np.stack([power[:, :, 0] + power[:, :, 1], power[:, :, 2]], axis=2)
-    bands = [added[..., rows].mean(axis=-1) for rows in band_rows(evidence.frequencies)]
-    with np.errstate(divide="ignore"):
-        values = np.log10(np.stack(bands, axis=-1))
-    return np.where(np.isfinite(values), values, np.nan)
+    @property
+    def why_mute(self):
+        """Why the noise says nothing of the response, str."""
+        if self.in_ground < 0.5:
+            return "it is the recorder's own where the signal changes"
+        if self.reliability < 0.5:
+            return "the signal hardly changes"
+        return f"its slope is known to {self.error:.2f} only"
 
 
-def ground_share(noise):
-    """Share of the ground in the noise's median power: a recorder's own noise does not vary.
+def examine_response(evidence, signal, under_coda=False):
+    """Ask windows, places and, unless under_coda, the noise; signal: its matched Change."""
+    if evidence.cross is None:
+        witness = "windows of an event against each other"
+        return mute("response", "the tensors hold no cross-spectra", witness=witness)
+    windows = _ask_windows(evidence)
+    rise = rise_of_place(evidence)
+    noise = NoiseAnswer() if under_coda else ask_the_noise(evidence, signal.weights)
+    share = max(windows.distance, 0) / max(signal.distance, 0.1)
+    strong = windows.low > WINDOWS_EXCLUDE and share > WINDOWS_SHARE
+    answers = {
+        "windows": windows.low > WINDOWS_ALONE or strong,
+        "places": rise > PLACE_EXCLUDES,
+        "noise": noise.excludes,
+    }
+    saw = [f"windows against each other: ROC AUC {in_words(*windows.interval)}"]
+    if np.isfinite(share):
+        saw.append(f"{share:.0%} of the signal's distance")
+    if np.isfinite(rise):
+        saw.append(f"R2 on the hypocentre rises by {rise:.2f}")
+    if np.isfinite(noise.b):
+        slope = in_words(noise.b, noise.low, noise.high)
+        saw.append(f"noise follows the signal with a slope of {slope}, 1: a response, 0: none")
+    could_see = "what acts on all windows alike is seen by the noise alone"
+    if not noise.excludes and not noise.shows:
+        why = "the coda of the sequence hides it" if under_coda else noise.why_mute
+        could_see += f", which was mute: {why}"
+    speaking = [name for name, excludes in answers.items() if excludes]
+    state, others = "open", {}
+    if noise.shows:
+        besides = windows.low > WINDOWS_SURVIVE and share > SHARE_SURVIVES
+        state = "survived" if besides else "shown"
+    elif speaking:
+        state, others = "excluded", {"witness": " and ".join(speaking)}
+    return finding("response", state, "; ".join(saw), could_see, windows.interval, **others)
 
-    noise: float array (N, 2, bands), log10 of power before P
 
-    returns: float array (2, bands), 1 less the 5 % quantile, corrected for the scatter of its
-        estimate, over the median
-    """
-    shares = []
-    for place, components in enumerate((2, 1)):
-        freedom = FREEDOM * components
-        scatter = np.log10(stats.chi2.ppf(0.05, freedom) / stats.chi2.ppf(0.5, freedom))
-        low, middle = np.quantile(noise[:, place], (0.05, 0.5), axis=0)
-        shares.append(1 - 10 ** np.minimum(low - middle - scatter, 0))
-    return np.stack(shares)
+def _ask_windows(evidence):
+    """Change of the windows against each other; without numbers where nothing is heard."""
+    ratios = windows_against_each_other(evidence)
+    if ratios.shape[1] == 0:
+        return Change(None, None)
+    catalogue = evidence.catalogue
+    found = change(evidence, catalogue.assign(level=noise_level(evidence)), ratios)
+    return found if np.isfinite(found.auc) else change(evidence, catalogue, ratios)
 
 
 def windows_against_each_other(evidence):
-    """log10 of the ratio of windows of an event: P over S and S over coda, in bands.
-
-    Determinant of the 2 x 2 matrix of the horizontals, and power of Z, in bins where both windows
-    are heard above the noise on all components that enter.
-
-    evidence: Evidence with cross-spectra
-
-    returns: DataFrame (N rows)
-    """
+    """log10 of P over S and of S over coda of each event, in bands that are heard, DataFrame."""
     cross = evidence.cross.astype(complex)
     horizontal = (cross[..., 0, 0] * cross[..., 1, 1]).real - np.abs(cross[..., 0, 1]) ** 2
     above = evidence.power[:, 1:] - evidence.power[:, :1]
@@ -136,19 +139,13 @@ def windows_against_each_other(evidence):
     return pd.DataFrame(fill_unknown(table), columns=table.columns)
 
 
-def rise_of_place(evidence, covariates):
-    """By how much the R2 of the signal's score on the hypocentre rises from before to after.
-
-    A change of a part of the fault moves the events of that part alone; a response moves all.
-
-    evidence: Evidence
-    covariates: DataFrame (N rows), without places
-
-    returns: float; NaN where no hypocentres are known
-    """
+def rise_of_place(evidence):
+    """Rise of the R2 of scores on hypocentres: a change of a part of the fault raises it."""
     names = [n for n in ("east", "north", "depth") if n in evidence.catalogue]
     if len(names) < 2:
         return np.nan
+    others = [name for name in ("magnitude", "noise") if name in evidence.catalogue]
+    covariates = evidence.catalogue[others]
     values = without_catalogue(signal_features(evidence), covariates, evidence.labels)
     scores = held_out(values, evidence.labels, evidence.blocks, seed=evidence.seed)
     place = evidence.catalogue[names].to_numpy()
@@ -163,36 +160,21 @@ def _held_out_r2(x, y, folds=5):
     """R2 of a regression on products up to the third order, on held-out events; at least 0."""
     model = make_pipeline(StandardScaler(), PolynomialFeatures(3), Ridge(3.0))
     fold = np.random.default_rng(0).permutation(len(x)) % folds
-    predicted = np.empty(len(y))
-    for k in range(folds):
-        model.fit(x[fold != k], y[fold != k])
-        predicted[fold == k] = model.predict(x[fold == k])
+    predicted = cross_val_predict(model, x, y, cv=PredefinedSplit(fold))
     return max(0.0, 1 - np.mean((y - predicted) ** 2) / np.var(y))
 
 
-def ask_the_noise(evidence, covariates, weights):
-    """Regress the noise's change on what a response that changes the signal so would do to it.
-
-    evidence: Evidence
-    covariates: DataFrame (N rows), that the values are corrected for
-    weights: float array (N,), under which the classes match
-
-    returns: NoiseAnswer; all unknown where fewer than three bands are heard
-    """
+def ask_the_noise(evidence, weights):
+    """Regress the noise's change on what a response with the signal's change would do to it."""
     power = band_power(evidence)[:, :4]
     known = np.isfinite(power).any(axis=0)[1:]
     power = fill_unknown(power)
     share = ground_share(power[:, 0])
     heard = ((power[:, 1:] - power[:, :1]) > np.log10(HEARD)).mean(axis=0) > HEARD_SHARE
     heard &= known
-    flat = without_catalogue(power.reshape(len(power), -1), covariates, evidence.labels)
-    counts = resample_blocks(evidence.blocks, evidence.labels, evidence.seed)
-    counts = np.vstack([np.ones(len(power)), counts]) * weights
-    means = []
-    for label in (0, 1):
-        of_class = counts * (evidence.labels == label)
-        means.append(of_class @ flat / of_class.sum(axis=1, keepdims=True))
-    changes = (means[1] - means[0]).reshape(-1, *power.shape[1:])
+    flat = without_catalogue(power.reshape(len(power), -1), evidence.catalogue, evidence.labels)
+    before, after = class_means(flat, evidence, weights)
+    changes = (after - before).reshape(-1, *power.shape[1:])
     noise, signal = changes[:, 0], changes[:, 1:]
     trust = np.where(heard, 1 / (signal[1:].var(axis=0) + 1e-6), 0.0)
     some = trust.sum(axis=0) > 0
@@ -205,10 +187,9 @@ def ask_the_noise(evidence, covariates, weights):
         return NoiseAnswer()
     squared = signal[0] ** 2
     scatter = predicted[1:].var(axis=0).sum() / np.square(predicted[0]).sum()
-    by_modes = _slope(noise, predicted, MODES)
     return NoiseAnswer(
-        *by_modes,
-        *_slope(noise, predicted, 0)[:3],
+        *_slope(noise, predicted, MODES),
+        *_slope(noise, predicted, 0)[1:3],
         in_ground=float(squared[share > GROUND].sum() / squared.sum()),
         reliability=float(1 - scatter),
         changed=float(np.sqrt(np.mean(noise[0] ** 2 / noise[1:].var(axis=0)))),
@@ -216,11 +197,7 @@ def ask_the_noise(evidence, covariates, weights):
 
 
 def _slope(noise, predicted, modes):
-    """Generalised least squares through 0: slope, low, high, standard error.
-
-    noise, predicted: arrays (1 + resamples, bands); modes: leading modes of the noise's covariance
-    that count, the rest being independent.
-    """
+    """Generalised least squares through 0, leading modes correlated: slope, low, high, error."""
     covariance = np.cov(noise[1:].T)
     variance = np.diag(covariance)
     values, vectors = np.linalg.eigh(covariance)
@@ -230,88 +207,3 @@ def _slope(noise, predicted, modes):
     weighted = predicted @ inverse
     slopes = (weighted * noise).sum(axis=1) / (weighted * predicted).sum(axis=1)
     return float(slopes[0]), *interval_95(slopes[1:]), float(slopes[1:].std())
-
-
-def examine_response(evidence, signal, under_coda=False):
-    """Ask windows, places and the noise whether sensor, mount or recorder changed.
-
-    evidence: Evidence
-    signal: Change, of the signal, matched on the catalogue
-    under_coda: bool, the noise holds the coda of the sequence and can't be asked
-
-    returns: Finding
-    """
-    decides = "the station's record, a calibration pulse, a second station or regional events"
-    found = {"alternative": "response", "group": "station"}
-    if evidence.cross is None:
-        return Finding(
-            **found,
-            state="open",
-            witness="windows of an event against each other",
-            could_see="mute: the tensors hold no cross-spectra",
-            decides=decides,
-        )
-    catalogue = evidence.catalogue
-    windows = _ask_windows(evidence, catalogue.assign(level=noise_level(evidence)))
-    names = [name for name in ("magnitude", "noise") if name in catalogue]
-    rise = rise_of_place(evidence, catalogue[names])
-    noise = NoiseAnswer() if under_coda else ask_the_noise(evidence, catalogue, signal.weights)
-    share = max(windows.distance, 0) / max(signal.distance, 0.1)
-    answers = {
-        "windows": windows.low > WINDOWS_ALONE
-        or (windows.low > WINDOWS_EXCLUDE and share > WINDOWS_SHARE),
-        "places": rise > PLACE_EXCLUDES,
-        "noise": noise.excludes,
-    }
-    saw = [
-        f"windows against each other: ROC AUC {in_words(windows.auc, windows.low, windows.high)}"
-    ]
-    if np.isfinite(share):
-        saw.append(f"{share:.0%} of the signal's distance")
-    if np.isfinite(rise):
-        saw.append(f"R2 on the hypocentre rises by {rise:.2f}")
-    if np.isfinite(noise.b):
-        saw.append(
-            f"noise follows the signal with a slope of {noise.b:.2f} ({noise.low:.2f} to "
-            f"{noise.high:.2f}; 1: a response, 0: none)"
-        )
-    could_see = "what acts on all windows alike is seen by the noise alone"
-    if not noise.excludes and not noise.shows:
-        could_see += ", which was mute: " + (
-            "the coda of the sequence hides it" if under_coda else _why_mute(noise)
-        )
-    speaking = [name for name, excludes in answers.items() if excludes]
-    state = "excluded" if speaking else "open"
-    if noise.shows:
-        besides = windows.low > WINDOWS_SURVIVE and share > SHARE_SURVIVES
-        state = "survived" if besides else "shown"
-    witness = " and ".join(speaking) if state == "excluded" else "noise before P"
-    return Finding(
-        **found,
-        state=state,
-        witness=witness,
-        saw="; ".join(saw),
-        could_see=could_see,
-        decides=decides if state == "open" else "",
-        measured=windows.auc,
-        low=windows.low,
-        high=windows.high,
-    )
-
-
-def _ask_windows(evidence, covariates):
-    """Change of the windows against each other; without numbers where nothing is heard."""
-    ratios = windows_against_each_other(evidence)
-    if ratios.shape[1] == 0:
-        return Change(None, None, np.nan, np.nan, np.nan)
-    found = try_change(evidence, covariates, ratios)
-    return found if np.isfinite(found.auc) else try_change(evidence, evidence.catalogue, ratios)
-
-
-def _why_mute(noise):
-    """Why the noise says nothing of the response, str."""
-    if noise.in_ground < 0.5:
-        return "it is the recorder's own where the signal changes"
-    if noise.reliability < 0.5:
-        return "the signal hardly changes"
-    return f"its slope is known to {noise.error:.2f} only"

@@ -3,37 +3,25 @@
 import numpy as np
 
 from ..evidence import SECOND_AFTER, SECOND_EVENT
-from .matching import difference_of, judged, mute, remainder, share_known
+from .finding import CROSS_SPECTRA, mute
+from .matching import difference_of, judged, measured, remainder
 
 DIFFERENCE = 0.03  # of the classes' shares of windows with a second event that was not seen
 KEEPS = 0.5  # share of the change's distance that must remain without them
-LEAST_KNOWN = 0.5  # share of each class whose power after S must be known
 POWER = 0.6  # share of second events that must be seen for the witness to speak
 BAND = (4.0, 20.0)  # of the power of second events [Hz]
-ABOUT = {
-    "alternative": "second events",
-    "group": "catalogue",
-    "witness": "rises of the power after S",
-    "decides": "continuous seismograms with a denser catalogue",
-}
+PAIRS = 4000  # of events, one after the other
 
 
 def examine_second_events(evidence):
-    """Ask whether one class holds more second events that were not seen; those seen are left out.
-
-    evidence: Evidence of all events, clean or not
-
-    returns: Finding, keep: the events without a second one
-    """
-    contrast = np.full(len(evidence.labels), np.nan)
-    if evidence.measurements is not None:
-        contrast = evidence.measurements["second_contrast"].to_numpy(float)
-    if share_known(np.isfinite(contrast), evidence) < LEAST_KNOWN:
-        about = ABOUT | {"decides": "cross_spectra.h5 beside the tensors"}
-        return mute(about, "the seismograms' power after S is not known")
+    """Ask whether a class holds more second events that were not seen; keep: without any."""
+    name = "second events"
+    contrast = measured(evidence, "second_contrast")
+    if contrast is None:
+        why = "the seismograms' power after S is not known"
+        return mute(name, why, decides=CROSS_SPECTRA)
     late = evidence.measurements["second_onset"].to_numpy() > SECOND_AFTER
-    second = (contrast > SECOND_EVENT) & late
-    about = ABOUT | {"keep": ~second}
+    second = (contrast[0][0] > SECOND_EVENT) & late
     seen = np.array([second_event_power(evidence, label) for label in (0, 1)])
     unseen = second * (1 / np.maximum(seen, 0.01) - 1)[evidence.labels]
     found = difference_of(unseen, evidence)
@@ -43,24 +31,24 @@ def examine_second_events(evidence):
     saw += f"ones remain in {in_percent} more"
     could_see = f"{seen.min():.0%} of second events as large as others"
     if seen.min() < POWER:
-        return mute(about, f"only {could_see}", saw, found)
+        return mute(name, f"only {could_see}", saw, found, keep=~second)
     remains = None
     if abs(found[0]) >= DIFFERENCE:
         every = evidence.only(evidence.clean | second)
         others = evidence.only(evidence.clean & ~second)
         remains = remainder(every, every.catalogue, others.catalogue, fewer=others)
-    return judged(about, found, saw, could_see, remains, KEEPS)
+    return judged(name, found, saw, could_see, remains, KEEPS, bar=DIFFERENCE, keep=~second)
 
 
-def second_event_power(evidence, label, pairs=4000):
+def second_event_power(evidence, label):
     """Share of pairs of a class whose second S would stand out of the coda of the first, float."""
     band = (evidence.frequencies >= BAND[0]) & (evidence.frequencies <= BAND[1])
     rows = evidence.clean & (evidence.labels == label)
     power = 10 ** evidence.power[rows][..., band].astype(float)
     power = power.mean(axis=-1).sum(axis=-1)
     rng = np.random.default_rng(evidence.seed)
-    one, other = rng.integers(len(power), size=(2, pairs))
-    coda = power[one, rng.integers(3, 6, pairs)]
+    one, other = rng.integers(len(power), size=(2, PAIRS))
+    coda = power[one, rng.integers(3, 6, PAIRS)]
     known = np.isfinite(coda) & np.isfinite(power[other, 2])
     rise = (coda + power[other, 2])[known] / coda[known]
     return float((rise > SECOND_EVENT).mean()) if known.any() else 0.0

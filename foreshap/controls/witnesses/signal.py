@@ -9,7 +9,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from ...files import ForeshapError
 from ...training.scores import roc_auc
-from ..day_blocks import blocked_auc
+from ..day_blocks import blocked_auc, resample_blocks
 from ..evidence import LEAST
 from ..features import USABLE, fill_unknown
 from ..plain_models import overlap_weights
@@ -22,19 +22,19 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Change:
-    """How well the signal tells the classes apart on held-out blocks of days.
+    """How well the signal tells the classes apart on held-out blocks of days."""
 
-    scores: float array (N,), held-out log-odds of aftershock
-    weights: float array (N,), under which the classes match; 1 where nothing was matched
-    auc, low, high: float, ROC AUC and its 95 % interval over blocks of days
-    distance: float, of the classes in deviations: sqrt(2) times the normal quantile of the ROC AUC
-    """
+    scores: np.ndarray  # (N,), log-odds of aftershock
+    weights: np.ndarray  # (N,), under which the classes match
+    auc: float = np.nan
+    low: float = np.nan
+    high: float = np.nan
+    reason: str = ""  # why the classes can't be matched
 
-    scores: np.ndarray
-    weights: np.ndarray
-    auc: float
-    low: float
-    high: float
+    @property
+    def interval(self):
+        """ROC AUC and its 95 % interval over blocks of days."""
+        return self.auc, self.low, self.high
 
     @property
     def distance(self):
@@ -42,20 +42,16 @@ class Change:
         return distance_of(self.auc)
 
 
-def signal_features(evidence, frequencies=None):
-    """Describe each event's signal above one common floor by about 20 numbers.
+def distance_of(auc):
+    """Distance of two normal distributions in their deviation that gives a ROC AUC, float."""
+    return float(np.sqrt(2) * ndtri(np.clip(auc, 1e-4, 1 - 1e-4)))
 
-    Level, slope and curvature over the logarithm of frequency of the windows P, S and three of
-    coda; level and slope of E over N and of Z over E and N, in P and in S.
 
-    evidence: Evidence
-    frequencies: float array (F,) [Hz], those of the power; the evidence's own when left out
-
-    returns: DataFrame (N rows), log10 of power
-    """
-    frequencies = evidence.frequencies if frequencies is None else frequencies
+def signal_features(evidence, power=None):
+    """About 20 numbers of an event's power above one common floor, log10, DataFrame (N rows)."""
+    frequencies = evidence.frequencies
     usable = (frequencies >= USABLE[0]) & (frequencies <= USABLE[1])
-    power = evidence.power[..., usable].astype(float)
+    power = (evidence.power if power is None else power)[..., usable].astype(float)
     floor = np.quantile(fill_unknown(power[:, 0]), FLOOR_QUANTILE, axis=0) + ABOVE_FLOOR
     heard = np.maximum(power[:, 1:], floor)
     place = np.log(frequencies[usable])
@@ -77,52 +73,39 @@ def signal_features(evidence, frequencies=None):
 
 
 def without_catalogue(values, covariates, labels):
-    """Subtract what a regression on covariates and their products predicts within the classes.
-
-    values: array (N, columns)
-    covariates: DataFrame (N rows)
-    labels: int array (N,)
-
-    returns: float array (N, columns)
-    """
+    """Subtract what covariates and their products predict within the classes, (N, columns)."""
     values = np.asarray(values, float)
     if covariates.shape[1] == 0:
         return values - values.mean(axis=0)
     x = StandardScaler().fit_transform(covariates)
     x = np.clip(PolynomialFeatures(2, include_bias=False).fit_transform(x), -6, 6)
-    inside, centred = x.copy(), values.copy()
-    for label in np.unique(labels):
-        rows = labels == label
-        inside[rows] -= inside[rows].mean(axis=0)
-        centred[rows] -= centred[rows].mean(axis=0)
+    inside = centred(x, labels)
     penalty = RIDGE * len(x) * np.eye(x.shape[1])
-    slopes = np.linalg.solve(inside.T @ inside + penalty, inside.T @ centred)
+    slopes = np.linalg.solve(inside.T @ inside + penalty, inside.T @ centred(values, labels))
     return values - values.mean(axis=0) - (x - x.mean(axis=0)) @ slopes
 
 
-def blocked_folds(labels, blocks, seed=0, folds=FOLDS):
+def centred(values, labels):
+    """Values (N, ...) less the mean of their class."""
+    values = values.copy()
+    for label in np.unique(labels):
+        values[labels == label] -= values[labels == label].mean(axis=0)
+    return values
+
+
+def blocked_folds(labels, blocks, seed=0):
     """Hold out a fifth of each class's blocks of days in turn: list of bool arrays (N,), tested."""
     rng = np.random.default_rng(seed)
     fold = np.zeros(len(labels), int)
     for label in np.unique(labels):
-        names = rng.permutation(np.unique(blocks[labels == label]))
-        place = dict(zip(names, np.arange(len(names)) % folds))
-        rows = np.flatnonzero(labels == label)
-        fold[rows] = [place[block] for block in blocks[rows]]
-    return [fold == k for k in range(folds)]
+        rows = labels == label
+        names, place = np.unique(blocks[rows], return_inverse=True)
+        fold[rows] = (np.argsort(rng.permutation(len(names))) % FOLDS)[place]
+    return [fold == k for k in range(FOLDS)]
 
 
 def held_out(values, labels, blocks, weights=None, seed=0, penalty=0.1):
-    """Score events by Fisher's linear discriminant of the other blocks of days.
-
-    values: array (N, columns)
-    labels, blocks: int arrays (N,)
-    weights: float array (N,), 1 where left out
-    penalty: float, added to the variance of each standardised column
-
-    returns: float array (N,), larger for aftershocks
-    source: Fisher (1936)
-    """
+    """Score events by Fisher's (1936) linear discriminant of the other blocks of days, (N,)."""
     values, scores = np.asarray(values, float), np.full(len(labels), np.nan)
     weights = np.ones(len(labels)) if weights is None else weights
     deviation = np.maximum(values.std(axis=0), 1e-12)
@@ -149,40 +132,35 @@ def held_out_distance(values, labels, blocks):
     return distance_of(roc_auc(scores, labels == 1)) if np.isfinite(scores).all() else np.nan
 
 
-def distance_of(auc):
-    """Distance of two normal distributions in their deviation that gives a ROC AUC, float."""
-    return float(np.sqrt(2) * ndtri(np.clip(auc, 1e-4, 1 - 1e-4)))
+def match(evidence, covariates, values):
+    """Values (N, columns) without what covariates explain; weights that match the classes (N,)."""
+    folds = blocked_folds(evidence.labels, evidence.blocks, evidence.seed)
+    weights = overlap_weights(covariates, evidence.labels, folds)
+    return without_catalogue(values, covariates, evidence.labels), weights
 
 
-def change(evidence, covariates=None, matched=True, values=None):
-    """Measure how well the signal tells the classes apart, at equal covariates.
-
-    evidence: Evidence
-    covariates: DataFrame (N rows), what the classes are matched on; the catalogue when left out
-    matched: bool, whether the classes are weighted to match, and the signal corrected
-    values: array (N, columns), another description of the signal than signal_features()
-
-    returns: Change
-    raises: ForeshapError where fewer than LEAST effective events of a class match
-    """
-    labels = evidence.labels
+def change(evidence, covariates=None, values=None):
+    """Measure how well the signal, or other values, tell the classes apart at equal catalogue."""
+    labels, n = evidence.labels, len(evidence.labels)
     covariates = evidence.catalogue if covariates is None else covariates
-    values = np.asarray(signal_features(evidence) if values is None else values)
-    weights = None
-    if matched:
-        weights = overlap_weights(covariates, labels)
-        values = without_catalogue(values, covariates, labels)
-    if np.bincount(labels, minlength=2).min() < LEAST:
-        raise ForeshapError(f"fewer than {LEAST} events of a class remain")
+    try:
+        if np.bincount(labels, minlength=2).min() < LEAST:
+            raise ForeshapError(f"fewer than {LEAST} events of a class remain")
+        values = signal_features(evidence) if values is None else values
+        values, weights = match(evidence, covariates, values)
+    except ForeshapError as error:
+        return Change(np.full(n, np.nan), np.ones(n), reason=str(error))
     scores = held_out(values, labels, evidence.blocks, weights, evidence.seed)
     found = blocked_auc(scores, labels, evidence.blocks, weights, evidence.seed)
-    return Change(scores, np.ones(len(labels)) if weights is None else weights, *found)
+    return Change(scores, weights, *found)
 
 
-def try_change(evidence, covariates, values=None):
-    """Measure as change() does; a Change without numbers where the classes can't be matched."""
-    try:
-        return change(evidence, covariates, values=values)
-    except ForeshapError:
-        n = len(evidence.labels)
-        return Change(np.full(n, np.nan), np.ones(n), np.nan, np.nan, np.nan)
+def class_means(values, evidence, weights=1.0):
+    """Means of each class, of all events and resampled: two arrays (1 + resamples, columns)."""
+    counts = resample_blocks(evidence.blocks, evidence.labels, evidence.seed)
+    counts = np.vstack([np.ones(len(values)), counts]) * weights
+    means = []
+    for label in (0, 1):
+        of_class = counts * (evidence.labels == label)
+        means.append(of_class @ values / of_class.sum(axis=1, keepdims=True))
+    return means

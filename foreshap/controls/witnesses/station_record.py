@@ -9,60 +9,44 @@ import pandas as pd
 from ...files import ForeshapError, check_machine
 from ...preprocessing.waveforms import known_times
 from ..evidence import stations_of
-from .matching import judged, mute
+from .finding import RECORD, UNKNOWN, mute
+from .matching import judged
 
 FUTURE = "2261-01-01"  # stands for the end of an epoch that goes on
-ABOUT = {
-    "alternative": "response",
-    "group": "station",
-    "witness": "the station's record",
-    "decides": "the station's record: StationXML with its epochs, or a CSV of its services",
-}
-NO_INTERVAL = (np.nan,) * 3
+WANTED = f"{RECORD}: StationXML with its epochs, or a CSV of its services"
 
 
-def examine_station_record(evidence, record=None):
-    """Ask the station's record whether an epoch or a service divides the events.
-
-    evidence: Evidence
-    record: str or Path, as in read_station_record(); that of the evidence when left out
-
-    returns: Finding on "response": excluded where the record covers all events without a boundary
-    """
-    record = evidence.station_record if record is None else record
+def examine_station_record(evidence):
+    """Ask the station's record whether an epoch or a service divides the events: the response."""
+    about = {"witness": RECORD, "decides": WANTED}
     times = known_times(evidence.table)
-    if record is None:
-        return mute(ABOUT, "no record was given")
-    stated, name = read_station_record(record), Path(record).name
+    stated, name = read_station_record(evidence.station_record), Path(evidence.station_record).name
     if times.isna().any():
-        return mute(ABOUT, "some events have no time")
+        return mute("response", "some events have no time", **about)
     boundaries = set()
     for station in np.unique(stations_of(evidence)):
         rows = stated[stated["station"].isin(["", station])]
         if not _covers(rows, times.min(), times.max()):
             span = f"{times.min():%Y-%m-%d} to {times.max():%Y-%m-%d}"
-            return mute(ABOUT, f"{name} does not cover {station} from {span}")
+            return mute("response", f"{name} does not cover {station} from {span}", **about)
         boundaries |= {*rows["start"], *rows["end"]}
     inside = sorted(time for time in boundaries if times.min() < time < times.max())
     if not inside:
         saw = f"{name} covers all events without a boundary"
-        return judged(ABOUT, NO_INTERVAL, saw, "changes that were written down")
+        return judged("response", UNKNOWN, saw, "changes that were written down", **about)
     before, after = times[evidence.labels == 0].max(), times[evidence.labels == 1].min()
     between = any(before <= time <= after for time in inside)
     dates = ", ".join(sorted({f"{time:%Y-%m-%d}" for time in inside}))
     saw = f"a boundary {'between the classes' if between else 'among the events'}: {dates}"
-    about = ABOUT | {"decides": "the responses before and after, or a calibration pulse"}
-    return mute(about, f"{name} does not say that nothing changed", saw)
+    about["decides"] = "the responses before and after, or a calibration pulse"
+    return mute("response", f"{name} does not say that nothing changed", saw, **about)
 
 
 def read_station_record(path):
-    """Read a station's epochs and services.
+    """Read StationXML, or a CSV with the columns start and end or date, and perhaps station.
 
-    path: str or Path, StationXML, or a CSV with the columns start and end (an epoch; end may be
-        empty) or date (a service), and perhaps station
-
-    returns: DataFrame, a row an epoch or a service: station ("" for any), start, end [UTC]; a
-        service ends when it starts
+    returns: DataFrame, a row an epoch or a service: station ("" for any), start, end [UTC]; an
+        epoch without an end goes on, a service ends when it starts
     raises: ForeshapError where it can't be read
     """
     path = Path(path)
@@ -102,19 +86,17 @@ def _read_xml(content, path):
 def _read_csv(path):
     """Epochs and services of a CSV table, DataFrame of texts."""
     try:
-        table = pd.read_csv(path, dtype=str, skipinitialspace=True).fillna("")
+        table = pd.read_csv(path, dtype=str, skipinitialspace=True)
     except (ValueError, UnicodeDecodeError) as error:
         raise ForeshapError(f"{path} is no CSV table ({error}): save it as one.") from error
     table.columns = table.columns.str.strip().str.lower()
     if not {"start", "end"} <= set(table) and "date" not in table:
         raise ForeshapError(f"{path} has neither the columns start and end nor date: add them.")
-    date = table.get("date", pd.Series("", table.index))
-    start, end = table.get("start", date), table.get("end", date)
-    start = start.where(start != "", date)
-    end = end.where(end != "", date)
-    end = end.where(end != "", FUTURE)
-    station = table.get("station", pd.Series("", table.index)).str.strip()
-    return pd.DataFrame({"station": station, "start": start, "end": end})[start != ""]
+    table = table.reindex(columns=["station", "start", "end", "date"]).astype(object)
+    start = table["start"].fillna(table["date"])
+    end = table["end"].fillna(table["date"]).fillna(FUTURE)
+    station = table["station"].fillna("").str.strip()
+    return pd.DataFrame({"station": station, "start": start, "end": end})[start.notna()]
 
 
 def _covers(rows, first, last):

@@ -6,56 +6,42 @@ from itertools import combinations
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from ...files import ForeshapError
 from ..day_blocks import blocked_auc
 from ..evidence import LEAST, stations_of
-from ..plain_models import overlap_weights
-from .matching import in_words, judged, mute
-from .signal import blocked_folds, change, signal_features, without_catalogue
+from .finding import in_words, mute
+from .matching import judged
+from .signal import blocked_folds, change, match, signal_features
 
 CHANGES = 0.55  # ROC AUC that the lower end must exceed where the signal changes
 SAME = 0.65  # ROC AUC that the upper end must not exceed where it does not
 SHRINKAGE = 0.1  # of the discriminant's covariance
-ABOUT = {
-    "alternative": "one station alone",
-    "group": "station",
-    "witness": "the same earthquakes at two stations",
-    "decides": "a second station that recorded the same earthquakes",
-}
 
 
 def examine_stations(evidence):
-    """Ask whether the change appears at each of two stations, and a model of one holds at another.
-
-    evidence: Evidence of clean events of all stations
-
-    returns: Finding on "one station alone"
-    """
+    """Ask whether the change appears at both stations, and a model of one holds at the other."""
+    name = "one station alone"
     pair = paired_events(evidence)
     if pair is None:
-        return mute(ABOUT, f"no two stations share {LEAST} earthquakes of each class")
+        return mute(name, f"no two stations share {LEAST} earthquakes of each class")
     names, first, second = pair
-    try:
-        found = [change(side) for side in (first, second)]
-        across = [transfer(second, first), transfer(first, second)]
-    except ForeshapError as error:
-        return mute(ABOUT, str(error))
-    found = [(at_one.auc, at_one.low, at_one.high) for at_one in found]
+    changes = [change(side) for side in (first, second)]
+    for found in changes:
+        if found.reason:
+            return mute(name, found.reason)
+    found = [found.interval for found in changes]
+    across = [transfer(second, first), transfer(first, second)]
     parts = []
-    for name, own, other in zip(names, found, across):
-        parts.append(f"{name} {in_words(*own)}, by the other's model {in_words(*other)}")
+    for station, own, other in zip(names, found, across):
+        parts.append(f"{station} {in_words(*own)}, by the other's model {in_words(*other)}")
     saw = f"ROC AUC at {'; at '.join(parts)}"
     weakest = min(found + across, key=lambda interval: interval[1])
     if weakest[1] > CHANGES:
         could_see = f"a change at one alone, by {len(first.labels)} earthquakes at both"
-        return judged(ABOUT, weakest, saw, could_see)
-    answer = mute(ABOUT, "the stations do not agree, nor clearly differ", saw, weakest)
-    changed = [low > CHANGES for _, low, _ in found]
-    if sum(changed) == 1:
-        least = found[changed.index(True)][1]
-        most = found[changed.index(False)][2]
-        if most < min(SAME, least):
-            return replace(answer, state="shown", could_see="a change at one station alone")
+        return judged(name, weakest, saw, could_see)
+    answer = mute(name, "the stations do not agree, nor clearly differ", saw, weakest)
+    unchanged, changed = sorted(found, key=lambda interval: interval[1])
+    if unchanged[1] <= CHANGES < changed[1] and unchanged[2] < min(SAME, changed[1]):
+        return replace(answer, state="shown", could_see="a change at one station alone")
     return answer
 
 
@@ -68,13 +54,7 @@ def earthquakes_of(table):
 
 
 def paired_events(evidence):
-    """Find the two stations that share most earthquakes.
-
-    evidence: Evidence
-
-    returns: their names, and Evidence of the same earthquakes at each; None where no two share
-        LEAST of each class
-    """
+    """The two stations that share most earthquakes, Evidence of these at each; or None."""
     earthquakes = earthquakes_of(evidence.table)
     if earthquakes is None:
         return None
@@ -96,16 +76,9 @@ def paired_events(evidence):
 
 
 def transfer(learnt, tested):
-    """Score one station's earthquakes by a model of the other, which saw them at neither.
-
-    learnt, tested: Evidence of the same earthquakes at two stations
-
-    returns: ROC AUC, low, high (95 % over blocks of days)
-    raises: ForeshapError where the catalogues of the classes can't be matched
-    """
-    values, weights = _matched(tested)
+    """ROC AUC, low, high of a station by the other's model, earthquakes unseen at both."""
+    (values, weights), (others, _) = _matched(tested), _matched(learnt)
     equal = [0.5, 0.5]
-    others, _ = _matched(learnt)
     earthquakes, known = earthquakes_of(tested.table), earthquakes_of(learnt.table)
     scores = np.full(len(values), np.nan)
     for rows in blocked_folds(tested.labels, tested.blocks, tested.seed):
@@ -119,6 +92,5 @@ def transfer(learnt, tested):
 
 def _matched(evidence):
     """The signal without the catalogue, standardised, and the weights that match the classes."""
-    weights = overlap_weights(evidence.catalogue, evidence.labels)
-    values = without_catalogue(signal_features(evidence), evidence.catalogue, evidence.labels)
+    values, weights = match(evidence, evidence.catalogue, signal_features(evidence))
     return values / np.maximum(values.std(axis=0), 1e-12), weights
