@@ -292,9 +292,8 @@ class Store:
     def fetch_catalogue(self):
         """Fetch picks.xml; return the windows (start, end) that its events need, in order."""
         spans = self.query.periods
-        studied = [(spans.start, spans.end)]
-        if spans.left_out:
-            studied = [(spans.start, spans.left_out[0]), (spans.left_out[1], spans.end)]
+        left_out = spans.left_out or (spans.end, spans.end)
+        studied = (spans.start, left_out[0]), (left_out[1], spans.end)
         slices = [self.request("event", [window]) for window in _cut(studied, SLICE)]
         paths = self.fetch_all(slices, "catalogue")
         picked = _picked_events(paths)
@@ -480,9 +479,8 @@ def check_events(path, network, station, place):
             event_id(event.get("publicID"))
             event_window(event, place)
         tree.write(path, encoding="utf-8", xml_declaration=True)
-        n_read = len(obspy.read_events(path, format="QUAKEML")) if events else 0
-        if n_read != len(events):
-            raise ValueError(f"{n_read} events of {len(events)}")
+        if events and len(obspy.read_events(path, format="QUAKEML")) != len(events):
+            raise ValueError(f"not all of its {len(events)} events are read")
     except Exception as error:  # ObsPy raises whatever its parsers raise
         raise BadAnswer(f"no QuakeML that can be read: {error!r}") from None
 
@@ -504,18 +502,15 @@ def _mend_times(event):
 def check_miniseed(path, network, station, channels, windows):
     """Raise BadAnswer for what isn't miniSEED of a station's channels, each piece in a window."""
     try:
-        with open(path, "rb") as file, warnings.catch_warnings(action="ignore"):
-            end, offset = file.seek(0, 2), 0
-            while offset < end:
-                file.seek(offset)
-                if not re.match(rb"[0-9 \0]{6}[DRQM][ \0]", file.read(8)):
+        content, offset = path.read_bytes(), 0
+        with warnings.catch_warnings(action="ignore"):
+            while offset < len(content):
+                if not re.match(rb"[0-9 \0]{6}[DRQM][ \0]", content[offset : offset + 8]):
                     raise ValueError(f"no record at byte {offset}")
-                file.seek(0)
-                offset += get_record_information(file, offset)["record_length"]
-            if offset != end:
+                offset += get_record_information(io.BytesIO(content), offset)["record_length"]
+            if offset != len(content):
                 raise ValueError("the last record is cut off")
-            file.seek(0)
-            stream = obspy.read(file, format="MSEED")  # without the format it would unpickle, too
+            stream = obspy.read(io.BytesIO(content), format="MSEED")  # or it would unpickle, too
     except Exception as error:  # ObsPy raises whatever its parsers raise
         raise BadAnswer(f"no miniSEED: {error}") from None
     if not stream:
