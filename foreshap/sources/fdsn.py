@@ -253,8 +253,8 @@ class Store:
             asked = msgspec.convert(self.manifest["query"], dict[str, Any])
         except (ValueError, KeyError) as error:
             raise ForeshapError(f"{path} is damaged ({error!r}): use another folder.") from error
-        for name in wanted.keys() - {"mainshock"}:  # no request depends on it
-            if asked.get(name) != wanted[name]:
+        for name, value in wanted.items():
+            if asked.get(name) != value and name != "mainshock":  # no request depends on that
                 raise ForeshapError(
                     f"{self.folder} holds the answers to a query of another {name}: "
                     "move it away, then run again."
