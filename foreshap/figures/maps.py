@@ -89,6 +89,14 @@ def event_title(event, margin=None, side=None):
     return "\n".join(", ".join(parts) for parts in (first, second) if parts)
 
 
+def finish(ax, x_label, y_label, legend=None, **settings):
+    """Label the axes; legend: its font size; settings of Axes.set()."""
+    ax.set(xlabel=x_label, ylabel=y_label, **settings)
+    if legend:
+        ax.legend(fontsize=legend)
+    return ax
+
+
 def panel_title(ax, text):
     """Write a title at the left, clear of the marks of P and S."""
     ax.set_title(text, loc="left", fontsize=11, pad=16)
@@ -142,21 +150,18 @@ def waveforms(axes, samples, s_p, phase="P", unit="counts", highpass=HIGHPASS):
     return axes
 
 
-def tensor_image(ax, values, variant, colours, limits, alpha=None):
+def tensor_image(ax, values, variant, colours=None, limits=(0, 1), alpha=None):
     """Draw one (frequency, time) map in physical axes.
 
     values: array (F, T), or (F, T, 3) for RGB; alpha: array (F, T), opacity
     colours: Colormap, None for RGB; limits: (low, high) of its scale
     """
-    half_step = variant.hop / variant.sampling_rate / 2
-    half_row = variant.frequencies[1] / 2
-    left, right = variant.times[0] - half_step, variant.times[-1] + half_step
-    bottom, top = variant.frequencies[0] - half_row, variant.frequencies[-1] + half_row
+    steps, extent = (variant.hop / variant.sampling_rate, variant.frequencies[1]), []
+    for centres, step in zip((variant.times, variant.frequencies), steps):
+        extent += [centres[0] - step / 2, centres[-1] + step / 2]
     options = {"cmap": colours, "norm": Normalize(*limits), "interpolation": "nearest"}
-    options |= {"origin": "lower", "aspect": "auto", "extent": (left, right, bottom, top)}
-    ax.imshow(values, alpha=alpha, **options)
-    ax.set(xlabel=time_label(variant.phase), ylabel="frequency [Hz]")
-    return ax
+    ax.imshow(values, alpha=alpha, origin="lower", aspect="auto", extent=extent, **options)
+    return finish(ax, time_label(variant.phase), "frequency [Hz]")
 
 
 def colour_bar(ax, label):
@@ -171,11 +176,9 @@ def spectrograms(axes, values, variant, s_p=None, unit="counts"):
     limits = np.percentile(values, (2, 99.8))
     for ax, component, panel in zip(axes, COMPONENTS, values):
         tensor_image(ax, panel, variant, SPECTRAL, limits)
-        panel_title(ax, component)
         mark_arrivals(ax, variant.phase, s_p)
-        ax.label_outer()
-    colour_bar(axes, power_label(unit))
-    return axes
+        panel_title(ax, component).label_outer()
+    return colour_bar(axes, power_label(unit))
 
 
 def rgb(values):
@@ -186,8 +189,7 @@ def rgb(values):
 
 def rgb_spectrogram(ax, values, variant, s_p=None):
     """Draw log-spectrograms (3, F, T) [log10(unit^2/Hz)] as RGB: E red, N green, Z blue."""
-    tensor_image(ax, rgb(values), variant, None, (0, 1))
-    return mark_arrivals(ax, variant.phase, s_p)
+    return mark_arrivals(tensor_image(ax, rgb(values), variant), variant.phase, s_p)
 
 
 def shared_limit(*maps, percentile=99.8):
@@ -212,7 +214,7 @@ def shap_over_rgb(ax, values, spectrogram, variant, limit, s_p, opacity=0.6):
     """
     colours = rgb(spectrogram)
     below = 0.8 * colours.mean(axis=2, keepdims=True) + 0.2 * colours
-    tensor_image(ax, 1 - opacity * (1 - below), variant, None, (0, 1))
+    tensor_image(ax, 1 - opacity * (1 - below), variant)
     alpha = np.clip(np.abs(values) / limit, 0, 1) ** 0.5 if opacity else None
     tensor_image(ax, values, variant, SIGNED, (-limit, limit), alpha)
     return mark_arrivals(ax, variant.phase, s_p)
@@ -227,10 +229,8 @@ def class_maps(axes, means, variant, s_p, counts, label):
     limit = shared_limit(*maps)
     for ax, values, name, count in zip(axes, maps, CLASSES, counts):
         shap_map(ax, values, variant, limit, s_p)
-        panel_title(ax, f"{name}s ({count})")
-        ax.label_outer()
-    colour_bar(axes, label)
-    return axes
+        panel_title(ax, f"{name}s ({count})").label_outer()
+    return colour_bar(axes, label)
 
 
 def banner(axes, samples, spectrogram, values, variant, s_p, unit="counts"):
@@ -277,8 +277,7 @@ def event_rate(ax, times, labels, mainshock):
     ax.axvline(0, color="black", linewidth=1.5)
     ax.annotate("mainshock", (0, 1), **ABOVE_AXES)
     label = f"days after the mainshock ({mainshock:%Y-%m-%d %H:%M} UTC)"
-    ax.set(xlabel=label, ylabel="events a day")
-    return ax
+    return finish(ax, label, "events a day")
 
 
 def distribution(ax, values, labels, label):
@@ -286,12 +285,17 @@ def distribution(ax, values, labels, label):
     values = np.asarray(values, dtype=float)
     counts = np.bincount(np.asarray(labels)[np.isfinite(values)], minlength=2)
     differ = counts.max() > 2 * counts.min()
-    if counts.any():
-        _class_histograms(ax, values, labels, distribution_edges(values), differ)
-    else:
+    if not counts.any():
         ax.annotate("not in this dataset", (0.5, 0.5), xycoords="axes fraction", ha="center")
-    ax.set(xlabel=label, ylabel="events of a class [%]" if differ else "events")
-    return ax
+    else:
+        _class_histograms(ax, values, labels, distribution_edges(values), differ)
+    return finish(ax, label, "events of a class [%]" if differ else "events")
+
+
+def scatter_classes(ax, x, y, labels, size, alpha):
+    """Points of each class in its colour and with its marker."""
+    for (chosen, style), marker in zip(by_class(labels), "o^"):
+        ax.scatter(x[chosen], y[chosen], s=size, alpha=alpha, marker=marker, **style)
 
 
 def epicentres(ax, table, section=False):
@@ -300,21 +304,17 @@ def epicentres(ax, table, section=False):
     table: DataFrame with label, source_longitude, source_latitude or source_depth_km
     """
     vertical = "source_depth_km" if section else "source_latitude"
-    for (chosen, style), marker in zip(by_class(table["label"]), "o^"):
-        x, y = table["source_longitude"][chosen], table[vertical][chosen]
-        ax.scatter(x, y, s=9, alpha=0.6, marker=marker, **style)
+    scatter_classes(ax, table["source_longitude"], table[vertical], table["label"], 9, 0.6)
     ax.ticklabel_format(useOffset=False)
     ax.locator_params(nbins=5)
-    ax.set(xlabel="longitude [degrees]", ylabel="depth [km]" if section else "latitude [degrees]")
     if section:
         ax.invert_yaxis()
-        return ax
+        return finish(ax, "longitude [degrees]", "depth [km]")
     if "receiver_longitude" in table and "receiver_latitude" in table:
         stations = table[["receiver_longitude", "receiver_latitude"]].drop_duplicates()
         ax.scatter(*stations.to_numpy().T, marker="v", s=60, color="black", label="station")
     ax.set_aspect(1 / np.cos(np.radians(table[vertical].median())), adjustable="datalim")
-    ax.legend(fontsize=9)
-    return ax
+    return finish(ax, "longitude [degrees]", "latitude [degrees]", legend=9)
 
 
 def record_section(ax, traces, s_p, labels):
@@ -325,14 +325,13 @@ def record_section(ax, traces, s_p, labels):
     """
     for place, k in enumerate(np.argsort(s_p)):
         trace, times = _as_drawn(traces[k], HIGHPASS)
-        trace = place + 0.8 * trace / np.abs(trace).max()
-        ax.plot(times, trace, color=CLASS_COLOURS[labels[k]], linewidth=0.5)
+        trace = 0.8 * trace / np.abs(trace).max()
+        ax.plot(times, place + trace, color=CLASS_COLOURS[labels[k]], linewidth=0.5)
         ax.plot([s_p[k]] * 2, [place - 0.4, place + 0.4], color="black", linewidth=1.2)
     ax.axvline(0, color="black", linewidth=1.2)
     ax.set_yticks(range(len(s_p)), [f"{time:.1f}" for time in np.sort(s_p)], fontsize=8)
-    ax.set(xlim=(-2, np.max(s_p) + 6), xlabel=time_label("P"), ylabel="S-P time [s]")
     ax.set_title(f"component Z, above {HIGHPASS:g} Hz, each event on its own scale", fontsize=10)
-    return ax
+    return finish(ax, time_label("P"), "S-P time [s]", xlim=(-2, np.max(s_p) + 6))
 
 
 def class_spectra(ax, frequencies, spectra, labels, unit="counts"):
@@ -344,9 +343,7 @@ def class_spectra(ax, frequencies, spectra, labels, unit="counts"):
         noise, signal = np.nanmean(spectra[chosen], axis=0)
         ax.plot(frequencies, signal, color=style["color"], label=f"{name}s, S")
         ax.plot(frequencies, noise, ":", color=style["color"], label=f"{name}s, before P")
-    ax.set(xlabel="frequency [Hz]", ylabel=power_label(unit))
-    ax.legend(fontsize=9)
-    return ax
+    return finish(ax, "frequency [Hz]", power_label(unit), legend=9)
 
 
 def learning_curves(ax, history, title=""):
@@ -357,9 +354,7 @@ def learning_curves(ax, history, title=""):
     ax.axvline(kept, color="0.7", linestyle=":", label="epoch kept")
     highest = history[["train_loss", "validation_loss"]].max(axis=None)
     highest = max(ax.get_ylim()[1], 1.05 * highest)  # panels may share it
-    ax.set(xlabel="epoch", ylabel="cross-entropy loss", title=title, ylim=(0, highest))
-    ax.legend()
-    return ax
+    return finish(ax, "epoch", "cross-entropy loss", 10, title=title, ylim=(0, highest))
 
 
 def _cells(ax, values, texts, names, colours, limits, fontsize=9, **options):
@@ -380,8 +375,7 @@ def confusion(ax, labels, predicted, title=""):
     limits, names = (0, 1.2 * counts.max()), (CLASSES, CLASSES)
     _cells(ax, counts, counts.astype(str), names, ABSOLUTE, limits, fontsize=14)
     ax.set_yticks((0, 1), CLASSES, rotation=90, va="center")
-    ax.set(xlabel="predicted", ylabel="true", title=title)
-    return ax
+    return finish(ax, "predicted", "true", title=title)
 
 
 def draw_intervals(ax, places, table, scale=1, **style):
@@ -416,15 +410,12 @@ def margins(ax, values, margin, labels, label):
     values: array (N,); margin: array (N,), logit(aftershock) - logit(foreshock)
     """
     values, margin, labels = map(np.asarray, (values, margin, labels))
-    for (chosen, style), marker in zip(by_class(labels), "o^"):
-        ax.scatter(values[chosen], margin[chosen], s=14, alpha=0.7, marker=marker, **style)
+    scatter_classes(ax, values, margin, labels, 14, 0.7)
     wrong = (margin > 0) != labels
     ring = {"facecolors": "none", "edgecolors": "black", "label": f"misclassified ({wrong.sum()})"}
     ax.scatter(values[wrong], margin[wrong], s=70, **ring)
     ax.axhline(0, color="0.6", linewidth=0.8)
-    ax.set(xlabel=label, ylabel="margin: logit(aftershock)\n$-$ logit(foreshock)")
-    ax.legend(fontsize=9)
-    return ax
+    return finish(ax, label, "margin: logit(aftershock)\n$-$ logit(foreshock)", legend=9)
 
 
 def other_arrivals(ax, s_p, phase):
@@ -467,7 +458,6 @@ def write_row_counts(ax, counts):
     for row, count in enumerate(counts):
         place = {"xycoords": ("axes fraction", "data"), "va": "center"}
         ax.annotate(f" n = {count:.0f}", (1, row), fontsize=9, **place)
-    return ax
 
 
 def weekly(ax, weeks, events, frequencies, limit):
@@ -485,9 +475,8 @@ def weekly(ax, weeks, events, frequencies, limit):
     ax.axhline(np.searchsorted(shown, 0) - 0.5, color="black", linewidth=1.5)
     ax.set_yticks(rows, shown)
     write_row_counts(ax, counts)
-    ax.set(xlabel="frequency [Hz]", ylabel="week after the mainshock")
     ax.figure.colorbar(ax.collections[0], ax=ax, label="mean SHAP [logit / Hz]", pad=0.14)
-    return ax
+    return finish(ax, "frequency [Hz]", "week after the mainshock")
 
 
 def background_curve(ax, curve, chosen):
@@ -498,14 +487,14 @@ def background_curve(ax, curve, chosen):
     table = curve.assign(value=curve["distance"])
     draw_intervals(ax, curve["size"], table, fmt="o-", color=INK)
     ax.axvline(chosen, color="0.5", linestyle=":", label=f"used here: {chosen}")
-    ax.set(xscale="log", yscale="log", xlabel="background events")
-    ax.set_ylabel("relative L2 distance\nto the whole background")
-    ticks = [tick for tick in (0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if tick < 1.2 * curve["high"].max()]
+    ax.set(xscale="log", yscale="log")
+    ticks = np.array([0.02, 0.05, 0.1, 0.2, 0.5, 1.0])
+    ticks = ticks[ticks < 1.2 * curve["high"].max()]
     ax.set_xticks(curve["size"], curve["size"])
     ax.set_yticks(ticks, ticks)
     ax.minorticks_off()
-    ax.legend()
-    return ax
+    label = "relative L2 distance\nto the whole background"
+    return finish(ax, "background events", label, legend=10)
 
 
 def tile_values(ax, values, errors, names, limit):
@@ -514,12 +503,9 @@ def tile_values(ax, values, errors, names, limit):
     values, errors: arrays (bands, windows), the error as half the width of a 95 % interval
     names: (bands, windows), two sequences of str
     """
-    texts = np.empty(values.shape, object)
-    for place, value in np.ndenumerate(values):
-        texts[place] = f"{value:+.2f}\n±{errors[place]:.2f}"
+    texts = np.strings.add(np.strings.mod("%+.2f\n", values), np.strings.mod("±%.2f", errors))
     _cells(ax, values, texts, names, SIGNED, (-limit, limit), origin="lower", aspect="auto")
-    ax.set(xlabel="window", ylabel="frequency band")
-    ax.label_outer()
+    finish(ax, "window", "frequency band").label_outer()
     return ax
 
 
@@ -542,10 +528,10 @@ def methods_cost(ax, seconds, scores, label):
         draw_intervals(ax, seconds[method], scores.loc[[method]], **style)
     slowest, fastest = max(seconds.values()), min(seconds.values())
     ticks = [tick for tick in (0.01, 0.1, 1, 10, 100) if fastest < 4 * tick < 16 * slowest]
-    ax.set(xscale="log", xlabel="seconds an event, one core", ylabel=label)
+    ax.set_xscale("log")
     ax.set_xticks(ticks, ticks)
     ax.minorticks_off()
-    return ax
+    return finish(ax, "seconds an event, one core", label)
 
 
 def perturbation(ax, curves, kind):
@@ -556,8 +542,7 @@ def perturbation(ax, curves, kind):
     random = curve[f"random {kind}"]
     ax.plot(100 * curve["share"], random, color="0.5", linestyle=":", label="random order")
     ax.axhline(0, color="0.8", linewidth=0.8)
-    ax.set(xlabel="pixels exchanged [%]", ylabel=f"{kind}: output\n[share of the events' own]")
-    return ax
+    return finish(ax, "pixels exchanged [%]", f"{kind}: output\n[share of the events' own]")
 
 
 def randomisation(ax, table):
@@ -572,7 +557,5 @@ def randomisation(ax, table):
     ax.axhline(0, color="0.6", linewidth=0.8)
     ax.axhline(0.1, color="0.6", linestyle=":", label="0.1")
     ax.set_xticks(places, [LAYERS.get(name, name) for name in table.index], rotation=40, ha="right")
-    ax.set_xlabel("layers drawn anew, from the output down to")
-    ax.set_ylabel("rank correlation\nwith the original's maps")
-    ax.legend()
-    return ax
+    label = "rank correlation\nwith the original's maps"
+    return finish(ax, "layers drawn anew, from the output down to", label, legend=10)

@@ -5,7 +5,7 @@ import textwrap
 import numpy as np
 import pandas as pd
 
-from .maps import INK, by_class, distribution_edges, draw_intervals, write_row_counts
+from .maps import INK, by_class, distribution_edges, draw_intervals, finish, write_row_counts
 
 VERDICT_STYLE = {  # colour, symbol and words: one is enough to tell them apart
     "path/source": ("#009E73", "▲ path/source"),
@@ -43,10 +43,8 @@ def measured(ax, table, label, chance=0.5):
     write_row_counts(ax, table["n_events"])
     if table.empty:
         ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", va="center")
-    ax.set_xlabel(f"{label} (dotted: chance)")
     lowest = np.nanmin(table[["low", "value"]].to_numpy(float), initial=chance - 0.1)
-    ax.set_xlim(lowest - 0.02, 1.02)
-    return ax
+    return finish(ax, f"{label} (dotted: chance)", "", xlim=(lowest - 0.02, 1.02))
 
 
 def physical_units(ax, table):
@@ -56,8 +54,7 @@ def physical_units(ax, table):
     """
     names = table["quantity"] + ", " + table["component"]
     _interval_rows(ax, table, table["measured"], names, 0)
-    ax.set_xlabel("aftershocks minus foreshocks [ms]")
-    return ax
+    return finish(ax, "aftershocks minus foreshocks [ms]", "")
 
 
 def _interval_rows(ax, table, values, names, zero):
@@ -80,10 +77,9 @@ def overlap(ax, values, labels, weights, label):
     for (chosen, style), line in zip(by_class(labels), ("-", "--")):
         ax.hist(values[chosen], edges, histtype="step", linewidth=1.4, linestyle=line, **style)
         scaled = weights[chosen] * chosen.sum() / weights[chosen].sum()
-        filled = {"color": style["color"], "alpha": 0.35, "label": "matched"}
-        ax.hist(values[chosen], edges, weights=scaled, **filled)
-    ax.set(xlabel=label, ylabel="events")
-    return ax
+        style |= {"alpha": 0.35, "label": "matched"}
+        ax.hist(values[chosen], edges, weights=scaled, **style)
+    return finish(ax, label, "events")
 
 
 def drift(ax, days, scores, labels):
@@ -96,19 +92,18 @@ def drift(ax, days, scores, labels):
         ax.plot(days[order], scores[order], marker, markersize=2.5, alpha=0.4, **style)
         smooth = pd.Series(scores[order]).rolling(41, center=True, min_periods=10).median()
         ax.plot(days[order], smooth, color="white", linewidth=4)
-        line = {"color": style["color"], "linewidth": 2, "label": "running median of 41"}
-        ax.plot(days[order], smooth, **line)
+        style["label"] = "running median of 41"
+        ax.plot(days[order], smooth, linewidth=2, **style)
     ax.axvline(0, color="black", linewidth=1.5)
     ax.axhline(0, color="0.6", linewidth=0.8)
-    ax.set(xlabel="days after the mainshock", ylabel="held-out log-odds\n(+: aftershock)")
     ax.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return ax
+    return finish(ax, "days after the mainshock", "held-out log-odds\n(+: aftershock)")
 
 
 def _counts_at_foot(ax, places, counts, rotation=0):
+    style = {"xycoords": ("data", "axes fraction"), "ha": "center", "fontsize": 9}
     for place, count in zip(places, counts):
-        options = {"xycoords": ("data", "axes fraction"), "ha": "center", "fontsize": 9}
-        ax.annotate(f"{count}", (place, 0.02), rotation=rotation, **options)
+        ax.annotate(f"{count}", (place, 0.02), rotation=rotation, **style)
 
 
 def reliability(ax, table, error):
@@ -121,9 +116,8 @@ def reliability(ax, table, error):
     draw_intervals(ax, table["predicted"], rows, fmt="o", color=INK)
     _counts_at_foot(ax, table["predicted"], table["n_events"])
     ax.set(xlim=(-0.03, 1.05), ylim=(-0.13, 1.05), title=f"expected calibration error {error:.3f}")
-    ax.set_xlabel("probability of aftershock by the network")
-    ax.set_ylabel("share of aftershocks (numbers: events)")
-    return ax
+    label = "share of aftershocks (numbers: events)"
+    return finish(ax, "probability of aftershock by the network", label)
 
 
 def accuracy_by(ax, table, label):
@@ -131,9 +125,8 @@ def accuracy_by(ax, table, label):
     draw_intervals(ax, table["centre"], table, fmt="o-", color=INK)
     _counts_at_foot(ax, table["centre"], table["n_events"])
     ax.axhline(0.5, color="0.5", linestyle=":")
-    ax.set(xlabel=label, ylabel="accuracy (numbers: events)")
-    ax.set_ylim(min(0.4, table["low"].min() - 0.08), 1.02)
-    return ax
+    ylim = min(0.4, table["low"].min() - 0.08), 1.02
+    return finish(ax, label, "accuracy (numbers: events)", ylim=ylim)
 
 
 def shares(ax, table, label):
@@ -171,9 +164,8 @@ def shares_by_week(ax, table, area, part):
     _counts_at_foot(ax, table["week"], table["n_events"], rotation=90)
     ax.axvline(-0.5, color="black", linewidth=1.5)
     ax.axhline(100 * area, color="0.5", linestyle=":", label="area")
-    ax.set(xlabel="week after the mainshock\n(numbers: events)", ylabel="share of |SHAP| [%]")
     ax.set_title(part, fontsize=10)
-    return ax
+    return finish(ax, "week after the mainshock\n(numbers: events)", "share of |SHAP| [%]")
 
 
 def verdict_page(fig, findings, verdict, opened, reasons, title, units=None):
@@ -231,7 +223,7 @@ def measurements_page(fig, table, skipped, title):
     y = 0.6
     bold = {"weight": "bold"}
     for value in (0, 0.5, 1):
-        _write(ax, _on_axis(value), y, [f"{value:g}"], ha="center", **bold)
+        _write(ax, *_on_axis(value), y, [f"{value:g}"], ha="center", **bold)
     _write(ax, PAGE_WIDTH - MARGIN, y, ["events"], ha="right", **bold)
     _write_row(ax, y, COLUMNS, COLUMNS, [bold] * 4)
     y += 1.5 * LINE
@@ -316,7 +308,7 @@ def _in_units(units):
     return [f"{words}{', '.join(texts)}."] if texts else []
 
 
-def _on_axis(values):
+def _on_axis(*values):
     """Place on the page of values from 0 to 1; what lies beyond stands at the end."""
     return AXIS_START + AXIS_LENGTH * np.clip(values, 0, 1)
 
@@ -332,8 +324,10 @@ def _control_row(ax, y, row):
     _write_row(ax, y, texts, COLUMNS, [{}] * 4)
     _write(ax, PAGE_WIDTH - MARGIN, y, [f"{row.n_events:.0f}"], ha="right")
     middle = y + LINE / 2
-    ax.plot(_on_axis([0, 1]), [middle] * 2, color="0.85", linewidth=0.8)
-    ax.plot(_on_axis([row.chance] * 2), [middle - 0.05, middle + 0.05], color="0.5", linewidth=0.8)
-    ax.plot(_on_axis([row.low, row.high]), [middle] * 2, color=INK, linewidth=2)
+    ax.plot(_on_axis(0, 1), [middle] * 2, color="0.85", linewidth=0.8)
+    ax.plot(
+        _on_axis(row.chance, row.chance), [middle - 0.05, middle + 0.05], color="0.5", linewidth=0.8
+    )
+    ax.plot(_on_axis(row.low, row.high), [middle] * 2, color=INK, linewidth=2)
     marker = "<" if row.measured < 0 else "o"  # it lies below the axis
     ax.plot(_on_axis(row.measured), middle, marker, color=INK, markersize=3)

@@ -151,8 +151,7 @@ def waveform_folder(name, data="data", **simulation):
     returns: Path
     raises: ForeshapError for an unknown dataset, or where its files are missing
     """
-    source, declared = _read_declaration(name, data)
-    data = Path(data)
+    (source, declared), data = _read_declaration(name, data), Path(data)
     if source == "spectrograms":
         raise ForeshapError(
             f"Dataset {name} holds no seismograms: begin with explainability/controls.ipynb."
@@ -174,15 +173,14 @@ def waveform_folder(name, data="data", **simulation):
     with folder_replaced_whole(folder) as aside:
         _build(source, declared | paths, data / name / "fdsn", aside)
         (aside / RECIPE_FILE).write_text(json.dumps(recipe, indent=1, sort_keys=True))
-        made = (*(f"{variant}.h5" for variant in VARIANTS), CROSS_SPECTRA)
-        for beside, made_file in product(BESIDE, made):  # of the folder before
-            (folder.parent / beside / made_file).unlink(missing_ok=True)
+        for beside, file in product(BESIDE, (*VARIANTS, CROSS_SPECTRA)):  # of the folder before
+            (folder.parent / beside / file).with_suffix(".h5").unlink(missing_ok=True)
     return folder
 
 
 def _recipe(declared, paths):
     """Return everything that a folder depends on, as JSON holds it, without passwords."""
-    recipe = {key: value for key, value in declared.items() if key not in ABOUT}
+    recipe = _part(declared, declared.keys() - {*ABOUT})
     for key in recipe.keys() & {"provider", "catalogue"}:
         recipe[key] = public(recipe[key])
     recipe["inputs"] = {}
@@ -207,15 +205,15 @@ def _is_built(path, recipe):
 
 def _build(source, declared, store, output):
     """Write a dataset's folder in the waveform layout from what it declares."""
-    options = {k: value for k, value in declared.items() if k not in (*SPANS, *ABOUT)}
+    options = _part(declared, declared.keys() - {*SPANS, *ABOUT})
     spans = _spans(declared)
     if source == "simulated":
         simulate_sequence(output, **options)
     elif source == "continuous":
         from_continuous(options.pop("waveforms"), options.pop("picks"), output, spans, **options)
     elif source == "fdsn":
-        query = {"left_out": None} | _part(declared, FdsnQuery.__dataclass_fields__)
-        fetch_fdsn(store, FdsnQuery(**query))
+        fields = {"left_out": None} | _part(declared, FdsnQuery.__dataclass_fields__)
+        fetch_fdsn(store, FdsnQuery(**fields))
         options = _part(declared, ["predict"])
         if declared.get("remove_response"):
             options["inventory"] = store / "station.xml"

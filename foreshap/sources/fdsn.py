@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from http.client import IncompleteRead
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import unquote
 from urllib.request import BaseHandler
 from urllib.response import addinfourl
@@ -248,17 +248,17 @@ class Store:
             self.save()
             return
         try:
-            self.manifest = json.loads(path.read_text())
-            others = {name for name in wanted if self.manifest["query"][name] != wanted[name]}
-            others -= {"mainshock"}  # no request depends on it
-            self.manifest["answers"].items()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            self.manifest = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+            msgspec.convert(self.manifest["answers"], dict[str, int | str])
+            asked = msgspec.convert(self.manifest["query"], dict[str, Any])
+        except (ValueError, KeyError) as error:
             raise ForeshapError(f"{path} is damaged ({error!r}): use another folder.") from error
-        if others:
-            raise ForeshapError(
-                f"{self.folder} holds the answers to a query of another {', '.join(sorted(others))}"
-                ": move it away, then run again."
-            )
+        for name, value in wanted.items():
+            if asked.get(name) != value and name != "mainshock":  # no request depends on that
+                raise ForeshapError(
+                    f"{self.folder} holds the answers to a query of another {name}: "
+                    "move it away, then run again."
+                )
         self.manifest["query"] = wanted
 
     def save(self):
@@ -268,8 +268,7 @@ class Store:
 
     def provider(self, service):
         """Return the name or URL of the provider of a service."""
-        is_other = service == "event" and self.query.catalogue
-        return is_other or self.query.provider
+        return (service == "event" and self.query.catalogue) or self.query.provider
 
     def fail(self, service, what):
         """Raise ForeshapError: what a service did, and what to do."""
@@ -286,16 +285,15 @@ class Store:
             codes = f"{query.network}.{query.station} with {query.channels}"
             self.fail("station", f"knows no {codes} at the time: check the query")
         network = read_inventory(self.folder / STATION_FILE)[0]
-        dois = [name.split(":", 1)[-1] for name in network.identifiers or () if "10." in name]
-        self.manifest["doi"] = dois[0] if dois else NETWORK_DOIS.get(query.network)
+        found = re.search("10\\..*", " ".join(network.identifiers or ()))
+        self.manifest["doi"] = found[0].split()[0] if found else NETWORK_DOIS.get(query.network)
         self.place = network[0].latitude, network[0].longitude
 
     def fetch_catalogue(self):
         """Fetch picks.xml; return the windows (start, end) that its events need, in order."""
         spans = self.query.periods
-        studied = [(spans.start, spans.end)]
-        if spans.left_out:
-            studied = [(spans.start, spans.left_out[0]), (spans.left_out[1], spans.end)]
+        left_out = spans.left_out or (spans.end, spans.end)
+        studied = (spans.start, left_out[0]), (left_out[1], spans.end)
         slices = [self.request("event", [window]) for window in _cut(studied, SLICE)]
         paths = self.fetch_all(slices, "catalogue")
         picked = _picked_events(paths)
@@ -324,9 +322,9 @@ class Store:
         joined = []
         for start, end in windows:
             if joined and start <= joined[-1][1]:
-                joined[-1] = joined[-1][0], max(end, joined[-1][1])
-            else:
-                joined.append((start, end))
+                start, last = joined.pop()
+                end = max(end, last)
+            joined.append((start, end))
         pieces, requests = list(_cut(joined, PIECE)), []
         for first in range(0, len(pieces), TOGETHER):
             requests.append(self.request("dataselect", pieces[first : first + TOGETHER]))
@@ -398,13 +396,12 @@ class Store:
                     return error.status
                 if error.status in UNKNOWN_PARAMETER and arguments.pop("includearrivals", False):
                     continue
+                why = f"gave no usable answer ({error})"
+                if error.status not in WORTH_ANOTHER_TRY:
+                    self.fail(service, f"{why}: check the query")
                 wait = wait_time(attempt, self.pause, error.retry_after)
-                again = error.status in WORTH_ANOTHER_TRY
-                if not again or attempt == TRIES - 1 or wait > LONGEST_PAUSE:
-                    advice = "check the query"
-                    if again:
-                        advice = "run again later, what is stored is kept"
-                    self.fail(service, f"gave no usable answer ({error}): {advice}")
+                if attempt == TRIES - 1 or wait > LONGEST_PAUSE:
+                    self.fail(service, f"{why}: run again later, what is stored is kept")
             time.sleep(wait)
 
     def download(self, service, arguments):
@@ -444,11 +441,12 @@ def event_window(event, place):
     if origin is None:
         return None
     begin = pd.to_datetime(origin.findtext("{*}time/{*}value").strip(), utc=True, format="ISO8601")
-    names = "latitude", "longitude", "depth"
-    where = [float(origin.findtext(f"{{*}}{name}/{{*}}value") or 0) for name in names]
-    if not all(map(math.isfinite, where)):
-        raise ValueError(f"an origin at {where}")
+    where = []
+    for name in ("latitude", "longitude", "depth"):
+        where.append(float(origin.findtext(f"{{*}}{name}/{{*}}value") or 0))
     distance = math.hypot(gps2dist_azimuth(*where[:2], *place)[0], where[2]) / 1000
+    if not math.isfinite(distance):
+        raise ValueError(f"an origin at {where}")
     s_travel = pd.Timedelta(seconds=round(distance / SLOWEST_S, 3))
     times = [begin, begin + min(FARTHEST, s_travel)]
     for value in event.iterfind("{*}pick/{*}time/{*}value"):
@@ -481,9 +479,8 @@ def check_events(path, network, station, place):
             event_id(event.get("publicID"))
             event_window(event, place)
         tree.write(path, encoding="utf-8", xml_declaration=True)
-        n_read = len(obspy.read_events(path, format="QUAKEML")) if events else 0
-        if n_read != len(events):
-            raise ValueError(f"{n_read} events of {len(events)}")
+        if events and len(obspy.read_events(path, format="QUAKEML")) != len(events):
+            raise ValueError(f"not all of its {len(events)} events are read")
     except Exception as error:  # ObsPy raises whatever its parsers raise
         raise BadAnswer(f"no QuakeML that can be read: {error!r}") from None
 
@@ -505,27 +502,24 @@ def _mend_times(event):
 def check_miniseed(path, network, station, channels, windows):
     """Raise BadAnswer for what isn't miniSEED of a station's channels, each piece in a window."""
     try:
-        with open(path, "rb") as file, warnings.catch_warnings(action="ignore"):
-            end, offset = file.seek(0, 2), 0
-            while offset < end:
-                file.seek(offset)
-                if not re.match(rb"[0-9 \0]{6}[DRQM][ \0]", file.read(8)):
+        content, offset = path.read_bytes(), 0
+        with warnings.catch_warnings(action="ignore"):
+            while offset < len(content):
+                if not re.match(rb"[0-9 \0]{6}[DRQM][ \0]", content[offset : offset + 8]):
                     raise ValueError(f"no record at byte {offset}")
-                file.seek(0)
-                offset += get_record_information(file, offset)["record_length"]
-            if offset != end:
+                offset += get_record_information(io.BytesIO(content), offset)["record_length"]
+            if offset != len(content):
                 raise ValueError("the last record is cut off")
-            file.seek(0)
-            stream = obspy.read(file, format="MSEED")  # without the format it would unpickle, too
+            stream = obspy.read(io.BytesIO(content), format="MSEED")  # or it would unpickle, too
     except Exception as error:  # ObsPy raises whatever its parsers raise
         raise BadAnswer(f"no miniSEED: {error}") from None
     if not stream:
         raise BadAnswer(f"miniSEED without samples of {network}.{station}")
+    wanted = f"{network}.{station}.*.{channels}"
     for trace in stream:
         stats = trace.stats
-        right = (stats.network, stats.station) == (network, station)
-        if not right or not fnmatchcase(stats.channel, channels):
-            raise BadAnswer(f"miniSEED of {trace.id} instead of {network}.{station} {channels}")
+        if not fnmatchcase(trace.id, wanted):
+            raise BadAnswer(f"miniSEED of {trace.id} instead of {wanted}")
         first = (stats.starttime - stats.delta).ns  # services round times
         last = (stats.endtime + stats.delta).ns
         if not any(start.value <= last and end.value >= first for start, end in windows):

@@ -46,8 +46,8 @@ def from_nrca_archive(folder, output, mainshock=None):
     names = "{}_{}.hdf5", "{}_{}_attributes.csv", "{}_{}_attribute.csv"
     parts, groups = list(_read_parts(folder, ["NRCA"], *names)), None
     if any(Path(folder).rglob(SIMILAR)):
-        tables = [part[1].reindex(columns=["trace_name", "source_id"]) for part in parts]
-        groups = co_located(read_frame(_find_file(folder, SIMILAR)), pd.concat(tables))
+        tables = pd.concat([part[1] for part in parts])
+        groups = co_located(read_frame(_find_file(folder, SIMILAR)), tables)
     return _import(output, parts, mainshock, "ENZ", groups, source_doi=ARCHIVES["nrca"])
 
 
@@ -178,21 +178,17 @@ def _offers(path, table, station, label, twice, order, groups):
     """Yield an Offer of each trace that a file or its table names; one named twice is not used."""
     rows = table.astype(object).where(table.notna(), "").to_dict("records")
     stored = set(read_root(path)[0])
-    strays = stored - set(table["trace_name"])
-    for name in sorted(strays):
+    reasons = dict.fromkeys(set(table["trace_name"]) - stored, "no waveform in the file")
+    for name in sorted(stored - set(table["trace_name"])):
         rows.append({"trace_name": name, "receiver_name": station, "trace_start_time": ""})
+        reasons[name] = "no row in the table"
+    reasons |= dict.fromkeys(twice, "duplicate name")  # rows that are the same were read as one
     with open_waveforms(path) as file:
         for row in tqdm(rows, desc=path.name, unit="trace"):
             name = row["trace_name"]
             row["co_located_group"] = groups.get(name, "")
-            samples, reason = None, ""
-            if name in twice:  # rows that are the same were read as one
-                reason = "duplicate name"
-            elif name not in stored:
-                reason = "no waveform in the file"
-            elif name in strays:
-                reason = "no row in the table"
-            else:
+            samples, reason = None, reasons.get(name, "")
+            if not reason:
                 samples, reason = read_trace(file, name)
             yield Offer(row, samples if reason else samples[order], reason, label)
 
@@ -217,7 +213,7 @@ def _frame_offers(path, spans):
         if "trace_name" not in row:
             network = row.get("network_code", "")
             row["trace_name"] = trace_name(row["receiver_name"], network, row["source_id"])
-        samples, reason = _samples([cells[name] for name in channels])
+        samples, reason = _samples(list(cells[channels]))
         if spans is None and label is None:
             reason = reason or "inside the window left out around the mainshock"
         yield Offer(row, samples, reason, label)
