@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 from ..explainability.attribution import shap_tensors
 from ..files import ForeshapError
 from ..preprocessing.variants import WINDOWS, frame_windows
-from ..preprocessing.waveforms import known_times
+from ..preprocessing.waveforms import known_stations, known_times
 from ..training.scores import bootstrap_interval, interval_table, roc_auc
 
 REGION = 0.5  # the effect's region begins at this share of the mean effect's largest value
@@ -209,6 +209,19 @@ def same_events(here, names, other, time_edges, frequency_edges):
     values = np.stack([other.values[k] for k in theirs])
     s_p = other.table["p_s_diff_sec"].to_numpy()[theirs]
     return here[place >= 0], on_axes(values, other.variant, time_edges, frequency_edges, s_p)
+
+
+def between_stations(maps, table):
+    """Maps of the same earthquakes (source_id) at every two stations: dict, what -> [pair]."""
+    events = {"source": table.get("source_id"), "station": known_stations(table)}
+    events = pd.DataFrame(events | {"row": range(len(table))})
+    row_at = events.pivot_table("row", "source", "station", "first")
+    pairs = {}
+    for a, b in combinations(row_at, 2):
+        both = row_at[[a, b]].dropna().astype(int)
+        if len(both):
+            pairs[f"stations {a} and {b}"] = [(maps[both[a]], maps[both[b]])]
+    return pairs
 
 
 def on_axes(values, variant, time_edges, frequency_edges, s_p=None):
