@@ -14,7 +14,6 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SHARED
 
 import foreshap
 import run_notebooks
@@ -39,9 +38,7 @@ n_events = 80
 seed = 1
 effects = {path = 0.01, missing_component = 0.05}
 """
-SIMULATED = list(NOTEBOOKS)  # those of S have the code of P: on real seismograms, where they are
-if (SHARED / "iquique").exists():
-    SIMULATED = [name for name in NOTEBOOKS if name not in (NOTEBOOKS[2], NOTEBOOKS[4])]
+RUN = [name for name in NOTEBOOKS if "s_wave" not in name and "_s." not in name]  # S is P's code
 FIGURE_NAMES = {"fig", "ax", "axes"}  # every cell with a figure makes its own
 
 
@@ -101,21 +98,19 @@ def places(tmp_path_factory):
     return {"DATA": str(folder), "CHECKPOINTS": str(folder / "checkpoints")}
 
 
-@pytest.mark.parametrize("notebook", SIMULATED)
+@pytest.mark.parametrize("notebook", RUN)
 def test_other_constants_and_cells_rerun(notebook, places, tmp_path):
     """Other constants, then these on top; each cell rerun from the final state shows the same."""
     record = tmp_path / "services.csv"
     record.write_text("start,end\n2000-01-01,2030-01-01\n")
     others = places | OTHER | {"STATION_RECORD": str(record)}
-    new = NEW.get(Path(notebook).stem, ())
-    passes = [others, places | FEW] if new else [places | FEW]
-    book = run(notebook, *passes, again=bool(new))
+    book = run(notebook, others, places | FEW, again=True)
     check_no_warnings(book)
     cells = {cell.id: results(cell) for cell in code_cells(book)}
     for name, shown in cells.items():
         assert shown == cells.get(f"{name}-again", shown), name
     assert any("image/png" in result for shown in cells.values() for result in shown)
-    for name in new:
+    for name in NEW[Path(notebook).stem]:
         assert cells[name] != cells[f"{name}-1"], name
 
 
@@ -130,17 +125,19 @@ def real_places(tmp_path_factory, iquique):
     return {"DATASET": "iquique", "DATA": str(folder), "CHECKPOINTS": str(folder / "checkpoints")}
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS)
+@pytest.mark.parametrize("notebook", RUN)
 def test_the_same_notebooks_run_on_real_seismograms(notebook, real_places):
-    check_no_warnings(run(notebook, real_places | FEW))
+    few = real_places | FEW | {"SEEDS": 1, "COMPARED": 1}
+    phases = "PS" if "PHASE = " in code_cells(read(notebook))[0].source else "P"
+    check_no_warnings(run(notebook, *(few | {"PHASE": phase} for phase in phases)))
     data = Path(real_places["DATA"]) / "iquique"
-    for name in foreshap.VARIANTS if notebook == NOTEBOOKS[4] else ():
+    for name in foreshap.VARIANTS if notebook == NOTEBOOKS[3] else ():
         tensors = foreshap.load_spectrograms(data / f"{name}.h5")
         checkpoints = Path(real_places["CHECKPOINTS"]) / "iquique"
         checkpoint = foreshap.load_checkpoint(checkpoints / f"{name}.pt")
         shap = foreshap.load_shap(foreshap.find_shap(data / "shap", checkpoint)[0])
         assert np.bincount(tensors.labels).tolist() == [40, 334]
-        asked = foreshap.chosen_test_rows(checkpoint, 6)
+        asked = foreshap.chosen_test_rows(checkpoint, FEW["N_EVENTS"])
         wrong = foreshap.misclassified_rows(checkpoint, tensors) if name == "P64" else []
         assert set(asked) | set(wrong) <= set(shap.table["row"])
         assert shap.values.shape[1:] == foreshap.VARIANTS[name].shape
