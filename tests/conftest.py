@@ -1,5 +1,6 @@
 """What several tests share: real data beside the clone, and a miniature of the demo sequence."""
 
+import os
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,14 @@ import pytest
 import foreshap
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
+LONG = ("test_notebooks", "test_browser", "test_verdict", "test_shap_store", "test_attacks")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers share two cores
+
+
+def pytest_collection_modifyitems(items):
+    """Long files first, so that no worker is left with one at the end."""
+    order = {f"{name}.py": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.name, len(LONG)))
 
 
 @pytest.fixture(scope="session")

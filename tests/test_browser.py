@@ -33,7 +33,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     (folder / "data").mkdir()
     (folder / "data" / "datasets.toml").write_text(
-        '[demo]\nsource = "simulated"\nn_events = 90\nseed = 1\n'
+        '[demo]\nsource = "simulated"\nn_events = 70\nseed = 1\n'
     )
     for stage in ("preprocessing", "training", "explainability"):
         (folder / stage).mkdir()
@@ -64,7 +64,7 @@ def address(place):
     folders = {"JUPYTER_CONFIG_DIR": "config", "JUPYTERLAB_SETTINGS_DIR": ".settings"}
     folders |= {"JUPYTERLAB_WORKSPACES_DIR": "workspaces", "IPYTHONDIR": "ipython"}
     environment = os.environ | {name: str(place / path) for name, path in folders.items()}
-    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
+    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with open(place / "lab.log", "w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=place)
     address = f"http://127.0.0.1:{port}"

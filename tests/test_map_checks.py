@@ -342,6 +342,15 @@ def test_randomisation_steps_lose_the_signed_map(trained):
     assert list(steps.index) == layers[::-1] and abs(steps["signed"].iloc[-1][0]) < 0.3
 
 
+def test_maps_of_one_earthquake_at_two_stations_are_compared():
+    here, sources = np.arange(5), pd.Series(["a", "a", "b", "c", "c"])
+    table = pd.DataFrame({"source_id": sources, "receiver_name": ["X", "Y", "X", "Y", "X"]})
+    ((what, [(x, y)]),) = map_checks.between_stations(here, table).items()
+    assert what == "stations X and Y" and x.tolist() == [0, 4] and y.tolist() == [1, 3]
+    assert map_checks.between_stations(here, table.drop(columns="source_id")) == {}
+    assert map_checks.between_stations(here, table.assign(receiver_name="X")) == {}
+
+
 def test_maps_of_one_event_are_found_in_another_variant():
     variant, edges = foreshap.VARIANTS["P64"], (np.arange(-2, 12.1, 1.0), np.arange(0, 50.1, 10.0))
     values = np.random.default_rng(0).normal(size=(3, *variant.shape))

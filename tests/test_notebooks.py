@@ -20,14 +20,25 @@ import run_notebooks
 from run_notebooks import MEDIA, NOTEBOOKS
 
 ROOT = Path(__file__).parents[1]
-FEW = {"MAX_EPOCHS": 2, "N_EVENTS": 6, "BACKGROUND": 8, "SEEDS": 2, "COMPARED": 2}
+FEW = {"MAX_EPOCHS": 1, "N_EVENTS": 5, "BACKGROUND": 8, "SEEDS": 2, "COMPARED": 2}
 FEW["EVALUATIONS"] = {"partition": 60, "partition-telea": 60, "tiles": 320}
+OTHER = {"MAX_EPOCHS": 2, "N_EVENTS": 4, "BACKGROUND": 6, "SEEDS": 1, "COMPARED": 1, "SEED": 1}
+OTHER |= {"EVALUATIONS": {"partition": 40, "partition-telea": 40, "tiles": 400}, "EVENT": 3}
+OTHER |= {"STATION": "DEMO", "VARIANT": "P32"}
+NEW = {  # notebook -> cells that show something else with the OTHER constants
+    "preprocess": ("event", "spectrograms", "rgb"),
+    "p_wave_model_training": ("splits", "scores-table", "misclassified", "retrained"),
+    "explainability_p": ("retrained", "background-figure", "shap", "choice", "single", "scores"),
+    "controls": ("data", "network", "map", "agreement-figure", "faithful", "page"),
+    "explore": ("explore",),
+}
 DEMO = """[demo]
 source = "simulated"
-n_events = 90
+n_events = 80
 seed = 1
 effects = {path = 0.01, missing_component = 0.05}
 """
+RUN = [name for name in NOTEBOOKS if "s_wave" not in name and "_s." not in name]  # S is P's code
 FIGURE_NAMES = {"fig", "ax", "axes"}  # every cell with a figure makes its own
 
 
@@ -39,17 +50,24 @@ def code_cells(book):
     return [cell for cell in book.cells if cell.cell_type == "code"]
 
 
-def run(notebook, again=False, **parameters):
-    """Execute a notebook with other constants; then, if asked, its cells from last to first."""
+def run(notebook, *passes, again=False):
+    """Run a notebook with each of several sets of constants, on top of the sets before.
+
+    Cells of all but the last set have its number behind their id, of a rerun from last to first
+    "again".
+    """
     book = read(notebook)
     cells = code_cells(book)
-    for name, value in parameters.items():
-        if f"{name} = " in cells[0].source:
-            cells[0].source += f"\n{name} = {value!r}"
-    if again:
-        for cell in reversed(cells):
-            copy = nbformat.from_dict({**cell, "id": f"{cell.id}-again"})
+    book.cells = []
+    for number, constants in enumerate(passes, start=1 - len(passes)):
+        for cell in cells:
+            copy = nbformat.from_dict({**cell, "id": f"{cell.id}{number or ''}"})
+            for name, value in constants.items() if cell is cells[0] else ():
+                if f"{name} = " in cell.source:
+                    copy.source += f"\n{name} = {value!r}"
             book.cells.append(copy)
+    for cell in reversed(book.cells[-len(cells) :]) if again else ():
+        book.cells.append(nbformat.from_dict({**cell, "id": f"{cell.id}-again"}))
     place = {"metadata": {"path": ROOT / Path(notebook).parent}}
     nbclient.NotebookClient(book, timeout=600, resources=place).execute()
     return book
@@ -80,15 +98,20 @@ def places(tmp_path_factory):
     return {"DATA": str(folder), "CHECKPOINTS": str(folder / "checkpoints")}
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS)
-def test_each_cell_rerun_from_the_final_state_gives_the_same(notebook, places):
-    again = notebook not in (NOTEBOOKS[2], NOTEBOOKS[4])  # their code is that of the ones before
-    book = run(notebook, again, **places, **FEW)
+@pytest.mark.parametrize("notebook", RUN)
+def test_other_constants_and_cells_rerun(notebook, places, tmp_path):
+    """Other constants, then these on top; each cell rerun from the final state shows the same."""
+    record = tmp_path / "services.csv"
+    record.write_text("start,end\n2000-01-01,2030-01-01\n")
+    others = places | OTHER | {"STATION_RECORD": str(record)}
+    book = run(notebook, others, places | FEW, again=True)
     check_no_warnings(book)
     cells = {cell.id: results(cell) for cell in code_cells(book)}
     for name, shown in cells.items():
         assert shown == cells.get(f"{name}-again", shown), name
     assert any("image/png" in result for shown in cells.values() for result in shown)
+    for name in NEW[Path(notebook).stem]:
+        assert cells[name] != cells[f"{name}-1"], name
 
 
 @pytest.fixture(scope="module")
@@ -102,17 +125,19 @@ def real_places(tmp_path_factory, iquique):
     return {"DATASET": "iquique", "DATA": str(folder), "CHECKPOINTS": str(folder / "checkpoints")}
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS)
+@pytest.mark.parametrize("notebook", RUN)
 def test_the_same_notebooks_run_on_real_seismograms(notebook, real_places):
-    check_no_warnings(run(notebook, **real_places, **FEW))
+    few = real_places | FEW | {"SEEDS": 1, "COMPARED": 1}
+    phases = "PS" if "PHASE = " in code_cells(read(notebook))[0].source else "P"
+    check_no_warnings(run(notebook, *(few | {"PHASE": phase} for phase in phases)))
     data = Path(real_places["DATA"]) / "iquique"
-    for name in foreshap.VARIANTS if notebook == NOTEBOOKS[4] else ():
+    for name in foreshap.VARIANTS if notebook == NOTEBOOKS[3] else ():
         tensors = foreshap.load_spectrograms(data / f"{name}.h5")
         checkpoints = Path(real_places["CHECKPOINTS"]) / "iquique"
         checkpoint = foreshap.load_checkpoint(checkpoints / f"{name}.pt")
         shap = foreshap.load_shap(foreshap.find_shap(data / "shap", checkpoint)[0])
         assert np.bincount(tensors.labels).tolist() == [40, 334]
-        asked = foreshap.chosen_test_rows(checkpoint, 6)
+        asked = foreshap.chosen_test_rows(checkpoint, FEW["N_EVENTS"])
         wrong = foreshap.misclassified_rows(checkpoint, tensors) if name == "P64" else []
         assert set(asked) | set(wrong) <= set(shap.table["row"])
         assert shap.values.shape[1:] == foreshap.VARIANTS[name].shape
@@ -120,22 +145,11 @@ def test_the_same_notebooks_run_on_real_seismograms(notebook, real_places):
         assert "simulated" not in shap.attributes
 
 
-def test_other_constants_meet_no_refusal(places):
-    """Another number of events, background and event, after a first run with others."""
-    other = FEW | {"N_EVENTS": 7, "BACKGROUND": 6, "SEED": 1, "EVENT": 3}
-    check_no_warnings(run(NOTEBOOKS[3], **places, **other))
-
-
 def test_controls_of_published_spectrograms_without_dates(nrca, tmp_path):
     declared = (ROOT / "data" / "datasets.toml").read_text()
     (tmp_path / "datasets.toml").write_text(declared.replace("../../shared/data/nrca", str(nrca)))
-    book = run(
-        NOTEBOOKS[5],
-        **FEW,
-        DATASET="nrca_published",
-        DATA=str(tmp_path),
-        CHECKPOINTS=str(tmp_path / "checkpoints"),
-    )
+    places = {"DATASET": "nrca_published", "DATA": str(tmp_path)}
+    book = run(NOTEBOOKS[5], FEW | places | {"CHECKPOINTS": str(tmp_path / "checkpoints")})
     check_no_warnings(book)
     found = json.loads(
         (tmp_path / "nrca_published" / "controls" / "P64-13s" / "verdict.json").read_text()
@@ -155,36 +169,30 @@ def test_controls_of_published_spectrograms_without_dates(nrca, tmp_path):
     assert states["noise"] == "shown" and "response" in found["open"]
 
 
-def test_controls_of_too_few_events_say_so_and_run_to_the_end(tmp_path):
-    (tmp_path / "datasets.toml").write_text(
-        '[demo]\nsource = "simulated"\nn_events = 44\nseed = 1\n'
-    )
-    waveforms = foreshap.waveform_folder("demo", tmp_path)
-    foreshap.preprocess(waveforms, tmp_path / "demo", [foreshap.VARIANTS["P64"]])
-    check_no_warnings(
-        run(NOTEBOOKS[5], **FEW, DATA=str(tmp_path), CHECKPOINTS=str(tmp_path / "checkpoints"))
-    )
-    found = json.loads((tmp_path / "demo" / "controls" / "P64" / "verdict.json").read_text())
+def test_controls_of_too_few_events_and_of_one_class_reach_the_page(tmp_path):
+    simulated = '[{}]\nsource = "simulated"\nn_events = {}\nseed = 1\n'
+    sizes = {"few": 44, "one": 80}
+    declared = "".join(simulated.format(*size) for size in sizes.items())
+    (tmp_path / "datasets.toml").write_text(declared)
+    passes = []
+    for name in sizes:
+        waveforms = foreshap.waveform_folder(name, tmp_path)
+        if name == "one":
+            table = next(waveforms.glob("*_post_attributes.csv"))
+            table.write_text(table.read_text().splitlines()[0] + "\n")
+        foreshap.preprocess(waveforms, tmp_path / name, [foreshap.VARIANTS["P64"]])
+        places = {"DATASET": name, "DATA": str(tmp_path), "CHECKPOINTS": str(tmp_path / name)}
+        passes.append(FEW | places)
+    book = run(NOTEBOOKS[5], *passes)
+    check_no_warnings(book)
+    assert "image/png" in results(next(cell for cell in book.cells if cell.id == "page"))[1]
+    few, one = (tmp_path / name / "controls" / "P64" / "verdict.json" for name in sizes)
+    found = json.loads(few.read_text())
     assert found["verdict"] == "undecided" and "lacks" in found["reasons"][-1]
     assert "21 foreshocks, 21 aftershocks, 30 are needed" in found["skipped"]["1 windows"]
-
-
-def test_controls_of_one_class_reach_the_page(tmp_path):
-    (tmp_path / "datasets.toml").write_text(
-        '[demo]\nsource = "simulated"\nn_events = 80\nseed = 1\n'
-    )
-    waveforms = foreshap.waveform_folder("demo", tmp_path)
-    table = waveforms / "DEMO_post_attributes.csv"
-    table.write_text(table.read_text().splitlines()[0] + "\n")
-    foreshap.preprocess(waveforms, tmp_path / "demo", [foreshap.VARIANTS["P64"]])
-    book = run(NOTEBOOKS[5], **FEW, DATA=str(tmp_path), CHECKPOINTS=str(tmp_path / "checkpoints"))
-    check_no_warnings(book)
-    found = json.loads((tmp_path / "demo" / "controls" / "P64" / "verdict.json").read_text())
-    assert (
-        found["verdict"] == "undecided"
-        and "38 foreshocks, 0 aftershocks" in found["skipped"]["1 windows"]
-    )
-    assert "image/png" in results(next(cell for cell in book.cells if cell.id == "page"))[1]
+    found = json.loads(one.read_text())
+    assert found["verdict"] == "undecided"
+    assert "38 foreshocks, 0 aftershocks" in found["skipped"]["1 windows"]
 
 
 def test_preprocessing_needs_three_columns(demo, tmp_path):
@@ -196,7 +204,7 @@ def test_preprocessing_needs_three_columns(demo, tmp_path):
         needed.to_csv(tmp_path / "own" / f"{path.stem}_attributes.csv", index=False)
     declared = '[mine]\nsource = "layout"\nwaveforms = "own"\nmainshock = 2016-10-30T06:40:17Z\n'
     (tmp_path / "datasets.toml").write_text(declared)
-    check_no_warnings(run(NOTEBOOKS[0], DATASET="mine", DATA=str(tmp_path)))
+    check_no_warnings(run(NOTEBOOKS[0], {"DATASET": "mine", "DATA": str(tmp_path)}))
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS)

@@ -12,15 +12,16 @@ import pandas as pd
 import torch
 from scipy.signal import find_peaks
 from scipy.stats import rankdata
+from tqdm import tqdm
 
 from ..explainability.attribution import shap_tensors
 from ..files import ForeshapError
 from ..preprocessing.variants import WINDOWS, frame_windows
-from ..preprocessing.waveforms import known_times
+from ..preprocessing.waveforms import known_stations, known_times
 from ..training.scores import bootstrap_interval, interval_table, roc_auc
 
 REGION = 0.5  # the effect's region begins at this share of the mean effect's largest value
-INPUTS_TOGETHER = 128  # inputs that go through a network together
+QUIET_BAR = {"delay": 2, "leave": False}  # shown where it takes longer [s], and then gone
 BANDS = {"0-10 Hz": 0, "10-25 Hz": 10, "25-45 Hz": 25, "45-50 Hz": 45}  # lower edges [Hz]
 CURVES = ("deletion", "insertion", "random deletion", "random insertion")
 
@@ -118,7 +119,7 @@ def perturbation_curves(model_outputs, x, values, background, steps=20, seed=0):
     taken from the background's mean, over the events' mean distance from it: 1 is the events as
     they are, 0 the background.
 
-    model_outputs: function, tensor (n, 3, F, T) -> tensor or array (n,), margins
+    model_outputs: function, tensor (n, 3, F, T) -> array (n,), margins: outputs_of() of a model
     x, background: tensors or arrays (N or B, 3, F, T), scaled as the network wants them
     values: array (N, 3, F, T), SHAP of x
     steps: int, of equal shares of the pixels
@@ -132,8 +133,8 @@ def perturbation_curves(model_outputs, x, values, background, steps=20, seed=0):
     x = torch.as_tensor(x, dtype=torch.float32)
     background = torch.as_tensor(background, dtype=torch.float32)
     _check_shapes(x[:1], background[:1])
-    base = _outputs(model_outputs, background).mean()
-    apart = _outputs(model_outputs, x) - base
+    base = np.asarray(model_outputs(background), dtype=np.float64).mean()
+    apart = np.asarray(model_outputs(x), dtype=np.float64) - base
     if not apart.any():
         raise ForeshapError(
             "The network tells no event from the background: train it again to have a map."
@@ -142,7 +143,7 @@ def perturbation_curves(model_outputs, x, values, background, steps=20, seed=0):
     others = background[rng.integers(len(background), size=len(x))]
     toward = np.sign(apart)[:, None] * _flat(values)
     curves = np.empty((len(x), len(CURVES), steps + 1))
-    for k, event in enumerate(x):
+    for k, event in enumerate(tqdm(x, desc="deletion", unit="event", **QUIET_BAR)):
         inputs = []
         for score in (toward[k], np.zeros_like(toward[k])):  # equal scores: a random order
             order = np.lexsort((rng.random(len(score)), -score))
@@ -150,21 +151,12 @@ def perturbation_curves(model_outputs, x, values, background, steps=20, seed=0):
             deleted = torch.from_numpy(places <= shares[:, None]).reshape(-1, *event.shape)
             inputs.append(torch.where(deleted, others[k], event))
             inputs.append(torch.where(deleted, event, others[k]))
-        output = _outputs(model_outputs, torch.cat(inputs)).reshape(len(CURVES), -1)
+        output = np.asarray(model_outputs(torch.cat(inputs))).reshape(len(CURVES), -1)
         curves[k] = np.sign(apart[k]) * (output - base) / np.abs(apart).mean()
     means = pd.DataFrame(curves.mean(axis=0).T, columns=CURVES)
     means.insert(0, "share", shares)
     areas = np.trapezoid(curves, shares)
     return means, interval_table(dict(zip(CURVES, areas.T)), seed)
-
-
-def _outputs(model_outputs, inputs):
-    """A network's margins of inputs (n, 3, F, T), some at a time, float64 array (n,)."""
-    outputs = []
-    with torch.no_grad():
-        for some in inputs.split(INPUTS_TOGETHER):
-            outputs.append(np.asarray(model_outputs(some), dtype=np.float64))
-    return np.concatenate(outputs)
 
 
 def agreement(pairs, seed=0):
@@ -178,7 +170,7 @@ def agreement(pairs, seed=0):
     raises: ForeshapError where shapes differ
     """
     scores = {}
-    for what, compared in pairs.items():
+    for what, compared in tqdm(pairs.items(), desc="agreement", **QUIET_BAR):
         correlations = [_rank_correlation(a, b) for a, b in compared]
         if correlations:
             scores[what] = np.mean(correlations, axis=0)
@@ -194,7 +186,7 @@ def agreement_matrix(maps):
     raises: ForeshapError where shapes differ
     """
     table = pd.DataFrame(np.eye(len(maps)), index=list(maps), columns=list(maps))
-    for a, b in combinations(maps, 2):
+    for a, b in tqdm([*combinations(maps, 2)], desc="agreement", **QUIET_BAR):
         correlation = pd.Series(_rank_correlation(maps[a], maps[b])).mean()  # NaN: in no event
         table.loc[a, b] = table.loc[b, a] = correlation
     return table
@@ -209,6 +201,19 @@ def same_events(here, names, other, time_edges, frequency_edges):
     values = np.stack([other.values[k] for k in theirs])
     s_p = other.table["p_s_diff_sec"].to_numpy()[theirs]
     return here[place >= 0], on_axes(values, other.variant, time_edges, frequency_edges, s_p)
+
+
+def between_stations(maps, table):
+    """Maps of the same earthquakes (source_id) at every two stations: dict, what -> [pair]."""
+    events = {"source": table.get("source_id"), "station": known_stations(table)}
+    events = pd.DataFrame(events | {"row": range(len(table))})
+    row_at = events.pivot_table("row", "source", "station", "first")
+    pairs = {}
+    for a, b in combinations(row_at, 2):
+        both = row_at[[a, b]].dropna().astype(int)
+        if len(both):
+            pairs[f"stations {a} and {b}"] = [(maps[both[a]], maps[both[b]])]
+    return pairs
 
 
 def on_axes(values, variant, time_edges, frequency_edges, s_p=None):
@@ -263,7 +268,7 @@ def randomised(model, seed):
 def randomisation_steps(model, x, background, maps, seed):
     """Agreement of maps with those of randomised(), signed and absolute: (value, low, high)."""
     steps = {}
-    for layer, network in randomised(model, seed):
+    for layer, network in tqdm(randomised(model, seed), desc="layers", **QUIET_BAR):
         found = shap_tensors(network, x, background).values
         signed = _rank_correlation(maps, found)
         absolute = _rank_correlation(np.abs(maps), np.abs(found))
