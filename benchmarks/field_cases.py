@@ -58,6 +58,19 @@ RIGHT = {  # script of sources/: what it prints when all is well
 }
 EVENTS = ["gse2", "hypodd", "iaspei", "nlloc", "nordic", "pde", "quakeml", "scml", "sh"]  # ObsPy's
 MOVED = {  # names of the day a case was found: today's
+    "from foreshap.model import": "from foreshap.training.model import",
+    "from foreshap import demo": "from foreshap.preprocessing import simulation as demo",
+    "from foreshap.sources import answers": "from foreshap.sources import fdsn as answers",
+    "answers.waiting": "answers.wait_time",
+    'answers.ask(Path(tempfile.mkdtemp()) / "a", lambda path: None': (
+        "foreshap.fetch_fdsn(tempfile.mkdtemp()"
+    ),
+    '{"method": "GET", "url": url}': 'foreshap.FdsnQuery(url.removesuffix("/q"))',
+    "foreshap.training import evaluate": "foreshap.training.scores import evaluate",
+    "foreshap.datasets": "foreshap.sources.datasets",
+    "_from_services = lambda store, query, output, options:": (
+        "_build = lambda source, declared, store, output:"
+    ),
     "from foreshap.sources.answers import BadAnswer": "from foreshap.sources.fdsn import BadAnswer",
     "import _checked_events, _window": "import check_events",
     '_checked_events(path, "IV", "TST", partial(_window, latitude=42.8, longitude=13.1))': (

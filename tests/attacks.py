@@ -103,7 +103,8 @@ def attack_by_disks(step, number, seed, base, inputs, whole, needed):
         for i in range(number):
             output = base / ("disk" if disk.is_there and i % 2 else "limited")
             for left in output.iterdir() if output.exists() else ():
-                shutil.rmtree(left)
+                remove = shutil.rmtree if left.is_dir() else Path.unlink
+                remove(left)
             shutil.copytree(base / "whole1", output, dirs_exist_ok=True)
             size = int(needed * rng.uniform(0, 1.2))
             if output.name == "disk":

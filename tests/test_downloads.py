@@ -11,6 +11,7 @@ import tarfile
 import threading
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def no_pauses(monkeypatch):
 
 
 def files(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
 
 
 def asked(server):
@@ -171,6 +172,12 @@ def test_a_server_that_never_gets_further_is_given_up(zenodo, tmp_path):
     with pytest.raises(ForeshapError, match="broke off at byte 150000 of 300000 again"):
         download(DOI, tmp_path, zenodo.site)
     assert asked(zenodo) == ["", "bytes=150000-"]
+
+
+def test_two_downloads_into_one_folder_wait_for_each_other(zenodo, tmp_path):
+    with ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(download, DOI, tmp_path, zenodo.site) for _ in range(4)]
+    assert {run.result() for run in runs} == {tmp_path} and asked(zenodo) == [""]
 
 
 def test_a_killed_download_is_continued(zenodo, tmp_path):

@@ -7,6 +7,7 @@ import os
 import random
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -118,7 +119,7 @@ def content(folder):
     files = {
         str(p.relative_to(folder)): p.read_bytes()
         for p in sorted(Path(folder).rglob("*"))
-        if p.is_file()
+        if p.is_file() and p.name != ".lock"
     }
     manifest = json.loads(files.pop("manifest.json"))
     manifest["retrieved"] = None
@@ -221,6 +222,14 @@ def test_a_second_run_asks_nothing_and_a_damaged_file_is_asked_again(quiet, refe
     fetched(tmp_path / "s", query)
     assert sorted(name for name, _ in archive.asked) == ["dataselect", "station"]
     assert content(tmp_path / "s") == reference
+
+
+def test_runs_into_one_store_wait_for_each_other(quiet, reference, tmp_path):
+    archive, query = quiet
+    with ThreadPoolExecutor(3) as pool:
+        runs = [pool.submit(fetched, tmp_path / "s", query) for _ in range(3)]
+    assert all(run.result() == runs[0].result() for run in runs)
+    assert len(archive.asked) == REQUESTS and content(tmp_path / "s") == reference
 
 
 MISBEHAVIOURS = (

@@ -35,7 +35,7 @@ from foreshap.files import (
 from foreshap.hdf5 import create_hdf5, open_hdf5
 from foreshap.preprocessing import spectrograms as rooms
 from foreshap.preprocessing.waveforms import read_trace
-from foreshap.sources import downloads, published_spectrograms, recordings
+from foreshap.sources import downloads, fdsn, published_spectrograms, recordings
 from foreshap.sources.fdsn import open_client, public
 
 ROOT = Path(__file__).parents[1]
@@ -310,21 +310,26 @@ def test_data_are_on_the_disk_before_their_names(tmp_path, monkeypatch):
 # Time and memory have bounds
 
 
-def test_a_download_that_drips_is_given_up(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "head, sentence",
+    [(b"Content-Length: 99999\r\n\r\n", "fewer than 1000 bytes a second"), (b"X: ", "no answer")],
+)
+def test_a_download_that_drips_is_given_up(tmp_path, monkeypatch, head, sentence):
     monkeypatch.setattr(downloads, "SECONDS", 0.5)
+    monkeypatch.setattr(fdsn, "LONGEST_ANSWER", 2.0)
     server, stop = socket.create_server(("127.0.0.1", 0)), threading.Event()
 
     def drip():
         client, _ = server.accept()
         client.recv(65536)
-        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n")
+        client.sendall(b"HTTP/1.1 200 OK\r\n" + head)
         while not stop.wait(0.1):
             client.sendall(b"x")
 
     threading.Thread(target=drip, daemon=True).start()
     facts = {"url": f"http://127.0.0.1:{server.getsockname()[1]}/a", "size": 99999}
     begin = time.monotonic()
-    with pytest.raises(ForeshapError, match="fewer than 1000 bytes a second"):
+    with pytest.raises(ForeshapError, match=sentence):
         downloads._fetch(tmp_path / "a", facts | {"checksum": "md5:" + "0" * 32})
     stop.set()
     assert time.monotonic() - begin < 10

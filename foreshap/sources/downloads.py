@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import pooch
 import requests
+from filelock import FileLock
 from pooch.downloaders import ZenodoRepository
 from requests.adapters import HTTPAdapter
 from tqdm import tqdm
@@ -17,6 +18,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
 from ..files import ForeshapError, check_machine, folder_written_whole, sha256, written_whole
+from .fdsn import in_time
 
 ARCHIVES = {  # name -> DOI
     "nrca": "10.5281/zenodo.15683047",  # IV.NRCA in the waveform layout: from_nrca_archive
@@ -51,9 +53,7 @@ def download(name, folder, site="https://zenodo.org"):
     """
     folder, doi = Path(folder), ARCHIVES.get(name, name)
     if not re.fullmatch(r"10\.5281/zenodo\.[0-9]+", doi):
-        raise ForeshapError(
-            f"{name} is no archive: give {', '.join(ARCHIVES)} or a DOI like {ARCHIVES['nrca']}."
-        )
+        raise ForeshapError(f"{name} is no archive: give {', '.join(ARCHIVES)} or a Zenodo DOI.")
     files = _read_registry(folder, doi) or _list_files(doi, site)
     for file in files:
         if not re.fullmatch(PLAIN, file) or file == REGISTRY:
@@ -64,8 +64,7 @@ def download(name, folder, site="https://zenodo.org"):
             facts["sha256"] = sha256(folder / file)
             with written_whole(folder / REGISTRY) as partial:
                 partial.write_text(json.dumps({"doi": doi, "files": files}, indent=1))
-        packed = re.fullmatch(PACKED, file)
-        if packed:
+        if packed := re.fullmatch(PACKED, file):
             extract(folder / file, folder / packed[1])
     return folder
 
@@ -95,7 +94,7 @@ def _list_files(doi, site):
     repository.base_api_url = f"{site}/api/records"
     answer, files = None, {}
     try:
-        answer = repository.api_response
+        answer = in_time(lambda: repository.api_response)
         for file in answer["files"]:
             url, checksum = repository.download_url(file["key"]), file["checksum"]
             files[file["key"]] = {"url": url, "size": int(file["size"]), "checksum": checksum}
@@ -121,15 +120,18 @@ def _fetch(path, facts):
         )
     partial = path.with_name(f".{path.name}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _resume(facts["url"], partial, facts["size"])
-        if pooch.file_hash(partial, alg=kind) != digest:
-            partial.unlink()
-            raise OSError("its hash is not the record's")
-        partial.replace(path)
+        with FileLock(path.with_name(".lock")):  # in a folder that it makes
+            if path.exists():  # another call has downloaded it
+                return
+            _resume(facts["url"], partial, facts["size"])
+            if pooch.file_hash(partial, alg=kind) != digest:
+                partial.unlink()
+                raise OSError("its hash is not the record's")
+            partial.replace(path)
     except (OSError, ValueError) as error:  # requests' own are OSErrors
         raise ForeshapError(
-            f"{path} can't be downloaded from {facts['url']} ({error}): run again to continue."
+            f"{path} can't be downloaded from {facts['url']} ({str(error) or 'no answer'}): "
+            "run again to continue."
         ) from error
 
 
@@ -157,7 +159,7 @@ def _continue(session, url, partial, size):
     headers = {"Accept-Encoding": "identity"}
     if done:
         headers["Range"] = f"bytes={done}-"
-    with session.get(url, headers=headers, stream=True, timeout=SECONDS) as answer:
+    with in_time(session.get, url=url, headers=headers, stream=True, timeout=SECONDS) as answer:
         if answer.status_code == 416:  # the site's file is shorter: what we have is of another one
             partial.unlink()
         answer.raise_for_status()
@@ -166,14 +168,12 @@ def _continue(session, url, partial, size):
         progress = tqdm(desc=url, total=size, initial=done * continues, unit="B", unit_scale=True)
         with progress, open(partial, "ab" if continues else "wb") as file, suppress(HTTPError):
             begin, start = time.monotonic(), file.tell()
-            piece = answer.raw.read1(PIECE)  # where it breaks off, the next request continues
-            while piece and file.tell() <= size:
+            while file.tell() <= size and (piece := answer.raw.read1(PIECE)):
                 file.write(piece)
                 progress.update(len(piece))
                 seconds = time.monotonic() - begin
                 if seconds > SECONDS and file.tell() - start < SLOWEST * seconds:
                     raise OSError(f"fewer than {SLOWEST} bytes a second are sent")
-                piece = answer.raw.read1(PIECE)
 
 
 def extract(archive, folder, largest=LARGEST):

@@ -22,6 +22,7 @@ from urllib.response import addinfourl
 import msgspec
 import obspy
 import pandas as pd
+from filelock import FileLock
 from lxml import etree
 from obspy.clients.fdsn import Client
 from obspy.clients.fdsn.header import URL_MAPPINGS, FDSNException
@@ -109,9 +110,9 @@ class BadAnswer(ForeshapError):
 def fetch_fdsn(store, query=FdsnQuery(), pause=1.0, timeout=120.0):
     """Fetch catalogue, picks, metadata and seismograms of a station, or what is missing of them.
 
-    A run that was stopped is continued by the same call. "No data" (status 204, 404, no content)
-    is final. Seismograms reach from 30 s before each origin to 60 s after the last pick and the S
-    wave at 2 km/s.
+    A run that was stopped is continued by the same call, one at work is waited for. "No data"
+    (status 204, 404, no content) is final. Seismograms reach from 30 s before each origin to 60 s
+    after the last pick and the S wave at 2 km/s.
 
     store: str or Path, a folder of its own, for one query: waveforms/*.mseed, picks.xml (QuakeML:
         events with the picks of this station), station.xml (StationXML with responses),
@@ -128,8 +129,10 @@ def fetch_fdsn(store, query=FdsnQuery(), pause=1.0, timeout=120.0):
     store = Store(Path(store), query, pause, timeout)
     try:
         store.open()
-        store.fetch_station()
-        store.fetch_waveforms(store.fetch_catalogue())
+        with FileLock(store.folder / ".lock"):
+            store.open()  # with what another run has stored by now
+            store.fetch_station()
+            store.fetch_waveforms(store.fetch_catalogue())
     except OSError as error:
         check_machine(store.folder, error)
         raise ForeshapError(f"{store.folder} can't be read ({error}): run again.") from error
@@ -240,8 +243,9 @@ class Store:
     def open(self):
         """Read manifest.json, or begin it; ForeshapError where the folder holds something else."""
         path, wanted = self.folder / MANIFEST_FILE, _query_as_json(self.query)
+        has_files = self.folder.is_file() or any(self.folder.glob("[!.]*"))
         if not path.exists():
-            if self.folder.is_file() or any(self.folder.glob("[!.]*")):
+            if has_files:
                 raise ForeshapError(f"{self.folder} holds other files: use an empty folder.")
             retrieved = f"{datetime.now(UTC):%Y-%m-%d}"
             self.manifest = {"query": wanted, "retrieved": retrieved, "answers": {}}
@@ -301,9 +305,8 @@ class Store:
             where = f"within {self.query.radius_km} km from {spans.start} to {spans.end}"
             self.fail("event", f"has no event {where}: check the query")
         if not any(picked.values()):  # many services give arrivals only of one event at a time
-            single = []
-            for name in dict.fromkeys(map(event_id, picked)):
-                single.append(("event", {"eventid": name, "includearrivals": True}, []))
+            names = dict.fromkeys(map(event_id, picked))
+            single = [("event", {"eventid": name, "includearrivals": True}, []) for name in names]
             probed = self.fetch_all(single[:PROBED], "first events")
             if any(_picked_events(probed).values()):
                 paths = self.fetch_all(single, "events") + paths
@@ -421,10 +424,8 @@ class Store:
 
 def _picked_events(paths):
     """Return whether each event of QuakeML files has a pick, dict of publicIDs."""
-    picked = {}
-    for event in read_events(*paths):
-        picked[event.get("publicID")] = event.find("{*}pick") is not None
-    return picked
+    events = read_events(*paths)
+    return {event.get("publicID"): event.find("{*}pick") is not None for event in events}
 
 
 def _cut(windows, longest):
@@ -482,6 +483,7 @@ def check_events(path, network, station, place):
         if events and len(obspy.read_events(path, format="QUAKEML")) != len(events):
             raise ValueError(f"not all of its {len(events)} events are read")
     except Exception as error:  # ObsPy raises whatever its parsers raise
+        check_machine(path, error)
         raise BadAnswer(f"no QuakeML that can be read: {error!r}") from None
 
 
@@ -512,6 +514,7 @@ def check_miniseed(path, network, station, channels, windows):
                 raise ValueError("the last record is cut off")
             stream = obspy.read(io.BytesIO(content), format="MSEED")  # or it would unpickle, too
     except Exception as error:  # ObsPy raises whatever its parsers raise
+        check_machine(path, error)
         raise BadAnswer(f"no miniSEED: {error}") from None
     if not stream:
         raise BadAnswer(f"miniSEED without samples of {network}.{station}")

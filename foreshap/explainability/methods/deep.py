@@ -21,7 +21,7 @@ from ...parallel import map_in_order
 from .inspection import copy_model
 
 TILE_BYTES = 3 * 2**20  # of the widest layer in one tile of the background: a core's cache
-INSTEAD = 'choose method="deep-shap", which has rules for it, "expected-gradients" or "tiles"'
+INSTEAD = 'choose method="deep-shap", which knows more modules, "expected-gradients" or "tiles"'
 READS = (
     "a chain of convolutions (stride 1, no groups, padding in numbers) and dense layers, the last "
     "one dense, behind each batch normalisation, ReLU and unpadded pooling side by side"
