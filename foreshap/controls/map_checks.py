@@ -143,14 +143,13 @@ def perturbation_curves(model_outputs, x, values, background, steps=20, seed=0):
     others = background[rng.integers(len(background), size=len(x))]
     toward = np.sign(apart)[:, None] * _flat(values)
     curves = np.empty((len(x), len(CURVES), steps + 1))
-    for k, event in enumerate(tqdm(x, desc="deletion", unit="event", **QUIET_BAR)):
+    for k, (event, other) in enumerate(zip(tqdm(x, desc="deletion", **QUIET_BAR), others)):
         inputs = []
         for score in (toward[k], np.zeros_like(toward[k])):  # equal scores: a random order
             order = np.lexsort((rng.random(len(score)), -score))
             places = (np.argsort(order) + 0.5) / len(order)
             deleted = torch.from_numpy(places <= shares[:, None]).reshape(-1, *event.shape)
-            inputs.append(torch.where(deleted, others[k], event))
-            inputs.append(torch.where(deleted, event, others[k]))
+            inputs += [torch.where(deleted, other, event), torch.where(deleted, event, other)]
         output = np.asarray(model_outputs(torch.cat(inputs))).reshape(len(CURVES), -1)
         curves[k] = np.sign(apart[k]) * (output - base) / np.abs(apart).mean()
     means = pd.DataFrame(curves.mean(axis=0).T, columns=CURVES)
@@ -187,20 +186,18 @@ def agreement_matrix(maps):
     """
     table = pd.DataFrame(np.eye(len(maps)), index=list(maps), columns=list(maps))
     for a, b in tqdm([*combinations(maps, 2)], desc="agreement", **QUIET_BAR):
-        correlation = pd.Series(_rank_correlation(maps[a], maps[b])).mean()  # NaN: in no event
-        table.loc[a, b] = table.loc[b, a] = correlation
+        table.loc[a, b] = table.loc[b, a] = pd.Series(_rank_correlation(maps[a], maps[b])).mean()
     return table
 
 
-def same_events(here, names, other, time_edges, frequency_edges):
+def same_events(here, names, other, *edges):
     """Maps (of on_axes() after P) of these trace names and those of other ShapTensors, paired."""
     place = pd.Index(other.table["trace_name"]).get_indexer(names)
     theirs = place[place >= 0]
     if len(theirs) == 0:
         raise ForeshapError(f"{other.path} explains none of these events: explain the same ones.")
-    values = np.stack([other.values[k] for k in theirs])
     s_p = other.table["p_s_diff_sec"].to_numpy()[theirs]
-    return here[place >= 0], on_axes(values, other.variant, time_edges, frequency_edges, s_p)
+    return here[place >= 0], on_axes(other.values[theirs], other.variant, *edges, s_p)
 
 
 def between_stations(maps, table):
@@ -282,8 +279,7 @@ def map_shares(values, variant, s_p):
     shares = []
     for value, delay in zip(values, s_p):
         size = np.abs(value).sum(axis=0)
-        window = frame_windows(variant, delay)
-        in_windows = np.bincount(window, size.sum(axis=0), len(WINDOWS))
+        in_windows = np.bincount(frame_windows(variant, delay), size.sum(axis=0), len(WINDOWS))
         in_bands = np.bincount(band, size.sum(axis=1), len(BANDS))
         shares.append(np.append(in_windows, in_bands) / size.sum())
     return pd.DataFrame(shares, columns=[*WINDOWS, *BANDS])
