@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 
@@ -23,7 +24,7 @@ CONFIG = foreshap.TrainingConfig(max_epochs=2)
 WAITS = """
 import torch
 from foreshap.parallel import call_side_by_side
-CODE = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+CODE = "import time; print('here', flush=True); time.sleep(600)"
 if __name__ == "__main__":
     torch.set_num_threads(2)
     call_side_by_side(exec, [(CODE,), (CODE,)], "waiting")
@@ -186,12 +187,11 @@ def test_processes_end_with_the_one_that_started_them(tmp_path):
     script = tmp_path / "waits.py"
     script.write_text(WAITS)
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:
-        workers = [int(parent.stdout.readline()) for _ in range(2)]
+        assert [parent.stdout.readline() for _ in range(2)] == ["here\n"] * 2
         parent.kill()
-        parent.stdout.read()  # ends when nobody can write any more
-    for worker in workers:
-        with pytest.raises(ProcessLookupError):
-            os.kill(worker, 0)
+        killed = time.monotonic()
+        parent.stdout.read()  # ends when nobody is there who could write
+    assert time.monotonic() - killed < 60
 
 
 def test_products_in_bfloat16_are_close_and_found_by_their_key(trained, tmp_path):
