@@ -35,7 +35,7 @@ NOTEBOOKS = (
     "explainability/controls.ipynb",
     "explainability/explore.ipynb",
 )
-STAGES = (*[(name,) for name in NOTEBOOKS[:3]], NOTEBOOKS[3:5], NOTEBOOKS[5:6], NOTEBOOKS[6:])
+STAGES = (NOTEBOOKS[:1], NOTEBOOKS[1:3], NOTEBOOKS[3:5], NOTEBOOKS[5:6], NOTEBOOKS[6:])
 KEEP_FREED_MEMORY = {  # else glibc returns blocks that training asks for again: 10 to 15 % slower
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),

@@ -75,6 +75,7 @@ from .sources.seisbench import to_seisbench as to_seisbench
 from .training.fitting import EventDataset as EventDataset
 from .training.fitting import TrainingConfig as TrainingConfig
 from .training.fitting import kept_training as kept_training
+from .training.fitting import kept_trainings as kept_trainings
 from .training.fitting import save_checkpoint as save_checkpoint
 from .training.fitting import train as train
 from .training.model import SpectrogramCNN as SpectrogramCNN

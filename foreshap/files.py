@@ -302,15 +302,20 @@ def keep_result(path, key, compute, read=None, write=None):
     """
     if path is None:
         return compute()
+    result = find_result(path, key, read)
+    if result is None:
+        result = compute()
+        (write or _write_kept_table)(path, key, result)
+    return result
+
+
+def find_result(path, key, read=None):
+    """Return what keep_result() kept at a path for this key, or None."""
     try:
         kept_key, result = (read or _read_kept_table)(path)
-        if kept_key == key:
-            return result
+        return result if kept_key == key else None
     except (ForeshapError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         check_machine(path, error)
-    result = compute()
-    (write or _write_kept_table)(path, key, result)
-    return result
 
 
 def _read_kept_table(path):

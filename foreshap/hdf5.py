@@ -12,7 +12,7 @@ from functools import lru_cache
 import h5py
 import numpy as np
 
-from .files import file_state, reading
+from .files import ForeshapError, file_state, reading
 
 LARGEST_CHUNK = 2**26  # bytes: HDF5 reads whole chunks, however few samples are asked for
 HEAP = rb"GCOL\x01\0\0\0"  # how a heap of texts begins
@@ -99,6 +99,19 @@ class StoredArray(h5py.Dataset):
 
     def __array__(self, *arguments, **options):
         return np.asarray(self[()], *arguments, **options)
+
+    def __reduce__(self):
+        """Pickle the path of the file, its SHA-256 and the name: another process opens them."""
+        file = self.file
+        return _open_again, (os.path.abspath(file.filename), opened_sha256(file), self.name)
+
+
+def _open_again(path, expected, name):
+    """Open an array of a file that another process has open."""
+    file = open_hdf5(path)
+    if opened_sha256(file) != expected:
+        raise ForeshapError(f"{path} was changed after it was opened: load it again.")
+    return StoredArray(open_dataset(file, name))
 
 
 def memory_size(dataset):

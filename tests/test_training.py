@@ -1,8 +1,13 @@
 """Training that repeats itself, checkpoints that carry everything and run nothing."""
 
 import json
+import os
 import pickle
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,10 +15,20 @@ import pytest
 import torch
 
 import foreshap
-from foreshap.training.fitting import fit_scaling
+from foreshap.files import MachineError
+from foreshap.parallel import call_side_by_side
+from foreshap.training.fitting import fit_scaling, logits_in_training
 from foreshap.training.model import min_max
 
 CONFIG = foreshap.TrainingConfig(max_epochs=2)
+WAITS = """
+import torch
+from foreshap.parallel import call_side_by_side
+CODE = "import time; print('here', flush=True); time.sleep(600)"
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    call_side_by_side(exec, [(CODE,), (CODE,)], "waiting")
+"""
 
 
 def test_scaling_follows_its_definition(trained):
@@ -122,6 +137,89 @@ def test_a_kept_training_is_found_by_everything_it_depends_on(trained, tmp_path)
     path.write_bytes(b"x")
     foreshap.kept_training(s, path, split, CONFIG)
     assert foreshap.load_checkpoint(path).card["config"] == kept.card["config"]
+
+
+def test_trainings_side_by_side_give_the_same_bytes_and_what_is_kept_stays(trained, tmp_path):
+    s, split = trained.spectrograms, trained.result.split
+    in_memory = replace(s, values=s.values[:], labels=1 - s.labels)
+    config, threads = foreshap.TrainingConfig(max_epochs=1), torch.get_num_threads()
+    written = {}
+    for n in (1, 2):
+        folder = tmp_path / str(n)
+        jobs = [(s, folder / f"{k}.pt", split, replace(config, seed=k)) for k in range(2)]
+        jobs.append((in_memory, folder / "2.pt", split, config))
+        torch.set_num_threads(n)
+        try:
+            results = foreshap.kept_trainings(jobs)
+        finally:
+            torch.set_num_threads(threads)
+        assert [result.key["config"]["seed"] for result in results] == [0, 1, 0]
+        written[n] = [path.read_bytes() for _, path, *_ in jobs]
+    assert written[1] == written[2] and len(set(written[1])) == 3
+    times = [path.stat().st_mtime_ns for _, path, *_ in jobs]
+    foreshap.kept_trainings(jobs)
+    assert times == [path.stat().st_mtime_ns for _, path, *_ in jobs]
+
+
+def test_a_process_opens_the_same_tensors_or_none(trained, tmp_path):
+    path = tmp_path / trained.spectrograms.path.name
+    path.write_bytes(trained.spectrograms.path.read_bytes())
+    opened = foreshap.load_spectrograms(path)
+    again = pickle.loads(pickle.dumps(opened))
+    np.testing.assert_array_equal(again.values[:], opened.values[:])
+    path.unlink()
+    path.write_bytes(trained.spectrograms.path.read_bytes() + b" ")
+    with pytest.raises(foreshap.ForeshapError, match="changed after it was opened: load it again"):
+        pickle.loads(pickle.dumps(opened))
+
+
+def test_a_killed_process_is_told():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(MachineError, match="A process for nothing was ended"):
+            call_side_by_side(os._exit, [(9,), (9,)], "nothing")
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path):
+    script = tmp_path / "waits.py"
+    script.write_text(WAITS)
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:
+        assert [parent.stdout.readline() for _ in range(2)] == ["here\n"] * 2
+        parent.kill()
+        killed = time.monotonic()
+        parent.stdout.read()  # ends when nobody is there who could write
+    assert time.monotonic() - killed < 60
+
+
+def test_products_in_bfloat16_are_close_and_found_by_their_key(trained, tmp_path):
+    s, split = trained.spectrograms, trained.result.split
+    cards = {}
+    for bfloat16 in (False, True):
+        config = foreshap.TrainingConfig(max_epochs=1, bfloat16=bfloat16)
+        result = foreshap.kept_training(s, tmp_path / "P64.pt", split, config)
+        assert {weight.dtype for weight in result.model.parameters()} == {torch.float32}
+        cards[bfloat16] = foreshap.load_checkpoint(tmp_path / "P64.pt").card
+        assert cards[bfloat16]["config"]["bfloat16"] is bfloat16
+    assert cards[True]["sha256"] != cards[False]["sha256"]
+    losses = [cards[kind]["history"]["train_loss"][0] for kind in cards]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
+@pytest.mark.parametrize("name", foreshap.VARIANTS)
+def test_a_maximum_before_the_relu_changes_nothing(name):
+    torch.manual_seed(0)
+    model = foreshap.SpectrogramCNN(foreshap.VARIANTS[name].shape, dropout=0).train()
+    x = torch.randn(4, *foreshap.VARIANTS[name].shape)
+    gradients = []
+    for logits in (model, partial(logits_in_training, model)):
+        model.zero_grad()
+        logits(x).square().sum().backward()
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+    for gradient, other in zip(*gradients):
+        torch.testing.assert_close(gradient, other)
 
 
 def test_checkpoints_of_other_shapes_load(tmp_path, trained):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
-from ..files import ForeshapError, MachineError, keep_result
+from ..files import ForeshapError, MachineError, find_result, keep_result
+from ..parallel import call_side_by_side
 from ..preprocessing.variants import WINDOWS, frame_windows
 from ..preprocessing.waveforms import known_s_p
 from ..training.fitting import TrainingConfig, train
@@ -43,25 +43,34 @@ def train_parts(spectrograms, split, config=TrainingConfig(), folder=None, known
         "split": {side: rows.tolist() for side, rows in split.rows().items()},
         "config": asdict(config),
     }
-    tables, skipped = {}, {}
+    found, jobs = {}, {}
     parts = PARTS if noise is None else (*PARTS, NOISE)
-    for part in tqdm(parts, desc="networks on parts", unit="part"):
+    for part in parts:
         if known and part in known:
             card = known[part].card
             n_events = len(card["test_events"])
-            tables[part] = _table(card["metrics"], card["intervals_95"], n_events)
+            found[part] = _table(card["metrics"], card["intervals_95"], n_events)
             continue
-        path = Path(folder, f"part-{part.replace(' ', '-')}.json") if folder else None
-        compute = partial(_train_part, part, spectrograms, noise, split, config)
-        try:
-            tables[part] = keep_result(path, key, compute)
-        except MachineError:
-            raise  # no reason of the data
-        except ForeshapError as error:
-            skipped[part] = str(error)
+        path = Path(folder, f"part-{part.replace(' ', '-')}.json").resolve() if folder else None
+        found[part] = find_result(path, key) if path else None
+        if found[part] is None:
+            jobs[part] = (path, key, part, spectrograms, noise, split, config)
+    trained = call_side_by_side(_keep_part, list(jobs.values()), "networks on parts")
+    found.update(zip(jobs, trained))
+    tables = {part: row for part, row in found.items() if not isinstance(row, str)}
     table = pd.concat(tables).droplevel(1) if tables else pd.DataFrame(columns=COLUMNS)
-    table.attrs["skipped"] = skipped
+    table.attrs["skipped"] = {part: row for part, row in found.items() if isinstance(row, str)}
     return table
+
+
+def _keep_part(path, key, *arguments):
+    """Keep a row of train_parts() and return it, or why the data have none, str."""
+    try:
+        return keep_result(path, key, partial(_train_part, *arguments))
+    except MachineError:
+        raise  # no reason of the data
+    except ForeshapError as error:
+        return str(error)
 
 
 def _train_part(part, spectrograms, noise, split, config):

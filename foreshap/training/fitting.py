@@ -3,7 +3,6 @@
 import math
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from importlib.metadata import version
 
 import numpy as np
@@ -13,7 +12,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 from tqdm import tqdm
 
-from ..files import ForeshapError, keep_result, whole_number
+from ..files import ForeshapError, find_result, whole_number
+from ..parallel import call_side_by_side, has_bfloat16
 from ..preprocessing.tensor_file import read_events
 from ..preprocessing.variants import Variant
 from .model import Scaling, SpectrogramCNN, load_checkpoint, margin, min_max, write_checkpoint
@@ -29,8 +29,9 @@ class TrainingConfig:
     batch_size: int = 32  # events
     max_epochs: int = 12
     patience: int = 5  # epochs without a lower validation loss after which training stops
-    dropout: float = 0.5
+    dropout: float = 0.5  # rounded down to 256ths
     seed: int = 0  # of the weights, the order of the events and dropout
+    bfloat16: bool = has_bfloat16()  # products in training; all that is kept is float32
 
 
 @dataclass(frozen=True)
@@ -98,16 +99,16 @@ def _fit(model, spectrograms, split, scaling, config):
     labels = spectrograms.labels[split.train]
     weights = compute_class_weight("balanced", classes=np.array([0, 1]), y=labels)
     loss_function = nn.CrossEntropyLoss(torch.tensor(weights, dtype=torch.float32))
-    optimiser = torch.optim.Adam(model.parameters(), config.learning_rate)
+    optimiser = torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
     steps = config.max_epochs * math.ceil(len(split.train) / config.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: one_cycle(step / steps))
     rng = np.random.default_rng(config.seed)
     history = []
     best_loss, best_epoch, best_weights = np.inf, 0, None
-    title = f"{spectrograms.variant.name}, {split.name}"
+    title, bfloat16 = f"{spectrograms.variant.name}, {split.name}", config.bfloat16
     for epoch in tqdm(range(config.max_epochs), desc=title, unit="epoch"):
         batches = event_batches(spectrograms, rng.permutation(split.train), scaling, config)
-        train_loss = train_epoch(model, loss_function, optimiser, schedule, batches)
+        train_loss = train_epoch(model, loss_function, optimiser, schedule, batches, bfloat16)
         logits, labels = _logits(model, spectrograms, split.validation, scaling, config)
         loss = loss_function(logits, labels).item()
         accuracy = (logits.argmax(1) == labels).float().mean().item()
@@ -127,18 +128,36 @@ def _fit(model, spectrograms, split, scaling, config):
     return pd.DataFrame(history, columns=columns).rename_axis("epoch")
 
 
-def train_epoch(model, loss_function, optimiser, schedule, batches):
+def train_epoch(model, loss_function, optimiser, schedule, batches, bfloat16=False):
     """Train on each batch once and return their mean loss."""
     model.train()
     losses = []
     for x, labels in batches:
         optimiser.zero_grad()
-        loss = loss_function(model(x), labels)
+        with torch.autocast("cpu", torch.bfloat16, bfloat16):
+            logits = logits_in_training(model, x)
+        loss = loss_function(logits.float(), labels)
         loss.backward()
         optimiser.step()
         schedule.step()
         losses.append(loss.item())
     return float(np.mean(losses))
+
+
+def logits_in_training(model, x):
+    """Compute model(x) sooner: each maximum before its ReLU, and dropout by bytes, not floats."""
+    layers = [*model.features, *model.classifier]
+    for k in range(len(layers) - 1):
+        if isinstance(layers[k + 1], nn.MaxPool2d):
+            layers[k : k + 2] = layers[k + 1], layers[k]
+    for layer in layers:
+        if isinstance(layer, nn.Dropout):
+            numbers = torch.empty(x.numel() // 8 + 1, dtype=torch.int64).random_(-(2**63), None)
+            kept = numbers.view(torch.uint8)[: x.numel()].view(x.shape) >= int(256 * layer.p)
+            x = x * kept / (1 - layer.p)
+        else:
+            x = layer(x)
+    return x
 
 
 def _logits(model, spectrograms, rows, scaling, config):
@@ -215,12 +234,32 @@ def one_cycle(done):
 def kept_training(spectrograms, path, split, config=TrainingConfig()):
     """Return the training of these tensors, split and configuration; train and save it if absent.
 
-    spectrograms, split, config: as in train()
-    path: str or Path of its checkpoint, ending in .pt
-
+    spectrograms, split, config: as in train(); path: str or Path of its checkpoint, ending in .pt
     returns: TrainingResult
     raises: ForeshapError as train() does
     """
+    return kept_trainings([(spectrograms, path, split, config)])[0]
+
+
+def kept_trainings(jobs):
+    """Return kept_training() of each job; absent ones are trained and kept side by side.
+
+    jobs: list of tuples, the arguments of kept_training()
+    returns: list of TrainingResult
+    raises: ForeshapError as train() does, MachineError where a process was killed
+    """
+    results = [_find_training(*job) for job in jobs]
+    absent = [job for job, result in zip(jobs, results) if result is None]
+    call_side_by_side(_keep_training, absent, "trainings")
+    return [result or _find_training(*job) for job, result in zip(jobs, results)]
+
+
+def _keep_training(spectrograms, path, split, config):
+    save_checkpoint(train(spectrograms, split, config), path)
+
+
+def _find_training(spectrograms, path, split, config):
+    """Read the TrainingResult that a checkpoint holds; None where it is another or not there."""
     key = _key(spectrograms, split, config)
 
     def read(path):
@@ -236,10 +275,7 @@ def kept_training(spectrograms, path, split, config=TrainingConfig()):
         scores = (card["metrics"], intervals, predictions, card["beside"])
         return found, TrainingResult(*trained, *scores)
 
-    def write(path, key, result):
-        save_checkpoint(result, path)
-
-    return keep_result(path, key, partial(train, spectrograms, split, config), read, write)
+    return find_result(path, key, read)
 
 
 def save_checkpoint(result, path):

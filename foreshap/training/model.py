@@ -95,7 +95,7 @@ class Card(msgspec.Struct):
 
     tensor_file: dict[str, str]
     split: CardSplit
-    config: dict[str, float | None]
+    config: dict[str, float | bool | None]
     test_events: list[str]
     metrics: dict[str, float | None]
     intervals_95: dict[str, tuple[float | None, float | None]]
