@@ -51,10 +51,8 @@ def test_damaged_files_are_refused_and_nothing_is_written(nrca, tmp_path):
 def test_a_network_learns_real_spectrograms(imported):
     spectrograms = foreshap.load_spectrograms(imported)
     split = foreshap.random_split(spectrograms.table, 0)
-    result = foreshap.train(spectrograms, split, foreshap.TrainingConfig(max_epochs=2))
-    assert (
-        result.metrics["accuracy"] >= 0.9
-    )  # these 400 were all classified correctly by the published network
+    result = foreshap.train(spectrograms, split, foreshap.TrainingConfig(max_epochs=4))
+    assert result.metrics["accuracy"] >= 0.9  # the published network classified all 400 correctly
     assert len(result.predictions) == 80
     for impossible in (foreshap.time_block_split, foreshap.cluster_split):
         with pytest.raises(foreshap.ForeshapError, match="no (time|hypocentre): split at random"):

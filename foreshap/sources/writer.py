@@ -99,9 +99,9 @@ def write_layout(output, offers, spans, columns=(), beside=None, **attributes):
                     if reason:
                         rejected.append([name, station, label, reason])
                         continue
-                    network = offer.row.get("network_code")
+                    network = str(offer.row.get("network_code"))
                     first = networks.setdefault(station, network)
-                    if network != first:
+                    if network != first and network.isalnum() and first.isalnum():
                         raise ForeshapError(
                             f"{station} is a station of the networks {first} and {network}, and "
                             "files are named after it alone: give the picks, the recordings or "
