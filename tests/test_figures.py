@@ -329,7 +329,9 @@ def test_a_record_section_orders_events_by_s_p(ax):
     )
     assert [text.get_text() for text in ax.get_yticklabels()] == ["1.0", "2.0", "3.0"]
     marks = [line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()) == 2]
-    assert marks == [1.0, 2.0, 3.0, 0]
+    assert marks[:3] == [1.0, 2.0, 3.0] and set(marks[3:]) == {0}
+    assert {"P", "S"} <= {text.get_text() for text in ax.texts}
+    assert [text.get_text() for text in ax.get_legend().texts] == ["foreshocks", "aftershocks"]
 
 
 def test_mean_spectra_are_those_of_the_classes(ax):

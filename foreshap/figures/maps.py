@@ -323,15 +323,21 @@ def record_section(ax, traces, s_p, labels):
     traces: list of arrays (n,), vertical component, the P arrival 5 s after the first sample
     s_p: array (N,), S-P times [s]
     """
+    for name, colour in zip(CLASSES, CLASS_COLOURS):
+        ax.plot([], [], color=colour, label=f"{name}s")
     for place, k in enumerate(np.argsort(s_p)):
         trace, times = _as_drawn(traces[k], HIGHPASS)
         trace = 0.8 * trace / np.abs(trace).max()
         ax.plot(times, place + trace, color=CLASS_COLOURS[labels[k]], linewidth=0.5)
         ax.plot([s_p[k]] * 2, [place - 0.4, place + 0.4], color="black", linewidth=1.2)
-    ax.axvline(0, color="black", linewidth=1.2)
+    mark_arrivals(ax, "P", np.nan)
+    ax.text(np.max(s_p), len(s_p) - 0.5, "S", ha="center", va="bottom")
     ax.set_yticks(range(len(s_p)), [f"{time:.1f}" for time in np.sort(s_p)], fontsize=8)
-    ax.set_title(f"component Z, above {HIGHPASS:g} Hz, each event on its own scale", fontsize=10)
-    return finish(ax, time_label("P"), "S-P time [s]", xlim=(-2, np.max(s_p) + 6))
+    panel_title(ax, f"component Z, above {HIGHPASS:g} Hz, each event on its own scale")
+    limits = {"xlim": (-2, np.max(s_p) + 6), "ylim": (-3, len(s_p) + 1)}
+    finish(ax, time_label("P"), "S-P time [s]", **limits)
+    ax.legend(loc="lower right", ncols=2, fontsize=9)
+    return ax
 
 
 def class_spectra(ax, frequencies, spectra, labels, unit="counts"):
