@@ -173,6 +173,16 @@ def test_a_process_opens_the_same_tensors_or_none(trained, tmp_path):
         pickle.loads(pickle.dumps(opened))
 
 
+def test_an_edit_is_noticed_though_its_time_was_put_back(trained, tmp_path):
+    path, content = tmp_path / "P64.h5", trained.spectrograms.path.read_bytes()
+    path.write_bytes(content)
+    opened = foreshap.load_spectrograms(path)
+    before, state = opened.sha256, path.stat()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # in place
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert opened.sha256 != before
+
+
 def test_a_killed_process_is_told():
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
