@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -181,6 +182,13 @@ def test_an_edit_is_noticed_though_its_time_was_put_back(trained, tmp_path):
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # in place
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert opened.sha256 != before
+
+
+def test_dropout_keeps_the_mean():
+    only = SimpleNamespace(features=[], classifier=[torch.nn.Dropout(0.3)])
+    found = logits_in_training(only, torch.ones(2**22))
+    assert (found == 0).float().mean().item() == pytest.approx(76 / 256, abs=2e-3)
+    assert found.mean().item() == pytest.approx(1, abs=2e-3)
 
 
 def test_a_killed_process_is_told():

@@ -153,8 +153,9 @@ def logits_in_training(model, x):
     for layer in layers:
         if isinstance(layer, nn.Dropout):
             numbers = torch.empty(x.numel() // 8 + 1, dtype=torch.int64).random_(-(2**63), None)
-            kept = numbers.view(torch.uint8)[: x.numel()].view(x.shape) >= int(256 * layer.p)
-            x = x * kept / (1 - layer.p)
+            left_out = int(256 * layer.p)
+            kept = numbers.view(torch.uint8)[: x.numel()].view(x.shape) >= left_out
+            x = x * kept * (256 / (256 - left_out))
         else:
             x = layer(x)
     return x
