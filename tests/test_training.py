@@ -184,6 +184,13 @@ def test_an_edit_is_noticed_though_its_time_was_put_back(trained, tmp_path):
     assert opened.sha256 != before
 
 
+def test_each_training_needs_a_path_of_its_own(trained, tmp_path):
+    s, split = trained.spectrograms, trained.result.split
+    jobs = [(s, tmp_path / "P64.pt", split, replace(CONFIG, seed=k)) for k in range(2)]
+    with pytest.raises(foreshap.ForeshapError, match="have one path"):
+        foreshap.kept_trainings(jobs)
+
+
 def test_dropout_keeps_the_mean():
     only = SimpleNamespace(features=[], classifier=[torch.nn.Dropout(0.3)])
     found = logits_in_training(only, torch.ones(2**22))

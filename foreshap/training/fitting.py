@@ -4,6 +4,7 @@ import math
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -247,8 +248,12 @@ def kept_trainings(jobs):
 
     jobs: list of tuples, the arguments of kept_training()
     returns: list of TrainingResult
-    raises: ForeshapError as train() does, MachineError where a process was killed
+    raises: ForeshapError as train() does, or where two have one path; MachineError where a process
+        was killed
     """
+    paths = [Path(path).resolve() for _, path, *_ in jobs]
+    if len(set(paths)) < len(paths):
+        raise ForeshapError("Two of the trainings have one path: give each a path of its own.")
     results = [_find_training(*job) for job in jobs]
     absent = [job for job, result in zip(jobs, results) if result is None]
     call_side_by_side(_keep_training, absent, "trainings")
