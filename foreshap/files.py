@@ -279,9 +279,12 @@ def file_states(folder):
 
 
 def file_state(path):
-    """Return device, inode, size and time of a path or an opened file's number."""
+    """Return device, inode, size and times of a path or an opened file's number.
+
+    The second time is the inode's: whoever edits a file can put back the first, but not that.
+    """
     state = os.stat(path)
-    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
 def check_zip(file, largest):
@@ -290,8 +293,9 @@ def check_zip(file, largest):
         size = sum(part.file_size for part in parts.infolist())
         if size > largest:
             raise ValueError(f"its parts hold {size} bytes, more than {largest}")
-        if parts.testzip():
-            raise ValueError(f"{parts.testzip()} is damaged")
+        damaged = parts.testzip()
+    if damaged:
+        raise ValueError(f"{damaged} is damaged")
 
 
 def keep_result(path, key, compute, read=None, write=None):

@@ -90,7 +90,8 @@ def call_side_by_side(function, jobs, title):
         return [future.result() for future in futures]
     except BrokenProcessPool as error:
         raise MachineError(
-            f"A process for {title} was ended, perhaps for lack of memory: run it again with "
+            f"A process for {title} was ended, for lack of memory or because a script lacks "
+            '`if __name__ == "__main__":` before its calls: mend that, or run it again after '
             "torch.set_num_threads(1), for one at a time; what was done is kept."
         ) from error
     except BaseException:  # an interrupt, too

@@ -457,8 +457,8 @@ def test_what_deeplift_gets_wrong_is_named(words):
     ids=("relu", "sigmoid", "tanh", "max_pool2d", "power", "product"),
 )
 def test_functions_that_deeplift_gets_wrong_are_refused(model):
-    for method in ("deep", "deep-shap"):
-        with pytest.raises(foreshap.ForeshapError, match="choose method=|of a kind"):
+    for method, advice in (("deep", "make F.relu"), ("deep-shap", "make it a module")):
+        with pytest.raises(foreshap.ForeshapError, match=f"{advice}|of a kind"):
             foreshap.shap_tensors(model.double(), normal(4, SHAPE), normal(9, SHAPE), method)
 
 

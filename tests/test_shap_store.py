@@ -78,7 +78,7 @@ def test_values_are_sliced_like_an_array(trained, tmp_path):
     values, whole = shap.values, shap.values[:]
     assert len(values) == 7 and values.shape == whole.shape and values.dtype == whole.dtype
     mask = np.arange(7) % 2 == 0
-    for key in (3, -1, slice(2, 5), [3, 1, 1], mask):
+    for key in (3, -1, slice(2, 5), [3, 1, 1], mask, (2, 0), (slice(None), 0), (..., 5)):
         np.testing.assert_array_equal(values[key], whole[key])
     np.testing.assert_array_equal(np.asarray(values), whole)
     np.testing.assert_array_equal(np.stack(list(values)), whole)

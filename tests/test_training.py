@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -173,11 +174,35 @@ def test_a_process_opens_the_same_tensors_or_none(trained, tmp_path):
         pickle.loads(pickle.dumps(opened))
 
 
+def test_an_edit_is_noticed_though_its_time_was_put_back(trained, tmp_path):
+    path, content = tmp_path / "P64.h5", trained.spectrograms.path.read_bytes()
+    path.write_bytes(content)
+    opened = foreshap.load_spectrograms(path)
+    before, state = opened.sha256, path.stat()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # in place
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert opened.sha256 != before
+
+
+def test_each_training_needs_a_path_of_its_own(trained, tmp_path):
+    s, split = trained.spectrograms, trained.result.split
+    jobs = [(s, tmp_path / "P64.pt", split, replace(CONFIG, seed=k)) for k in range(2)]
+    with pytest.raises(foreshap.ForeshapError, match="have one path"):
+        foreshap.kept_trainings(jobs)
+
+
+def test_dropout_keeps_the_mean():
+    only = SimpleNamespace(features=[], classifier=[torch.nn.Dropout(0.3)])
+    found = logits_in_training(only, torch.ones(2**22))
+    assert (found == 0).float().mean().item() == pytest.approx(76 / 256, abs=2e-3)
+    assert found.mean().item() == pytest.approx(1, abs=2e-3)
+
+
 def test_a_killed_process_is_told():
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        with pytest.raises(MachineError, match="A process for nothing was ended"):
+        with pytest.raises(MachineError, match="A process for nothing was ended.*__main__"):
             call_side_by_side(os._exit, [(9,), (9,)], "nothing")
     finally:
         torch.set_num_threads(threads)

@@ -254,6 +254,6 @@ def check_additivity(errors, method):
     if method in BY_RULES and errors.max() > LARGEST_ERROR:
         raise ForeshapError(
             f"The values of '{method}' miss what they explain of an output by {errors.max():.1e}, "
-            "so the network holds something its rules get wrong: "
-            'choose method="expected-gradients" or "tiles".'
+            "so the network holds something its rules get wrong, such as a function in forward: "
+            'make it a module of torch.nn, or choose method="expected-gradients" or "tiles".'
         )

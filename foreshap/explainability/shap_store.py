@@ -89,7 +89,10 @@ class StoredMaps:
         return np.asarray(self[:], dtype=dtype)
 
     def __getitem__(self, key):
-        numbers = np.arange(len(self))[key]
+        events, *others = key if isinstance(key, tuple) else (key,)
+        if events is Ellipsis:
+            return self[:][key]
+        numbers = np.arange(len(self))[events]
         chosen = self._places.iloc[numbers.ravel()].reset_index(drop=True)
         values = np.empty((len(chosen), *self.shape[1:]), self.dtype)
         for path, events in chosen.groupby("path"):
@@ -103,7 +106,8 @@ class StoredMaps:
                     if wrong.any():
                         place = events["place"][wrong].iloc[0]
                         raise ValueError(f"the map at place {place} doesn't add up")
-        return values.reshape(*numbers.shape, *self.shape[1:])
+        values = values.reshape(*numbers.shape, *self.shape[1:])
+        return values[(slice(None),) * numbers.ndim + tuple(others)]
 
 
 def _additivity_error(values, table):

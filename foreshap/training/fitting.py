@@ -4,6 +4,7 @@ import math
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -153,8 +154,9 @@ def logits_in_training(model, x):
     for layer in layers:
         if isinstance(layer, nn.Dropout):
             numbers = torch.empty(x.numel() // 8 + 1, dtype=torch.int64).random_(-(2**63), None)
-            kept = numbers.view(torch.uint8)[: x.numel()].view(x.shape) >= int(256 * layer.p)
-            x = x * kept / (1 - layer.p)
+            left_out = int(256 * layer.p)
+            kept = numbers.view(torch.uint8)[: x.numel()].view(x.shape) >= left_out
+            x = x * kept * (256 / (256 - left_out))
         else:
             x = layer(x)
     return x
@@ -246,8 +248,12 @@ def kept_trainings(jobs):
 
     jobs: list of tuples, the arguments of kept_training()
     returns: list of TrainingResult
-    raises: ForeshapError as train() does, MachineError where a process was killed
+    raises: ForeshapError as train() does, or where two have one path; MachineError where a process
+        was killed
     """
+    paths = [Path(path).resolve() for _, path, *_ in jobs]
+    if len(set(paths)) < len(paths):
+        raise ForeshapError("Two of the trainings have one path: give each a path of its own.")
     results = [_find_training(*job) for job in jobs]
     absent = [job for job, result in zip(jobs, results) if result is None]
     call_side_by_side(_keep_training, absent, "trainings")

@@ -105,7 +105,7 @@ def _modules_in_order(model, event):
     except Exception:  # torch raises several kinds
         is_chain = False
     if not is_chain:
-        raise _refusal("this model")
+        raise _refusal("functions that forward calls besides (make F.relu and the like modules)")
     return modules
 
 
